@@ -1,0 +1,122 @@
+//! What all ports share: who the app is, what it was told, and what it shall get wrong.
+
+use std::{fs, time::Duration};
+
+use serde::Serialize;
+use tokio::{sync::watch, time::Instant};
+
+use crate::config::{Config, Fault};
+
+/// Shared by all ports.
+#[derive(Debug)]
+pub struct State {
+    /// Who answers.
+    pub identity: Identity,
+    /// When a draining app closes a silent connection.
+    pub drain_idle: Duration,
+    slow: Duration,
+    ready_at: Instant,
+    told: watch::Sender<Told>,
+}
+
+/// Who answers.
+#[derive(Clone, Debug, Serialize)]
+pub struct Identity {
+    /// `APP_NAME`.
+    pub app: String,
+    /// `APP_VERSION`.
+    pub version: String,
+    /// `POD_NAME`.
+    pub pod: String,
+}
+
+/// What the app was told so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Told {
+    /// `/readyz` fails.
+    pub ready: bool,
+    /// `/` fails.
+    pub home: bool,
+    /// `/` is slow.
+    pub slow: bool,
+    /// gRPC health fails.
+    pub grpc: bool,
+    /// How often it was told to drain.
+    pub drain: u64,
+}
+
+impl Told {
+    fn set(&mut self, fault: Fault, on: bool) {
+        let switch = match fault {
+            Fault::Ready => &mut self.ready,
+            Fault::Home => &mut self.home,
+            Fault::Slow => &mut self.slow,
+            Fault::Grpc => &mut self.grpc,
+        };
+        *switch = on;
+    }
+}
+
+impl State {
+    /// The state at the start.
+    #[must_use]
+    pub fn new(config: &Config) -> State {
+        let mut told = Told::default();
+        for fault in &config.fail {
+            told.set(*fault, true);
+        }
+        State {
+            identity: Identity {
+                app: config.name.clone(),
+                version: config.version.clone(),
+                pod: config.pod.clone().unwrap_or_else(host_name),
+            },
+            drain_idle: Duration::from_millis(config.drain_idle_ms),
+            slow: Duration::from_millis(config.slow_ms),
+            ready_at: Instant::now() + Duration::from_secs(config.ready_after),
+            told: watch::Sender::new(told),
+        }
+    }
+
+    /// What it was told so far.
+    pub fn told(&self) -> Told {
+        *self.told.borrow()
+    }
+
+    /// To be woken when it is told something.
+    pub fn watch(&self) -> watch::Receiver<Told> {
+        self.told.subscribe()
+    }
+
+    /// Whether the pod should get traffic.
+    pub fn is_ready(&self) -> bool {
+        !self.told().ready && Instant::now() >= self.ready_at
+    }
+
+    /// How long `/` shall take now.
+    pub fn delay(&self) -> Duration {
+        if self.told().slow {
+            self.slow
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    /// Turns a fault on or off.
+    pub fn fail(&self, fault: Fault, on: bool) {
+        self.told.send_modify(|told| told.set(fault, on));
+    }
+
+    /// Tells it to drain; there is no way back, as with most apps.
+    pub fn drain(&self) {
+        self.told.send_modify(|told| told.drain += 1);
+    }
+}
+
+/// The pod's name, unless its spec says otherwise.
+fn host_name() -> String {
+    // proc(5): the host name of the reader's own UTS namespace; an image without a libc's files has it too.
+    fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .unwrap_or_else(|_| "unknown".to_owned())
+}
