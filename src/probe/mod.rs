@@ -1,1 +1,140 @@
-//! One attempt of a smoke probe.
+//! One attempt of a smoke probe, against one address.
+//!
+//! An attempt opens a connection of its own and closes it, as the kubelet's probes do: a pooled connection would keep
+//! testing the process it was once opened to. How often to try, how many passes are needed and which pods are asked is
+//! decided elsewhere; an attempt knows no Kubernetes object.
+//!
+//! What is asked comes from a namespace's user and what answers is that user's program, while the attempt runs inside
+//! the controller. So time and memory are bounded at every stage, no redirect leads elsewhere, and no byte of an answer
+//! reaches [`Failure`], which ends up in a status others may read.
+
+mod failure;
+mod grpc;
+mod http;
+mod request;
+mod tcp;
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub use failure::Failure;
+
+/// The name under which attempts appear in an application's access log.
+const USER_AGENT: &str = "bluegreen-probe";
+
+/// Most bytes read of an answer's head, and again of its body or gRPC message.
+const MOST_BYTES: usize = 64 * 1024;
+
+/// Longest an attempt may take, whatever timeout is asked for; keeps adding to the clock from overflowing.
+const LONGEST: Duration = Duration::from_secs(3600);
+
+/// What one attempt checks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// GET a path and look at the status and, if asked, at the body.
+    Http {
+        /// Plain or in TLS.
+        scheme: Scheme,
+        /// The Host header, and in TLS the server name asked for. Empty: the address. A `Host` among `headers` wins.
+        host: String,
+        /// The path with an optional query. What a URL can't hold as it is (spaces, control characters, other than
+        /// ASCII) is percent-encoded; a leading slash is added if there is none.
+        path: String,
+        /// More headers, in order. One named like a default (User-Agent, Accept, Connection) replaces it.
+        headers: Vec<(String, String)>,
+        /// Status codes that pass. Empty: 200 to 399, as the kubelet has it.
+        expect_status: Vec<u16>,
+        /// Text the first 64 KiB of the body must contain, compared as UTF-8 and case by case.
+        body_contains: Option<String>,
+    },
+    /// Open a connection; accepting it is a pass.
+    Tcp,
+    /// Call `grpc.health.v1.Health/Check` without TLS, as the kubelet does; SERVING is a pass.
+    Grpc {
+        /// The service asked about. None, or empty: the server as a whole.
+        service: Option<String>,
+    },
+}
+
+/// How HTTP is carried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// In clear.
+    Http,
+    /// In TLS 1.2 or 1.3, with any certificate (see `tls`).
+    Https,
+}
+
+/// One attempt on a new connection. Never panics, never takes longer than `timeout`, and reads at most 64 KiB of body.
+///
+/// The connection is closed when this returns or is dropped.
+///
+/// # Errors
+/// A [`Failure`] that names what was asked, the port, and what came instead.
+pub async fn attempt(check: &Check, address: SocketAddr, timeout: Duration) -> Result<(), Failure> {
+    let deadline = Deadline::new(timeout);
+    match check {
+        Check::Http {
+            scheme,
+            host,
+            path,
+            headers,
+            expect_status,
+            body_contains,
+        } => {
+            let request = request::get(*scheme, host, path, headers, address)?;
+            let expect = http::Expect {
+                status: expect_status,
+                body: body_contains.as_deref(),
+            };
+            http::exchange(request, *scheme, address, &expect, deadline).await
+        }
+        Check::Tcp => {
+            let what = format!("TCP connection to port {}", address.port());
+            tcp::connect(&what, address, deadline).await.map(drop)
+        }
+        Check::Grpc { service } => {
+            grpc::check(service.as_deref().unwrap_or_default(), address, deadline).await
+        }
+    }
+}
+
+/// Tells an application something once (`drain.begin`): POST with an empty body on a new connection; any 2xx is success.
+///
+/// Returns as soon as the status is known, so an application may go on answering for as long as it likes.
+///
+/// # Errors
+/// A [`Failure`] as for [`attempt`].
+pub async fn post(path: &str, address: SocketAddr, timeout: Duration) -> Result<(), Failure> {
+    let request = request::post(path, address)?;
+    http::tell(request, address, Deadline::new(timeout)).await
+}
+
+/// The end of an attempt: one for all of its stages.
+#[derive(Debug, Clone, Copy)]
+struct Deadline {
+    at: Instant,
+    /// What was allowed, for the sentence in a [`Failure`].
+    allowed: Duration,
+}
+
+impl Deadline {
+    fn new(allowed: Duration) -> Self {
+        let allowed = allowed.min(LONGEST);
+        Self {
+            at: Instant::now() + allowed,
+            allowed,
+        }
+    }
+
+    /// The future's output, or None when time is up first.
+    async fn within<F: Future>(&self, future: F) -> Option<F::Output> {
+        tokio::time::timeout_at(self.at, future).await.ok()
+    }
+}
