@@ -4,4 +4,6 @@
 //! [`drain_agent`] counts the sockets of the pods that are being left, [`probe`] makes one attempt of a smoke probe.
 
 pub mod api;
+pub mod drain_agent;
 pub mod probe;
+pub mod release;

@@ -1,0 +1,141 @@
+//! How the pods that are being left come to an end.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How the pods that are being left come to an end.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.minimumSeconds <= self.deadlineSeconds").message("minimumSeconds must not exceed deadlineSeconds").field_path(".minimumSeconds")
+)]
+pub struct Drain {
+    /// Tells each old pod once, after the traffic has moved, that it should end its connections politely. By default nothing is told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begin: Option<Begin>,
+    /// Where the count of open connections comes from.
+    #[serde(default)]
+    pub source: DrainSource,
+    /// Seconds that old pods stay at least after the move counted as done.
+    #[serde(default = "minimum")]
+    #[x_kube(validation = Rule::new("self >= 0").message("must be zero or more seconds"))]
+    pub minimum_seconds: i32,
+    /// Seconds after the last Service was moved at which old pods are ended with whatever is still connected.
+    #[serde(default = "deadline")]
+    #[x_kube(validation = Rule::new("self >= 1").message("must be at least 1 second"))]
+    pub deadline_seconds: i32,
+    /// Seconds that old pods stay where measuring is structurally impossible, and with source Timer.
+    #[serde(default = "fallback")]
+    #[x_kube(validation = Rule::new("self >= 0").message("must be zero or more seconds"))]
+    pub fallback_seconds: i32,
+    /// Container ports, by number or name, whose connections count. By default those that the moved Services targeted.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub ports: Vec<IntOrString>,
+    /// Peers whose connections never count, such as a Prometheus that never lets go.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub ignore_peers: Vec<IgnoredPeer>,
+    /// `Together`: the old pods leave in one step when the last of them has drained.
+    #[serde(default)]
+    pub scale_down: ScaleDown,
+    /// How many old revisions may drain at once; with that many the next release waits.
+    #[serde(default = "max_sets")]
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 10").message("must be between 1 and 10"))]
+    pub max_sets: i32,
+}
+
+/// Tells each old pod once that it is being left.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Begin {
+    /// An HTTP POST with an empty body to each old pod. Any 2xx answer is enough.
+    pub http: BeginHttp,
+}
+
+/// An HTTP POST with an empty body.
+#[derive(JsonSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BeginHttp {
+    /// Path with its query.
+    #[schemars(length(min = 1, max = 2048))]
+    pub path: String,
+    /// Container port by number or name.
+    pub port: IntOrString,
+}
+
+/// Where the count of open connections comes from.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum DrainSource {
+    /// Sockets where they can be seen, the timer where that is structurally impossible.
+    #[default]
+    Auto,
+    /// Sockets only: where they can't be seen the old pods stay until the deadline.
+    Sockets,
+    /// No measuring: the old pods stay for fallbackSeconds.
+    Timer,
+}
+
+/// In which order drained pods leave.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum ScaleDown {
+    /// All at once, when the last one has drained.
+    #[default]
+    Together,
+}
+
+/// A peer whose connections never count: a network, or pods by label.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("has(self.cidr) != has(self.podLabels)").message("exactly one of cidr and podLabels must be set"),
+    validation = Rule::new("!has(self.namespace) || has(self.podLabels)").message("namespace goes with podLabels").field_path(".namespace"),
+    validation = Rule::new("!has(self.cidr) || isCIDR(self.cidr)").message("must be a network such as 10.1.2.0/24").field_path(".cidr")
+)]
+pub struct IgnoredPeer {
+    /// A network in CIDR notation. Addresses of nodes are never ignored, even inside it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 64))]
+    pub cidr: Option<String>,
+    /// Pods that have all of these labels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("maxProperties" = 32, "minProperties" = 1))]
+    pub pod_labels: Option<BTreeMap<String, String>>,
+    /// The namespace of those pods; by default that of the BlueGreenDeployment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub namespace: Option<String>,
+}
+
+impl Default for Drain {
+    fn default() -> Self {
+        Self {
+            begin: None,
+            source: DrainSource::Auto,
+            minimum_seconds: minimum(),
+            deadline_seconds: deadline(),
+            fallback_seconds: fallback(),
+            ports: vec![],
+            ignore_peers: vec![],
+            scale_down: ScaleDown::Together,
+            max_sets: max_sets(),
+        }
+    }
+}
+
+fn minimum() -> i32 {
+    5
+}
+fn deadline() -> i32 {
+    600
+}
+fn fallback() -> i32 {
+    300
+}
+fn max_sets() -> i32 {
+    2
+}

@@ -1,0 +1,41 @@
+//! Labels and annotations. All begin with `bluegreen.dev/`; users never write them but for the commands.
+
+/// Prefix of every key that belongs to the operator.
+pub const PREFIX: &str = "bluegreen.dev/";
+
+/// Label of ReplicaSets and pods, and key of Service selectors: the revision's name hash.
+pub const REVISION: &str = "bluegreen.dev/revision";
+/// Value of [`REVISION`] in the selector of a Service that must not serve anybody yet.
+pub const REVISION_NONE: &str = "none";
+/// Label of a ReplicaSet: `blue` or `green`, in turn. Never in a pod template, so that a colour never restarts a pod.
+pub const COLOR: &str = "bluegreen.dev/color";
+/// Label of a ReplicaSet: the name of its BlueGreenDeployment, for people (`kubectl get rs -l`).
+pub const NAME: &str = "bluegreen.dev/name";
+
+/// Annotation of a ReplicaSet: `serving@<attempt>` or `retiring@<attempt>`, the fence between two controllers that both believe they lead.
+pub const ROLE: &str = "bluegreen.dev/role";
+/// Annotation of a ReplicaSet: the proof that its smoke probes passed ([`crate::release::Proof`]).
+pub const PROOF: &str = "bluegreen.dev/smoke-passed";
+/// Annotation of a ReplicaSet: raw template hashes known to mean this revision, space separated.
+pub const TEMPLATE_HASHES: &str = "bluegreen.dev/template-hashes";
+/// Annotation of a ReplicaSet: UIDs of pods that were told to drain. Its presence makes the set cold: it never serves again with these pods.
+pub const DRAIN_BEGUN: &str = "bluegreen.dev/drain-begun";
+
+/// Annotation of a Service: `<name>/<uid>` of the BlueGreenDeployment that moves it.
+pub const OWNER: &str = "bluegreen.dev/owner";
+/// Annotation of a Service: `<revision>@<attempt>`, what the owner last selected. It is written in the same request as the selector: where the two differ, somebody else wrote.
+pub const SELECTED: &str = "bluegreen.dev/selected";
+
+/// Commands: annotations of a BlueGreenDeployment whose value names the revision they are for.
+pub mod command {
+    /// Let the named revision take the traffic (`promotion.mode: Manual`).
+    pub const PROMOTE: &str = "bluegreen.dev/promote";
+    /// Give the named revision up: before the switch its pods go, after it the traffic goes back.
+    pub const ABORT: &str = "bluegreen.dev/abort";
+    /// Try the named, rejected revision again.
+    pub const RETRY: &str = "bluegreen.dev/retry";
+    /// `<from>-<to>`: leave the active revision `from` for the earlier one `to`.
+    pub const ROLLBACK: &str = "bluegreen.dev/rollback";
+    /// All of them, in the order they are looked at: giving up goes before going on.
+    pub const ALL: [&str; 4] = [ABORT, ROLLBACK, RETRY, PROMOTE];
+}

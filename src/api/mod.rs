@@ -1,0 +1,23 @@
+//! The kinds of `bluegreen.dev/v1alpha1`, one file a concern: fields, defaults and the rules that refuse what can never
+//! work stand together.
+
+mod blue_green_deployment;
+mod condition;
+mod connection_watch;
+mod crd;
+mod drain;
+pub mod keys;
+mod pod_template;
+mod smoke_probe;
+mod status;
+mod traffic;
+
+pub use blue_green_deployment::*;
+pub use condition::*;
+pub use connection_watch::*;
+pub use crd::*;
+pub use drain::*;
+pub use pod_template::*;
+pub use smoke_probe::*;
+pub use status::*;
+pub use traffic::*;

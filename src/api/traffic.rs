@@ -1,0 +1,52 @@
+//! Which Services follow a release.
+
+use kube::KubeSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which Services follow the release, and when the move counts as done.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.quietSeconds <= self.convergenceTimeoutSeconds").message("quietSeconds must not exceed convergenceTimeoutSeconds, or the move could never count as done").field_path(".quietSeconds")
+)]
+pub struct Traffic {
+    /// Services of the same namespace that serve the active revision; they move together. May be empty for pods that no Service addresses.
+    #[serde(default)]
+    #[schemars(length(max = 16), extend("items" = {"type": "string", "minLength": 1, "maxLength": 63}, "x-kubernetes-list-type" = "set"))]
+    pub services: Vec<String>,
+    /// Services that follow the incoming revision while there is one, and the active one otherwise.
+    #[serde(default)]
+    #[schemars(length(max = 16), extend("items" = {"type": "string", "minLength": 1, "maxLength": 63}, "x-kubernetes-list-type" = "set"))]
+    pub preview_services: Vec<String>,
+    /// Other Services that may select pods of every revision, untested ones too (one that only metrics are read through). Any other Service that matches the pods holds a release up.
+    #[serde(default)]
+    #[schemars(length(max = 16), extend("items" = {"type": "string", "minLength": 1, "maxLength": 63}, "x-kubernetes-list-type" = "set"))]
+    pub allow_other_services: Vec<String>,
+    /// Seconds without an unexplained new connection on any old pod, after the endpoints moved, before the move counts as done.
+    #[serde(default = "quiet")]
+    #[x_kube(validation = Rule::new("self >= 1").message("must be at least 1 second"))]
+    pub quiet_seconds: i32,
+    /// Seconds after the last Service was moved until the release goes on without that certainty, and says so.
+    #[serde(default = "timeout")]
+    #[x_kube(validation = Rule::new("self >= 1").message("must be at least 1 second"))]
+    pub convergence_timeout_seconds: i32,
+}
+
+impl Default for Traffic {
+    fn default() -> Self {
+        Self {
+            services: vec![],
+            preview_services: vec![],
+            allow_other_services: vec![],
+            quiet_seconds: quiet(),
+            convergence_timeout_seconds: timeout(),
+        }
+    }
+}
+
+fn quiet() -> i32 {
+    10
+}
+fn timeout() -> i32 {
+    60
+}

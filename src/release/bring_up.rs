@@ -1,0 +1,132 @@
+//! Bring up: the incoming revision gets its pods.
+
+use crate::api::keys;
+
+use super::plan::{Action, SetChange, SetRef};
+use super::services::Block;
+use super::snapshot::{Color, Identity, Set};
+use super::view::View;
+
+/// How far the incoming revision has come.
+#[derive(Clone, Debug, PartialEq)]
+pub enum BringUp {
+    /// There is nothing to bring up.
+    None,
+    /// It can't start before something is corrected.
+    Blocked(Block),
+    /// It waits for something that happens by itself or by a person: reason and message.
+    Waiting(&'static str, String),
+    /// Its pods are starting.
+    Starting {
+        /// Available pods.
+        available: i32,
+        /// Pods needed.
+        wanted: i32,
+        /// What keeps a pod from starting, if that can be told.
+        trouble: Option<String>,
+    },
+    /// Enough pods are available.
+    Up,
+}
+
+/// Decides about the incoming revision's ReplicaSet.
+pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
+    let Some(revision) = view.target() else { return (BringUp::None, vec![]) };
+    let spec = &view.snapshot.object.spec;
+    let set = view.set(revision);
+    if let Some(block) = block {
+        return (BringUp::Blocked(block.clone()), vec![]);
+    }
+    if spec.replicas == 0 && view.ready_active() == 0 {
+        return (BringUp::Waiting("ScaledToZero", "spec.replicas is 0: the release goes on when there are pods to test".into()), vec![]);
+    }
+    let wanted = wanted(view);
+    if let Some(set) = set {
+        if !view.warm(set) && set.desired > 0 {
+            return (
+                BringUp::Waiting("DrainingFirst", format!("the pods of {revision} were told to drain; they are replaced when their connections have ended")),
+                vec![],
+            );
+        }
+        let (outcome, mut actions) = up(view, set, wanted);
+        if set.desired < wanted || set.min_ready_seconds != spec.min_ready_seconds {
+            if spec.paused && set.desired == 0 {
+                return (paused(), vec![]);
+            }
+            let color = (set.desired == 0).then(|| next_color(view));
+            let replicas = (set.desired < wanted).then_some(wanted);
+            actions.push(Action::PatchSet {
+                set: SetRef::of(set),
+                change: SetChange { replicas, color, min_ready_seconds: Some(spec.min_ready_seconds), ..SetChange::default() },
+            });
+        } else if set.desired > wanted && !view.served(set) {
+            actions.push(Action::PatchSet { set: SetRef::of(set), change: SetChange { replicas: Some(wanted), ..SetChange::default() } });
+        }
+        return (outcome, actions);
+    }
+    if !view.forward() {
+        return (BringUp::Waiting("RevisionGone", format!("revision {revision} to return to no longer exists; apply its template again")), vec![]);
+    }
+    let left = view.being_left().count();
+    let maximum = usize::try_from(spec.drain.max_sets).unwrap_or(usize::MAX);
+    if left >= maximum {
+        return (
+            BringUp::Waiting("TooManyDraining", format!("{left} earlier revisions still drain (spec.drain.maxSets is {maximum}); the release goes on when one of them has ended")),
+            vec![],
+        );
+    }
+    if spec.paused {
+        return (paused(), vec![]);
+    }
+    let Identity::Known { raw_hash, .. } = &view.snapshot.identity else { return (BringUp::None, vec![]) };
+    let create = Action::CreateSet { revision: revision.into(), color: next_color(view), replicas: wanted, raw_hash: raw_hash.clone() };
+    (BringUp::Starting { available: 0, wanted, trouble: None }, vec![create])
+}
+
+fn paused() -> BringUp {
+    BringUp::Waiting("Paused", "spec.paused is true: no new pods are started".into())
+}
+
+fn up(view: &View<'_>, set: &Set, wanted: i32) -> (BringUp, Vec<Action>) {
+    let available = super::view::count(view.available(set).count());
+    if available >= wanted {
+        return (BringUp::Up, vec![]);
+    }
+    let trouble = set.failure.clone().or_else(|| view.pods(set).find_map(|pod| pod.trouble.as_ref().map(|trouble| format!("pod {}: {trouble}", pod.name))));
+    (BringUp::Starting { available, wanted, trouble }, vec![])
+}
+
+/// Size of the incoming set. A set to return to needs no more pods than the one that is left has.
+fn wanted(view: &View<'_>) -> i32 {
+    let replicas = view.snapshot.object.spec.replicas;
+    if view.forward() { replicas.max(1) } else { replicas.min(view.ready_active().max(1)).max(1) }
+}
+
+/// The colour that the active set does not have.
+fn next_color(view: &View<'_>) -> Color {
+    view.active().map_or(Color::Blue, |active| active.color.other())
+}
+
+/// Keeps the raw template's hash on the set that the API server found it to mean, so that it is never asked again.
+pub fn remember_template(view: &View<'_>) -> Option<Action> {
+    let Identity::Known { raw_hash, revision } = &view.snapshot.identity else { return None };
+    let set = view.set(revision)?;
+    if set.template_hashes.contains(raw_hash) {
+        return None;
+    }
+    // Bounded: the oldest are forgotten, which costs one request if such a template ever comes back.
+    let mut hashes = set.template_hashes.clone();
+    hashes.push(raw_hash.clone());
+    let skip = hashes.len().saturating_sub(16);
+    Some(Action::PatchSet {
+        set: SetRef::of(set),
+        change: SetChange { template_hashes: Some(hashes.into_iter().skip(skip).collect()), ..SetChange::default() },
+    })
+}
+
+/// The label selector of a revision's pods, as text for the scale subresource.
+pub fn selector_text(view: &View<'_>, revision: &str) -> String {
+    let mut labels = view.snapshot.object.spec.selector.match_labels.clone();
+    labels.insert(keys::REVISION.into(), revision.into());
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}

@@ -1,0 +1,128 @@
+//! Commands: annotations that name the revision they are for, so that a late one never hits a newer release.
+
+use crate::api::{Rejected, Switch, SwitchCause, keys::command};
+
+use super::plan::{Action, Notice};
+use super::switch;
+use super::view::View;
+
+/// What the commands change in what is remembered, and what is said about them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// A new value of `status.rejected`.
+    pub rejected: Option<Option<Rejected>>,
+    /// A new intent.
+    pub intent: Option<Switch>,
+    /// Removals of annotations that are done with; carried out after the change above is written.
+    pub actions: Vec<Action>,
+    /// Events.
+    pub notices: Vec<Notice>,
+}
+
+/// Reads the commands, one at a time: the first in the order of [`command::ALL`] that is there.
+pub fn step(view: &View<'_>) -> Outcome {
+    let mut outcome = Outcome::default();
+    // Which revision the spec means must be known before a command can be compared with it.
+    if view.revision.is_none() {
+        return outcome;
+    }
+    for key in command::ALL {
+        let Some(value) = view.snapshot.object.commands.get(key) else { continue };
+        let done = match key {
+            command::ABORT => abort(view, value, &mut outcome),
+            command::ROLLBACK => rollback(view, value, &mut outcome),
+            command::RETRY => retry(view, value, &mut outcome),
+            _ => promote(view, value, &mut outcome),
+        };
+        if done {
+            outcome.actions.push(Action::RemoveCommand { key, value: value.clone() });
+            break;
+        }
+    }
+    outcome
+}
+
+fn refuse(outcome: &mut Outcome, reason: &'static str, message: String) -> bool {
+    outcome.notices.push(Notice { warning: true, reason, message });
+    true
+}
+
+fn give_up(view: &View<'_>, revision: &str, reason: &str, message: String, return_to: Option<String>) -> Rejected {
+    Rejected { revision: revision.into(), reason: reason.into(), message, at: view.now.wall, return_to }
+}
+
+fn abort(view: &View<'_>, revision: &str, outcome: &mut Outcome) -> bool {
+    if view.rejected.is_some_and(|rejected| rejected.revision == revision) {
+        return true;
+    }
+    if view.revision != Some(revision) {
+        return refuse(outcome, "CommandIgnored", format!("abort names {revision}, but the release is about {}", view.revision.unwrap_or("none")));
+    }
+    if !view.is_active(revision) {
+        let message = format!("revision {revision} was aborted before the switch; traffic was not touched");
+        outcome.rejected = Some(Some(give_up(view, revision, "Aborted", message, None)));
+        return true;
+    }
+    let Some(from) = view.intent.and_then(|intent| intent.from.as_deref()).filter(|from| view.set(from).is_some()) else {
+        return refuse(outcome, "NothingToRollBackTo", format!("revision {revision} can't be aborted: there is no earlier revision to go back to"));
+    };
+    let message = format!("revision {revision} was aborted after the switch; traffic goes back to {from}");
+    outcome.rejected = Some(Some(give_up(view, revision, "Aborted", message, Some(from.into()))));
+    outcome.intent = unfinished(view, from);
+    true
+}
+
+/// A move that is still under way is turned round at once; a finished one is undone like a release of the old revision.
+fn unfinished(view: &View<'_>, from: &str) -> Option<Switch> {
+    let set = view.set(from)?;
+    let carries = view.warm(set) && view.ready(set) >= view.snapshot.object.spec.replicas.min(view.ready_active()).max(1);
+    (!view.settled() && carries).then(|| switch::record(view, from, SwitchCause::Rollback))
+}
+
+fn rollback(view: &View<'_>, value: &str, outcome: &mut Outcome) -> bool {
+    let Some((from, to)) = value.split_once('-') else {
+        return refuse(outcome, "CommandIgnored", format!("rollback is \"{value}\"; write it as <revision to leave>-<revision to go to>"));
+    };
+    // Already on record: only the annotation is left to remove.
+    if view.rejected.is_some_and(|rejected| rejected.reason == "RolledBack" && rejected.return_to.as_deref() == Some(to)) {
+        return true;
+    }
+    if !view.is_active(from) {
+        let active = view.intent.map_or("none", |intent| intent.to.as_str());
+        return refuse(outcome, "CommandIgnored", format!("rollback leaves {from}, but {active} is active"));
+    }
+    if view.set(to).is_none() || from == to {
+        return refuse(outcome, "NothingToRollBackTo", format!("rollback names {to}, which is not in the history"));
+    }
+    if view.revision == Some(to) {
+        // The way back to the spec's own revision.
+        outcome.rejected = Some(None);
+        return true;
+    }
+    let revision = view.revision.unwrap_or(from);
+    let message = format!("rolled back from {from} to {to}; apply another template to go on");
+    outcome.rejected = Some(Some(give_up(view, revision, "RolledBack", message, Some(to.into()))));
+    outcome.intent = unfinished(view, to);
+    true
+}
+
+fn retry(view: &View<'_>, revision: &str, outcome: &mut Outcome) -> bool {
+    match view.rejected {
+        Some(rejected) if rejected.revision == revision => {
+            outcome.rejected = Some(None);
+            true
+        }
+        _ => refuse(outcome, "CommandIgnored", format!("retry names {revision}, which is not rejected")),
+    }
+}
+
+/// Promotion is read where the switch is decided; here it only ends: when it is fulfilled, or can never be.
+fn promote(view: &View<'_>, revision: &str, outcome: &mut Outcome) -> bool {
+    if view.is_active(revision) {
+        return true;
+    }
+    if view.revision != Some(revision) {
+        return refuse(outcome, "CommandIgnored", format!("promote names {revision}, but the release is about {}", view.revision.unwrap_or("none")));
+    }
+    false
+}

@@ -1,0 +1,306 @@
+//! Conditions: what the findings mean to a person and to tools that follow kstatus.
+
+use crate::api::{Condition, ConditionStatus, ConditionType, PhaseName};
+
+use super::bring_up::BringUp;
+use super::converge::Convergence;
+use super::drain::refused_networks;
+use super::plan::Findings;
+use super::promotion;
+use super::smoke::Smoke;
+use super::snapshot::Identity;
+use super::switch::{self, Place};
+use super::view::View;
+
+/// Longest message in status, in characters.
+const LONGEST: usize = 512;
+
+/// Cuts a message to what status may hold.
+pub fn short(message: &str) -> String {
+    if message.chars().count() <= LONGEST {
+        return message.to_owned();
+    }
+    message.chars().take(LONGEST - 1).chain(['…']).collect()
+}
+
+/// What one condition says.
+struct Says {
+    status: ConditionStatus,
+    reason: String,
+    message: String,
+}
+
+fn says(status: ConditionStatus, reason: impl Into<String>, message: impl Into<String>) -> Says {
+    Says { status, reason: reason.into(), message: message.into() }
+}
+
+use ConditionStatus::{False, True, Unknown};
+
+/// Where the release stands.
+pub fn phase(view: &View<'_>, findings: &Findings) -> PhaseName {
+    if view.snapshot.object.spec.paused && (view.target().is_some() || !view.settled()) {
+        return PhaseName::Paused;
+    }
+    if !view.settled() {
+        return PhaseName::Switch;
+    }
+    if findings.block.is_some() && (view.target().is_some() || view.revision.is_none() || view.intent.is_none()) {
+        return PhaseName::Blocked;
+    }
+    if let Some(revision) = view.target() {
+        return match findings.smoke {
+            Smoke::Passed { .. } if promotion::granted(view, revision) => PhaseName::Switch,
+            Smoke::Passed { .. } => PhaseName::AwaitPromotion,
+            Smoke::Running { .. } | Smoke::Failed { .. } if !view.snapshot.object.spec.smoke_probes.is_empty() && findings.bring_up == BringUp::Up => PhaseName::Smoke,
+            Smoke::None | Smoke::Running { .. } | Smoke::Failed { .. } => PhaseName::BringUp,
+        };
+    }
+    if view.revision.is_none() {
+        return PhaseName::BringUp;
+    }
+    if view.rejected.is_some() {
+        return PhaseName::Rejected;
+    }
+    match findings.convergence {
+        Convergence::Pending(..) if view.intent.is_some_and(|intent| intent.converged_at.is_none()) => PhaseName::Converge,
+        _ if !findings.drain.status.is_empty() => PhaseName::Drain,
+        _ => PhaseName::Complete,
+    }
+}
+
+/// All conditions, with the transition times of those that did not change.
+pub fn make(view: &View<'_>, findings: &Findings) -> Vec<Condition> {
+    let before = &view.snapshot.object.status.conditions;
+    ConditionType::ALL
+        .into_iter()
+        .map(|kind| {
+            let says = match kind {
+                ConditionType::Ready => ready(view, findings),
+                ConditionType::Reconciling => reconciling(view, findings),
+                ConditionType::Stalled => stalled(view, findings),
+                ConditionType::Available => available(view),
+                ConditionType::SmokeTested => smoke_tested(view, findings),
+                ConditionType::Switched => switched(view),
+                ConditionType::Converged => converged(view, findings),
+                ConditionType::Drained => drained(findings),
+            };
+            let since = before.iter().find(|known| known.kind == kind && known.status == says.status).map(|known| known.last_transition_time);
+            Condition {
+                kind,
+                status: says.status,
+                reason: says.reason,
+                message: short(&says.message),
+                observed_generation: view.snapshot.object.generation,
+                last_transition_time: since.unwrap_or_else(|| whole_seconds(view.now.wall)),
+            }
+        })
+        .collect()
+}
+
+fn whole_seconds(at: jiff::Timestamp) -> jiff::Timestamp {
+    jiff::Timestamp::from_second(at.as_second()).unwrap_or(at)
+}
+
+/// What keeps the release from going on by itself, or as asked.
+fn problem(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
+    if let Some(block) = &findings.block {
+        return Some((block.reason.into(), block.message.clone()));
+    }
+    if let Some(rejected) = view.rejected {
+        return Some((rejected.reason.clone(), rejected.message.clone()));
+    }
+    if let Some(intent) = view.intent
+        && !view.settled()
+        && switch::direction(view, intent) == switch::Direction::Wait
+    {
+        return Some(("NoReadyPods", format!("the move to revision {} waits: neither it nor the one it leaves has enough ready pods", intent.to))).map(own);
+    }
+    if let Some(name) = drift_while_paused(view) {
+        return Some(("SelectorChanged", format!("the selector of Service \"{name}\" was changed by somebody else; it stays so while spec.paused is true"))).map(own);
+    }
+    if let BringUp::Waiting(reason @ ("RevisionGone" | "ScaledToZero"), message) = &findings.bring_up {
+        return Some(((*reason).to_owned(), message.clone()));
+    }
+    overdue(view, findings)
+}
+
+fn own((reason, message): (&str, String)) -> (String, String) {
+    (reason.into(), message)
+}
+
+fn overdue(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
+    let inactive = view.snapshot.object.status.inactive.as_ref().filter(|inactive| Some(inactive.revision.as_str()) == view.target())?;
+    let limit = view.snapshot.object.spec.progress_deadline_seconds;
+    let waiting = matches!(findings.bring_up, BringUp::Starting { .. }) || matches!(findings.smoke, Smoke::Running { .. });
+    if !waiting || view.snapshot.object.spec.paused || view.now.seconds_since(inactive.since) < f64::from(limit) {
+        return None;
+    }
+    Some(("ProgressDeadlineExceeded", format!("revision {} has not become available in {limit} s: {}", inactive.revision, progress(view, findings)))).map(own)
+}
+
+fn drift_while_paused<'a>(view: &View<'a>) -> Option<&'a str> {
+    let intent = view.intent.filter(|_| view.snapshot.object.spec.paused && view.settled())?;
+    let names = view.snapshot.object.spec.traffic.services.iter();
+    names.map(String::as_str).find(|name| switch::place(view, intent, name) == Place::Drifted)
+}
+
+/// Where the release stands, in a sentence.
+fn progress(view: &View<'_>, findings: &Findings) -> String {
+    match (&findings.bring_up, &findings.smoke) {
+        (BringUp::Waiting(_, message), _) => message.clone(),
+        (BringUp::Starting { available, wanted, trouble }, _) => {
+            let trouble = trouble.as_ref().map(|trouble| format!("; {trouble}")).unwrap_or_default();
+            format!("{available} of {wanted} pods are available{trouble}")
+        }
+        (_, Smoke::Running { passed, needed }) => {
+            let last = view.snapshot.probes.iter().rev().find(|probe| !probe.message.is_empty());
+            let last = last.map(|probe| format!("; {} on {}: {}", probe.probe, probe.target, probe.message)).unwrap_or_default();
+            format!("{passed} of {needed} pods passed the smoke probes{last}")
+        }
+        _ => String::new(),
+    }
+}
+
+fn ready(view: &View<'_>, findings: &Findings) -> Says {
+    if let Some((reason, message)) = problem(view, findings) {
+        return says(False, reason, message);
+    }
+    let (Some(revision), Some(intent)) = (view.revision, view.intent) else {
+        return says(False, "Releasing", releasing(view, findings));
+    };
+    if intent.to != revision || !view.settled() {
+        return says(False, "Releasing", releasing(view, findings));
+    }
+    if view.ready_active() == 0 && view.snapshot.object.spec.replicas > 0 {
+        return says(False, "NoReadyPods", format!("revision {revision} has no ready pod"));
+    }
+    match &findings.convergence {
+        Convergence::Yes => says(True, "Serving", format!("revision {revision} serves everyone")),
+        Convergence::Unknown(why, message) => says(True, "Serving", format!("revision {revision} serves; whether old pods are still reached is unknown ({why}): {message}")),
+        Convergence::Pending(_, _) if intent.converged_at.is_some() => says(True, "Serving", format!("revision {revision} serves everyone")),
+        Convergence::Pending(why, message) => says(False, *why, message.clone()),
+        Convergence::NotYet => says(False, "Releasing", releasing(view, findings)),
+    }
+}
+
+fn releasing(view: &View<'_>, findings: &Findings) -> String {
+    let Some(revision) = view.target() else {
+        return match (&view.snapshot.identity, view.settled()) {
+            (Identity::Unknown { .. }, _) => "the template is being compared with known revisions".into(),
+            (_, false) => "the Services are being moved".into(),
+            _ => "the release begins".into(),
+        };
+    };
+    match &findings.smoke {
+        Smoke::Passed { .. } if view.snapshot.object.spec.paused => "spec.paused is true: the switch waits".into(),
+        Smoke::Passed { .. } if !promotion::granted(view, revision) => promotion::how(view, revision),
+        Smoke::Passed { .. } => format!("revision {revision} passed; the switch begins"),
+        Smoke::None | Smoke::Running { .. } | Smoke::Failed { .. } => format!("revision {revision} is brought up: {}", progress(view, findings)),
+    }
+}
+
+fn reconciling(view: &View<'_>, findings: &Findings) -> Says {
+    let under_way = view.target().is_some() || view.revision.is_none() || !view.settled();
+    let converging = matches!(findings.convergence, Convergence::Pending(..)) && view.intent.is_some_and(|intent| intent.converged_at.is_none());
+    if findings.block.is_some() || (view.rejected.is_some() && view.target().is_none() && view.settled()) {
+        return says(False, "Stalled", "see the condition Stalled");
+    }
+    if under_way && view.snapshot.object.spec.paused {
+        return says(True, "Paused", releasing(view, findings));
+    }
+    if under_way {
+        return says(True, format!("{:?}", phase(view, findings)), releasing(view, findings));
+    }
+    match &findings.convergence {
+        Convergence::Pending(reason, message) if converging => says(True, *reason, message.clone()),
+        _ => says(False, "Complete", "the release is complete"),
+    }
+}
+
+fn stalled(view: &View<'_>, findings: &Findings) -> Says {
+    if let Some((reason, message)) = problem(view, findings) {
+        return says(True, reason, message);
+    }
+    let refused = refused_networks(view);
+    let note = if refused.is_empty() { String::new() } else { format!("spec.drain.ignorePeers: {} holds addresses of nodes and is not ignored", refused.join(", ")) };
+    says(False, "Progressing", note)
+}
+
+fn available(view: &View<'_>) -> Says {
+    let replicas = view.snapshot.object.spec.replicas;
+    let Some(active) = view.active() else { return says(False, "NothingActive", "no revision serves yet") };
+    let available = view.available(active).count();
+    let message = format!("{available} of {replicas} pods of revision {} are available", active.revision);
+    match i32::try_from(available) {
+        Ok(number) if number >= replicas => says(True, "AllAvailable", message),
+        Ok(number) if number > 0 => says(True, "SomeAvailable", message),
+        _ => says(False, "NoneAvailable", message),
+    }
+}
+
+fn smoke_tested(view: &View<'_>, findings: &Findings) -> Says {
+    if let Some(rejected) = view.rejected.filter(|rejected| rejected.reason == "SmokeFailed") {
+        return says(False, "SmokeFailed", rejected.message.clone());
+    }
+    let none = view.snapshot.object.spec.smoke_probes.is_empty();
+    match (&findings.smoke, view.target()) {
+        (Smoke::Running { .. }, Some(_)) if none => says(Unknown, "NoProbes", "spec.smokeProbes is empty"),
+        (Smoke::Running { passed, needed }, Some(_)) => says(Unknown, "Running", format!("{passed} of {needed} pods passed the smoke probes")),
+        (Smoke::Failed { message }, Some(_)) => says(False, "SmokeFailed", message.clone()),
+        (Smoke::Passed { needed }, Some(revision)) if !none => says(True, "Passed", format!("{needed} pods of revision {revision} passed the smoke probes")),
+        (Smoke::None, Some(_)) => says(Unknown, "Pending", "the revision is not up yet"),
+        _ if none => says(Unknown, "NoProbes", "spec.smokeProbes is empty"),
+        (_, None) if view.revision.is_some_and(|revision| view.is_active(revision)) => {
+            let message = format!("revision {} passed the smoke probes before the switch", view.revision.unwrap_or_default());
+            says(True, "Passed", message)
+        }
+        _ => says(Unknown, "Pending", "the revision is not up yet"),
+    }
+}
+
+fn switched(view: &View<'_>) -> Says {
+    let Some(intent) = view.intent else { return says(False, "Pending", "no traffic was moved yet") };
+    if !view.settled() {
+        return says(False, "Switching", format!("the Services are being moved to revision {}", intent.to));
+    }
+    if view.revision != Some(intent.to.as_str()) {
+        return says(False, "Pending", format!("revision {} still has the traffic", intent.to));
+    }
+    let services = &view.snapshot.object.spec.traffic.services;
+    let away = services.iter().find(|name| switch::place(view, intent, name) != Place::Right);
+    match away {
+        Some(name) => {
+            let missing = view.snapshot.services.get(name).is_none_or(|service| service.deleting);
+            let message = if missing { format!("Service \"{name}\" does not exist") } else { format!("Service \"{name}\" does not select revision {}", intent.to) };
+            says(False, if missing { "ServiceMissing" } else { "SelectorChanged" }, message)
+        }
+        None if services.is_empty() => says(True, "NoServices", format!("revision {} is active; there is no Service to move", intent.to)),
+        None => says(True, "Moved", format!("{} select revision {}", services.join(", "), intent.to)),
+    }
+}
+
+fn converged(view: &View<'_>, findings: &Findings) -> Says {
+    let done = view.intent.is_some_and(|intent| intent.converged_at.is_some());
+    match &findings.convergence {
+        Convergence::Yes => says(True, "Converged", "endpoints have moved and no old pod is reached any more"),
+        Convergence::Unknown(why, message) => says(Unknown, *why, message.clone()),
+        Convergence::Pending(_, _) if done => says(True, "Converged", "endpoints have moved and no old pod was reached for the quiet time"),
+        Convergence::Pending(why, message) => says(False, *why, message.clone()),
+        Convergence::NotYet => says(Unknown, "Pending", "no traffic was moved yet"),
+    }
+}
+
+fn drained(findings: &Findings) -> Says {
+    let Some(set) = findings.drain.status.first() else { return says(True, "NothingDraining", "no old pods are left") };
+    let open = set.open_connections.map_or_else(|| "an unknown number of".to_owned(), |open| open.to_string());
+    let held = set.holders.first().map(|holder| format!(", most of them held by {}", holder.pod.as_deref().unwrap_or(&holder.address))).unwrap_or_default();
+    let message = match set.reason.as_str() {
+        "OpenConnections" => format!("revision {}: {open} open connections to {} pods{held}; until {} at the latest", set.revision, set.pods, second(set.deadline)),
+        reason => format!("revision {}: {} of {} pods have drained ({reason}); until {} at the latest", set.revision, set.drained_pods, set.pods, second(set.deadline)),
+    };
+    says(False, set.reason.clone(), message)
+}
+
+fn second(at: jiff::Timestamp) -> String {
+    whole_seconds(at).to_string()
+}

@@ -1,0 +1,260 @@
+//! Drain: old pods stay until their connections have really ended, or the deadline is over.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::{DrainSource, DrainingStatus, Holder};
+
+use super::judge::{self, PodState};
+use super::plan::{Action, BeginCall, SetChange, SetRef, WatchPod};
+use super::snapshot::{Begun, Identity, Pod, Set};
+use super::view::{View, count};
+
+/// What the drain comes to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Writes.
+    pub actions: Vec<Action>,
+    /// Pods to count.
+    pub watch: Vec<WatchPod>,
+    /// Pods to tell.
+    pub begin: Vec<BeginCall>,
+    /// For status.
+    pub status: Vec<DrainingStatus>,
+    /// Seconds until a deadline of its own.
+    pub again: Option<f64>,
+}
+
+/// Looks at every set that is not, and is not about to become, the active one.
+pub fn step(view: &View<'_>) -> Outcome {
+    let mut outcome = Outcome::default();
+    unserved(view, &mut outcome);
+    let Some(intent) = view.intent else { return outcome };
+    for set in view.being_left() {
+        outcome.watch.extend(view.pods(set).filter_map(|pod| watch(view, pod, intent.attempt)));
+        // Until every Service has moved, and while traffic is about to come back to it, a set is not drained.
+        if intent.completed_at.is_none() || view.target() == Some(set.revision.as_str()) && view.warm(set) {
+            continue;
+        }
+        left(view, set, &mut outcome);
+    }
+    outcome
+}
+
+/// Sets that never served: superseded ones go at once, rejected ones after a while for a look.
+fn unserved(view: &View<'_>, outcome: &mut Outcome) {
+    let spec = &view.snapshot.object.spec;
+    // Until the new template is identified nobody knows what is superseded by it.
+    if spec.paused || !matches!(view.snapshot.identity, Identity::Known { .. }) || !view.snapshot.unread.is_empty() {
+        return;
+    }
+    for set in view.snapshot.sets.iter().filter(|set| !set.deleting && set.desired > 0 && !view.served(set)) {
+        if view.target() == Some(set.revision.as_str()) || view.is_active(&set.revision) {
+            continue;
+        }
+        if let Some(rejected) = view.rejected.filter(|rejected| rejected.revision == set.revision) {
+            let left = f64::from(spec.on_failure.keep_seconds) - view.now.seconds_since(rejected.at);
+            if left > 0.0 {
+                soonest(&mut outcome.again, left);
+                continue;
+            }
+        }
+        outcome.actions.push(Action::PatchSet { set: SetRef::of(set), change: SetChange { replicas: Some(0), drop_proof: true, ..SetChange::default() } });
+    }
+}
+
+fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
+    let object = &view.snapshot.object;
+    let Some(intent) = view.intent else { return };
+    let completed = intent.completed_at.unwrap_or(view.now.wall);
+    let previous = object.status.draining.iter().find(|entry| entry.revision == set.revision);
+    let since = previous.map_or(completed, |entry| entry.since);
+    let deadline = later(since, object.spec.drain.deadline_seconds);
+    let fallback = later(since, object.spec.drain.fallback_seconds);
+    let pods: Vec<&Pod> = view.pods(set).collect();
+    let states: Vec<(&Pod, PodState)> = pods.iter().map(|pod| (*pod, judge::judge(view, pod))).collect();
+    let done = |state: &PodState| match state {
+        PodState::Drained | PodState::NodeLost | PodState::NeverServed => true,
+        // Where nothing can be measured the clock decides, unless only sockets were asked for.
+        PodState::NotMeasured(_) => object.spec.drain.source != DrainSource::Sockets && view.now.wall >= fallback,
+        PodState::Open | PodState::NewConnections | PodState::Settling | PodState::Unknown(_) => false,
+    };
+    let drained = states.iter().filter(|(_, state)| done(state)).count();
+    let begun = begin(view, set, &pods, outcome);
+    outcome.status.push(status(view, set, &states, drained, since, deadline, previous));
+
+    let overdue = view.now.wall >= deadline;
+    let rested = intent.converged_at.is_some_and(|at| view.now.wall >= later(at, object.spec.drain.minimum_seconds));
+    for at in [Some(deadline), Some(fallback), intent.converged_at.map(|at| later(at, object.spec.drain.minimum_seconds))].into_iter().flatten() {
+        soonest(&mut outcome.again, -view.now.seconds_since(at));
+    }
+    let ended = drained == states.len() && rested && begun;
+    if object.spec.paused || !view.snapshot.unread.is_empty() || !(ended || overdue) {
+        return;
+    }
+    outcome.actions.push(Action::Retire { set: SetRef::of(set), attempt: intent.attempt, services: object.spec.traffic.services.clone() });
+}
+
+/// Tells each pod once. The set is marked first: whatever happens, these pods never serve again.
+fn begin(view: &View<'_>, set: &Set, pods: &[&Pod], outcome: &mut Outcome) -> bool {
+    let object = &view.snapshot.object;
+    let Some(begin) = object.spec.drain.begin.as_ref() else { return true };
+    if object.spec.paused || view.intent.is_none_or(|intent| intent.converged_at.is_none()) {
+        return false;
+    }
+    let Some(told) = &set.drain_begun else {
+        let change = SetChange { drain_begun: Some(vec![]), ..SetChange::default() };
+        outcome.actions.push(Action::PatchSet { set: SetRef::of(set), change });
+        return false;
+    };
+    let mut all = true;
+    let mut newly = vec![];
+    for pod in pods.iter().filter(|pod| !told.contains(&pod.uid)) {
+        match view.snapshot.begun.get(&pod.uid) {
+            Some(Begun::Told) => newly.push(pod.uid.clone()),
+            Some(Begun::Failed(_)) => {}
+            None => {
+                all = false;
+                let port = super::smoke::resolve(&begin.http.port, pod).and_then(|port| u16::try_from(port).ok());
+                let address = pod.addresses.first().and_then(|address| address.parse().ok());
+                if let (Some(port), Some(address)) = (port, address) {
+                    outcome.begin.push(BeginCall { pod: pod.uid.clone(), name: pod.name.clone(), address, port, path: begin.http.path.clone() });
+                }
+            }
+        }
+    }
+    // One write for all of them, when the last one has been told.
+    if all && !newly.is_empty() {
+        let known = told.iter().cloned().chain(newly).collect();
+        outcome.actions.push(Action::PatchSet { set: SetRef::of(set), change: SetChange { drain_begun: Some(known), ..SetChange::default() } });
+    }
+    all
+}
+
+fn watch(view: &View<'_>, pod: &Pod, attempt: i64) -> Option<WatchPod> {
+    judge::measurable(view, pod).ok()?;
+    let node = pod.node.clone()?;
+    if view.snapshot.nodes.get(&node).is_some_and(|node| !node.exists) {
+        return None;
+    }
+    Some(WatchPod { node, uid: pod.uid.clone(), epoch: attempt, ports: judge::watched_ports(view, pod), ignore: ignored(view) })
+}
+
+/// Networks whose connections never count; addresses of nodes are cut out of them by leaving such a network out.
+pub fn ignored(view: &View<'_>) -> Vec<String> {
+    let peers = &view.snapshot.object.spec.drain.ignore_peers;
+    let node_addresses: Vec<std::net::IpAddr> = view.snapshot.nodes.values().flat_map(|node| &node.addresses).filter_map(|address| address.parse().ok()).collect();
+    let mut networks: Vec<String> = vec![];
+    for (index, peer) in peers.iter().enumerate() {
+        if let Some(cidr) = peer.cidr.as_ref().and_then(|cidr| cidr.parse::<ipnet::IpNet>().ok())
+            && !node_addresses.iter().any(|address| cidr.contains(address))
+        {
+            networks.push(cidr.trunc().to_string());
+        }
+        for address in view.snapshot.ignored_addresses.get(&index).into_iter().flatten() {
+            if let Ok(address) = address.parse::<std::net::IpAddr>()
+                && !node_addresses.contains(&address)
+            {
+                networks.push(ipnet::IpNet::from(address).to_string());
+            }
+        }
+    }
+    networks.sort();
+    networks.dedup();
+    networks.truncate(64);
+    networks
+}
+
+/// Networks of `drain.ignorePeers` that hold a node's address and are therefore not ignored.
+pub fn refused_networks(view: &View<'_>) -> Vec<String> {
+    let addresses: Vec<std::net::IpAddr> = view.snapshot.nodes.values().flat_map(|node| &node.addresses).filter_map(|address| address.parse().ok()).collect();
+    let cidrs = view.snapshot.object.spec.drain.ignore_peers.iter().filter_map(|peer| peer.cidr.as_ref());
+    cidrs.filter(|cidr| cidr.parse::<ipnet::IpNet>().is_ok_and(|cidr| addresses.iter().any(|address| cidr.contains(address)))).cloned().collect()
+}
+
+fn status(
+    view: &View<'_>,
+    set: &Set,
+    states: &[(&Pod, PodState)],
+    drained: usize,
+    since: Timestamp,
+    deadline: Timestamp,
+    previous: Option<&DrainingStatus>,
+) -> DrainingStatus {
+    let measured: Vec<&(&Pod, PodState)> =
+        states.iter().filter(|(_, state)| !matches!(state, PodState::NotMeasured(_) | PodState::NodeLost | PodState::NeverServed)).collect();
+    let reports = || measured.iter().filter_map(|(pod, _)| judge::samples(view, pod).last());
+    let seen = reports().next().is_some();
+    let oldest = reports().filter_map(|sample| {
+        let age = sample.report.oldest_millis? + i64::try_from(view.now.mono.saturating_sub(sample.received).as_millis()).unwrap_or(0);
+        view.now.wall.checked_sub(SignedDuration::from_millis(age)).ok()
+    });
+    // An age is reported again and again; only a difference that a person would notice is a change of status.
+    let oldest_since = oldest.min().map(|at| match previous.and_then(|entry| entry.oldest_since) {
+        Some(before) if before.duration_since(at).as_secs().abs() <= 5 => before,
+        _ => at.round(jiff::Unit::Second).unwrap_or(at),
+    });
+    let worst = states.iter().map(|(_, state)| state).max_by_key(|state| severity(state));
+    let timer = states.iter().any(|(_, state)| matches!(state, PodState::NotMeasured(_)));
+    DrainingStatus {
+        revision: set.revision.clone(),
+        color: set.color.name().into(),
+        pods: count(states.len()),
+        drained_pods: count(drained),
+        open_connections: seen.then(|| reports().map(|sample| judge::open(&sample.report)).sum()),
+        oldest_since,
+        source: if timer { DrainSource::Timer } else { DrainSource::Sockets },
+        reason: worst.map_or("Drained", PodState::reason).into(),
+        holders: holders(view, reports()),
+        since,
+        deadline,
+    }
+}
+
+fn severity(state: &PodState) -> u8 {
+    match state {
+        PodState::Open => 7,
+        PodState::Unknown(_) => 6,
+        PodState::NotMeasured(_) => 5,
+        PodState::NewConnections => 4,
+        PodState::Settling => 3,
+        PodState::NodeLost => 2,
+        PodState::NeverServed => 1,
+        PodState::Drained => 0,
+    }
+}
+
+fn holders<'a>(view: &View<'_>, reports: impl Iterator<Item = &'a super::snapshot::Sample>) -> Vec<Holder> {
+    let mut by_peer: BTreeMap<(&str, i32), i64> = BTreeMap::new();
+    for sample in reports {
+        for port in &sample.report.ports {
+            for peer in port.peers.iter().filter(|peer| peer.open > 0) {
+                *by_peer.entry((peer.address.as_str(), port.port)).or_default() += peer.open;
+            }
+        }
+    }
+    let mut holders: Vec<Holder> = by_peer
+        .into_iter()
+        .map(|((address, port), connections)| Holder {
+            address: address.into(),
+            pod: view.snapshot.peer_names.get(address).cloned(),
+            port,
+            connections,
+        })
+        .collect();
+    holders.sort_by(|one, other| other.connections.cmp(&one.connections).then_with(|| one.cmp(other)));
+    holders.truncate(5);
+    holders
+}
+
+fn later(at: Timestamp, seconds: i32) -> Timestamp {
+    at.checked_add(SignedDuration::from_secs(seconds.into())).unwrap_or(Timestamp::MAX)
+}
+
+/// Keeps the smaller of two waits, leaving out what is over.
+pub fn soonest(again: &mut Option<f64>, seconds: f64) {
+    if seconds > 0.0 {
+        *again = Some(again.map_or(seconds, |known| known.min(seconds)));
+    }
+}

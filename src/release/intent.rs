@@ -1,0 +1,69 @@
+//! The recorded intent: which revision is to serve. Read from status, or, where status was lost, rebuilt from what it left on Services and ReplicaSets.
+
+use crate::api::{Switch, SwitchCause, keys};
+
+use super::snapshot::{Now, RoleKind, Snapshot};
+
+/// What is known about the intent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Intent {
+    /// No traffic was ever moved.
+    None,
+    /// This one.
+    Recorded(Switch),
+    /// It was lost and is rebuilt from annotations; to be written before anything else.
+    Rebuilt(Switch),
+    /// What is left of it contradicts itself; a person must decide.
+    Contradictory(String),
+}
+
+/// Reads the intent. Annotations with a higher attempt than status mean that status is a restored, older one.
+pub fn read(snapshot: &Snapshot, now: Now) -> Intent {
+    let mut claims: Vec<(i64, String)> = vec![];
+    for service in snapshot.object.spec.traffic.services.iter().filter_map(|name| snapshot.services.get(name)) {
+        let ours = service.owner.as_ref().is_some_and(|owner| owner.uid == snapshot.object.uid || adopted(snapshot, &owner.uid));
+        if let Some(selected) = service.selected.as_ref().filter(|_| ours)
+            && selected.revision != keys::REVISION_NONE
+        {
+            claims.push((selected.attempt, selected.revision.clone()));
+        }
+    }
+    for set in &snapshot.sets {
+        if let Some(role) = set.role.filter(|role| role.kind == RoleKind::Serving) {
+            claims.push((role.attempt, set.revision.clone()));
+        }
+    }
+    let highest = claims.iter().map(|(attempt, _)| *attempt).max().unwrap_or(0);
+    if let Some(switch) = &snapshot.object.status.switch
+        && switch.attempt >= highest
+    {
+        return Intent::Recorded(switch.clone());
+    }
+    let mut latest: Vec<&String> = claims.iter().filter(|(attempt, _)| *attempt == highest).map(|(_, revision)| revision).collect();
+    latest.sort();
+    latest.dedup();
+    match latest.as_slice() {
+        [] => Intent::None,
+        [revision] => Intent::Rebuilt(Switch {
+            from: None,
+            to: (*revision).clone(),
+            attempt: highest,
+            services: vec![],
+            cause: SwitchCause::Release,
+            started_at: now.wall,
+            completed_at: None,
+            converged_at: None,
+        }),
+        several => Intent::Contradictory(format!(
+            "Services and ReplicaSets name {} revisions for move {highest} ({}); remove the annotation {} from all but the right one",
+            several.len(),
+            several.iter().map(|revision| revision.as_str()).collect::<Vec<_>>().join(", "),
+            keys::SELECTED,
+        )),
+    }
+}
+
+/// A Service of a former owner whose ReplicaSets are ours now (deleted with --cascade=orphan and created again).
+fn adopted(snapshot: &Snapshot, owner: &str) -> bool {
+    snapshot.owners.get(owner) == Some(&super::snapshot::OwnerState::Gone)
+}

@@ -1,0 +1,210 @@
+//! Judging raw counts: what a pod's reports say about its connections, on this process' own clock.
+
+use std::time::Duration;
+
+use crate::api::{DrainSource, PodReport, PortReport};
+
+use super::snapshot::{Pod, Sample};
+use super::view::View;
+
+/// What is known about the connections of a pod that is being left.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PodState {
+    /// Connections are open.
+    Open,
+    /// None is open, but unexplained new ones came within the quiet time.
+    NewConnections,
+    /// None is open; not seen for long enough to be sure.
+    Settling,
+    /// None is open and none came.
+    Drained,
+    /// It should be known and is not: the agent is silent or can't read.
+    Unknown(&'static str),
+    /// Its node is gone, and its connections with it.
+    NodeLost,
+    /// It can't be known here: why.
+    NotMeasured(&'static str),
+    /// It was born after its set had been left, and never was an endpoint.
+    NeverServed,
+}
+
+impl PodState {
+    /// One word for status.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Open => "OpenConnections",
+            Self::NewConnections => "NewConnections",
+            Self::Settling => "Settling",
+            Self::Drained => "Drained",
+            Self::Unknown(why) | Self::NotMeasured(why) => why,
+            Self::NodeLost => "NodeLost",
+            Self::NeverServed => "NeverServed",
+        }
+    }
+}
+
+/// Whether sockets of a pod can be seen at all; otherwise why not.
+pub fn measurable(view: &View<'_>, pod: &Pod) -> Result<(), &'static str> {
+    let snapshot = view.snapshot;
+    if snapshot.object.spec.drain.source == DrainSource::Timer {
+        return Err("TimerRequested");
+    }
+    if !snapshot.agents.enabled {
+        return Err("AgentDisabled");
+    }
+    if pod.host_network {
+        return Err("HostNetwork");
+    }
+    if pod.runtime_class.as_ref().is_some_and(|class| !snapshot.agents.runtime_classes.contains(class)) {
+        return Err("SandboxedRuntime");
+    }
+    if let Some(node) = &pod.node {
+        if snapshot.nodes.get(node).is_some_and(|node| node.exists && !node.linux) {
+            return Err("NodeNotLinux");
+        }
+        if snapshot.agents.settled && !snapshot.agents.nodes.contains(node) {
+            return Err("NoAgentOnNode");
+        }
+    }
+    if watched_ports(view, pod).is_empty() {
+        return Err("NoPortsToWatch");
+    }
+    Ok(())
+}
+
+/// Container ports of a pod whose connections count, at most 16.
+pub fn watched_ports(view: &View<'_>, pod: &Pod) -> Vec<i32> {
+    let drain = &view.snapshot.object.spec.drain;
+    let mut ports: Vec<i32> = if !drain.ports.is_empty() {
+        drain.ports.iter().filter_map(|port| super::smoke::resolve(port, pod)).collect()
+    } else {
+        let targets = view.intent.into_iter().flat_map(|intent| &intent.services).flat_map(|service| &service.target_ports);
+        let mut ports: Vec<i32> = targets.filter_map(|target| target.parse().ok().or_else(|| pod.ports.get(target).copied())).collect();
+        // Behind a mesh the proxy accepts the connections, on ports of its own.
+        ports.extend(&pod.mesh_ports);
+        ports
+    };
+    ports.sort_unstable();
+    ports.dedup();
+    ports.truncate(16);
+    ports
+}
+
+/// Whether the pod's node is gone, and its connections with it.
+pub fn node_lost(view: &View<'_>, pod: &Pod) -> bool {
+    let Some(node) = pod.node.as_ref().and_then(|node| view.snapshot.nodes.get(node)) else { return false };
+    !node.exists || (pod.terminating && node.unreachable)
+}
+
+/// Reports of a pod in its current round.
+pub fn samples<'a>(view: &View<'a>, pod: &Pod) -> &'a [Sample] {
+    view.snapshot.reports.get(&pod.uid).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Whether the agent that counts this pod has fallen silent.
+pub fn silent(view: &View<'_>, sample: &Sample) -> bool {
+    let limit = Duration::from_secs(u64::try_from(sample.stale_after).unwrap_or(0));
+    view.now.mono.saturating_sub(sample.heard) > limit
+}
+
+/// What a quiet time looks like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quiet {
+    /// No unexplained new connection for the whole time.
+    Yes,
+    /// There were some.
+    No,
+    /// The reports do not reach back far enough yet.
+    TooShort,
+}
+
+/// Whether a pod accepted no unexplained new connection in the trailing `quietSeconds`.
+pub fn quiet(view: &View<'_>, pod: &Pod, samples: &[Sample]) -> Quiet {
+    let Some(latest) = samples.last() else { return Quiet::TooShort };
+    let window = Duration::from_secs(u64::try_from(view.snapshot.object.spec.traffic.quiet_seconds).unwrap_or(0));
+    // The newest report that is old enough: everything between it and the latest lies in the window.
+    let Some(base) = samples.iter().rev().find(|sample| latest.received.saturating_sub(sample.received) >= window) else {
+        // Shorter than asked for, but already loud.
+        return match samples.first() {
+            Some(first) if unexplained(pod, first, latest) => Quiet::No,
+            _ => Quiet::TooShort,
+        };
+    };
+    if unexplained(pod, base, latest) { Quiet::No } else { Quiet::Yes }
+}
+
+/// Whether more connections arrived between two reports than the pod's own probes explain.
+fn unexplained(pod: &Pod, from: &Sample, to: &Sample) -> bool {
+    let window = to.received.saturating_sub(from.received).as_secs_f64();
+    let seen = to.report.ports.iter().any(|port| {
+        let before = from.report.ports.iter().find(|earlier| earlier.port == port.port);
+        arrivals(port, before) > explained(pod, Some(port.port), window, most_from_one_peer(port, before))
+    });
+    // What came and went between two samples is known by number only.
+    let accepted = to.report.passive_opens - from.report.passive_opens - (to.report.elsewhere - from.report.elsewhere);
+    seen || accepted > explained(pod, None, window, i64::MAX)
+}
+
+fn arrivals(port: &PortReport, before: Option<&PortReport>) -> i64 {
+    port.arrivals - before.map_or(0, |before| before.arrivals)
+}
+
+/// All probes of a pod come from one address, so only one peer's connections can be explained by them.
+fn most_from_one_peer(port: &PortReport, before: Option<&PortReport>) -> i64 {
+    let complete = before.is_none_or(|before| before.peers.iter().map(|peer| peer.arrivals).sum::<i64>() >= before.arrivals);
+    port.peers
+        .iter()
+        .filter_map(|peer| {
+            let earlier = before.and_then(|before| before.peers.iter().find(|earlier| earlier.address == peer.address));
+            match earlier {
+                Some(earlier) => Some(peer.arrivals - earlier.arrivals),
+                // Unknown before, and the earlier list was cut off: its share can't be told.
+                None => complete.then_some(peer.arrivals),
+            }
+        })
+        .max()
+        .unwrap_or(0)
+}
+
+/// Connections that the kubelet's probes may have made in a window: for each probe, window / period + 1.
+fn explained(pod: &Pod, port: Option<i32>, window: f64, at_most: i64) -> i64 {
+    let probes = pod.own_probes.iter().filter(|probe| port.is_none_or(|port| probe.port == port));
+    #[allow(clippy::cast_possible_truncation, reason = "a count of probes in a window of minutes")]
+    let expected: i64 = probes.map(|probe| (window / f64::from(probe.period.max(1))).ceil() as i64 + 1).sum();
+    expected.min(at_most)
+}
+
+/// Open connections of a report, on all watched ports.
+pub fn open(report: &PodReport) -> i64 {
+    report.ports.iter().map(|port| port.open).sum()
+}
+
+/// Puts it together for one pod.
+pub fn judge(view: &View<'_>, pod: &Pod) -> PodState {
+    if node_lost(view, pod) {
+        return PodState::NodeLost;
+    }
+    let late = view.snapshot.late_pods.contains(&pod.uid);
+    if let Err(why) = measurable(view, pod) {
+        return if late { PodState::NeverServed } else { PodState::NotMeasured(why) };
+    }
+    let samples = samples(view, pod);
+    let Some(latest) = samples.last() else {
+        return if late { PodState::NeverServed } else { PodState::Unknown("NoReportYet") };
+    };
+    if silent(view, latest) {
+        return PodState::Unknown("AgentSilent");
+    }
+    if latest.report.unreadable.is_some() {
+        return PodState::Unknown("SocketsUnreadable");
+    }
+    if open(&latest.report) > 0 {
+        return PodState::Open;
+    }
+    match quiet(view, pod, samples) {
+        Quiet::No => PodState::NewConnections,
+        // Two samples, at least a second apart, without an open connection.
+        Quiet::Yes if latest.report.zero_millis.is_some_and(|millis| millis >= 1000) => PodState::Drained,
+        Quiet::Yes | Quiet::TooShort => PodState::Settling,
+    }
+}

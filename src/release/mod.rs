@@ -1,0 +1,31 @@
+//! A release as a pure function: [`plan`] takes a [`Snapshot`] and the time and answers what to do.
+//!
+//! One file a step. Nothing here talks to anybody, reads a clock or rolls dice.
+
+pub mod bring_up;
+pub mod command;
+pub mod conditions;
+pub mod converge;
+pub mod drain;
+pub mod history;
+pub mod intent;
+pub mod judge;
+pub mod plan;
+pub mod preflight;
+pub mod preview;
+pub mod promotion;
+pub mod revision;
+pub mod rollback;
+pub mod scale;
+pub mod services;
+pub mod smoke;
+pub mod snapshot;
+pub mod status;
+pub mod switch;
+pub mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub use plan::{Action, Effects, Plan, plan};
+pub use snapshot::*;

@@ -1,0 +1,471 @@
+//! The plan: from a snapshot to what is to be done, in one pass over the steps.
+
+use std::net::IpAddr;
+
+use crate::api::{BlueGreenDeploymentStatus, Rejected, SmokeProbe, Switch};
+
+use super::bring_up::{self, BringUp};
+use super::conditions;
+use super::converge::{self, Convergence};
+use super::drain;
+use super::history;
+use super::intent::{self, Intent};
+use super::preflight;
+use super::preview;
+use super::promotion;
+use super::rollback;
+use super::scale;
+use super::services::Block;
+use super::smoke::{self, Smoke};
+use super::snapshot::{Color, Identity, Now, Owner, Proof, Role, Selected, Service, Set, Snapshot};
+use super::status;
+use super::switch::{self, Direction};
+use super::view::View;
+
+/// What is to be done now.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The status to write. Where it differs from the last one in what must be remembered ([`durable`]), it is written before any action.
+    pub status: BlueGreenDeploymentStatus,
+    /// Writes, in order.
+    pub actions: Vec<Action>,
+    /// Long-running work that is wanted from now on; whatever is not named ends.
+    pub effects: Effects,
+    /// Events that no condition tells about.
+    pub notices: Vec<Notice>,
+    /// Seconds after which to look again, if nothing is observed before.
+    pub again: Option<f64>,
+}
+
+/// Long-running work whose results come back in a later snapshot.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effects {
+    /// Smoke probes.
+    pub smoke: Option<SmokeRun>,
+    /// Pods whose connections are to be counted.
+    pub watch: Vec<WatchPod>,
+    /// Pods to be told that they are being left.
+    pub begin: Vec<BeginCall>,
+}
+
+/// The smoke probes of one ReplicaSet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SmokeRun {
+    /// UID of the ReplicaSet: results of another one are forgotten.
+    pub set_uid: String,
+    /// Hash of the probes.
+    pub probes: String,
+    /// One run a probe and target.
+    pub runs: Vec<ProbeRun>,
+}
+
+/// One smoke probe on one target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeRun {
+    /// The probe.
+    pub probe: SmokeProbe,
+    /// UID of the pod; `None` for the preview Service.
+    pub pod: Option<String>,
+    /// Name of the pod or Service.
+    pub target: String,
+    /// Where to.
+    pub address: IpAddr,
+    /// Where to.
+    pub port: u16,
+}
+
+/// A pod whose connections are to be counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchPod {
+    /// Its node.
+    pub node: String,
+    /// Its UID.
+    pub uid: String,
+    /// Counts from another epoch are not used: the attempt of the switch that left it.
+    pub epoch: i64,
+    /// Ports that count.
+    pub ports: Vec<i32>,
+    /// Networks that don't.
+    pub ignore: Vec<String>,
+}
+
+/// A pod to be told that it is being left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BeginCall {
+    /// Its UID.
+    pub pod: String,
+    /// Its name.
+    pub name: String,
+    /// Where to.
+    pub address: IpAddr,
+    /// Where to.
+    pub port: u16,
+    /// Path of the POST.
+    pub path: String,
+}
+
+/// An Event that no condition tells about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Warning, or Normal.
+    pub warning: bool,
+    /// Reason.
+    pub reason: &'static str,
+    /// Message.
+    pub message: String,
+}
+
+/// A ReplicaSet at the version on which the decision was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetRef {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`: the write fails if anything has changed since.
+    pub resource_version: String,
+    /// Its revision, for logs.
+    pub revision: String,
+}
+
+impl SetRef {
+    /// Refers to a set as it was observed.
+    pub fn of(set: &Set) -> Self {
+        Self { name: set.name.clone(), uid: set.uid.clone(), resource_version: set.resource_version.clone(), revision: set.revision.clone() }
+    }
+}
+
+/// What is to change on a ReplicaSet; `None` leaves it alone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SetChange {
+    /// `spec.replicas`.
+    pub replicas: Option<i32>,
+    /// `spec.minReadySeconds`.
+    pub min_ready_seconds: Option<i32>,
+    /// The fence.
+    pub role: Option<Role>,
+    /// The proof of its smoke probes.
+    pub proof: Option<Proof>,
+    /// Whether the proof goes with its pods.
+    pub drop_proof: bool,
+    /// Colour.
+    pub color: Option<Color>,
+    /// Raw template hashes.
+    pub template_hashes: Option<Vec<String>>,
+    /// Pods told to drain.
+    pub drain_begun: Option<Vec<String>>,
+}
+
+/// Why a Service's selector is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SelectWhy {
+    /// It takes part in a switch, or joins one that is over.
+    Switch,
+    /// Nobody may be served yet.
+    Park,
+    /// A preview Service follows.
+    Preview,
+    /// Somebody else changed it.
+    Repair {
+        /// The field manager that did.
+        editor: Option<String>,
+    },
+}
+
+/// One write, idempotent and guarded by what it was decided on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Ask the API server (dry run) which revision the template is.
+    Identify {
+        /// Hash of the raw template.
+        raw_hash: String,
+    },
+    /// Look whether the owner named by a Service still exists.
+    LookUpOwner {
+        /// The owner.
+        owner: Owner,
+    },
+    /// Create the ReplicaSet of the spec's template.
+    CreateSet {
+        /// Its revision.
+        revision: String,
+        /// Its colour.
+        color: Color,
+        /// Its size.
+        replicas: i32,
+        /// Hash of the raw template.
+        raw_hash: String,
+    },
+    /// Change a ReplicaSet.
+    PatchSet {
+        /// Which.
+        set: SetRef,
+        /// How.
+        change: SetChange,
+    },
+    /// Scale a set that served to zero, by the fencing protocol: role, live read of the Services, scale.
+    Retire {
+        /// Which.
+        set: SetRef,
+        /// The fencing number.
+        attempt: i64,
+        /// Services that must not select it.
+        services: Vec<String>,
+    },
+    /// Delete a ReplicaSet without pods.
+    DeleteSet {
+        /// Which.
+        set: SetRef,
+    },
+    /// Make a Service select a revision.
+    Select {
+        /// The Service as it was observed.
+        service: Service,
+        /// The whole new selector.
+        selector: std::collections::BTreeMap<String, String>,
+        /// Who writes it.
+        owner: Owner,
+        /// What is written beside it.
+        selected: Selected,
+        /// Why.
+        why: SelectWhy,
+    },
+    /// Give a Service back.
+    Release {
+        /// The Service as it was observed.
+        service: Service,
+    },
+    /// Remove a command that is done with.
+    RemoveCommand {
+        /// The annotation.
+        key: &'static str,
+        /// Only if it still has this value.
+        value: String,
+    },
+}
+
+/// Somebody with a higher fencing number has gone on: nothing of ours may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outdated;
+
+/// Everything the steps found, for conditions and status.
+#[derive(Clone, Debug)]
+pub struct Findings {
+    /// Something to correct.
+    pub block: Option<Block>,
+    /// Bring up.
+    pub bring_up: BringUp,
+    /// Smoke.
+    pub smoke: Smoke,
+    /// Converge.
+    pub convergence: Convergence,
+    /// Drain.
+    pub drain: drain::Outcome,
+}
+
+/// What must be on record before anything else is written.
+pub fn durable(one: &BlueGreenDeploymentStatus, other: &BlueGreenDeploymentStatus) -> bool {
+    one.switch != other.switch || one.rejected != other.rejected || one.collision_count != other.collision_count
+}
+
+/// Decides. Pure and total: the same snapshot and time give the same plan, and every snapshot gives one.
+pub fn plan(snapshot: &Snapshot, now: Now) -> Plan {
+    let before = &snapshot.object.status;
+    if snapshot.object.deleting {
+        // The garbage collector does the rest; Services are released by the sweep once the pods are gone.
+        return Plan { status: before.clone(), ..Plan::default() };
+    }
+    let intent = match intent::read(snapshot, now) {
+        Intent::None => None,
+        Intent::Recorded(switch) => Some(switch),
+        Intent::Rebuilt(switch) => return remember(snapshot, BlueGreenDeploymentStatus { switch: Some(switch), ..before.clone() }),
+        Intent::Contradictory(message) => {
+            let view = View::new(snapshot, now, before.switch.as_ref(), None);
+            return blocked(&view, Block::new("IntentLost", message));
+        }
+    };
+    let view = View::new(snapshot, now, intent.as_ref(), before.rejected.as_ref());
+    if !snapshot.unread.is_empty() {
+        return blocked(&view, Block::new("Unreadable", format!("could not read {}; nothing is changed until that works again", snapshot.unread.join(", "))));
+    }
+    if let Some(plan) = decided_by_person_or_failure(&view) {
+        return plan;
+    }
+    steps(&view)
+}
+
+/// A plan that only puts something on record.
+fn remember(snapshot: &Snapshot, status: BlueGreenDeploymentStatus) -> Plan {
+    debug_assert!(durable(&status, &snapshot.object.status));
+    Plan { status, ..Plan::default() }
+}
+
+fn blocked(view: &View<'_>, block: Block) -> Plan {
+    let findings = Findings { block: Some(block), bring_up: BringUp::None, smoke: Smoke::None, convergence: Convergence::NotYet, drain: drain::Outcome::default() };
+    Plan { status: status::make(view, &findings), ..Plan::default() }
+}
+
+fn decided_by_person_or_failure(view: &View<'_>) -> Option<Plan> {
+    let before = &view.snapshot.object.status;
+    let outcome = super::command::step(view);
+    let mut status = before.clone();
+    if let Some(rejected) = &outcome.rejected {
+        status.rejected.clone_from(rejected);
+    }
+    if let Some(intent) = &outcome.intent {
+        status.switch = Some(intent.clone());
+    }
+    if outcome.rejected.is_some() || !outcome.actions.is_empty() {
+        return Some(Plan { status, actions: outcome.actions, notices: outcome.notices, ..Plan::default() });
+    }
+    let back = rollback::step(view)?;
+    status.switch = Some(back.intent);
+    if back.rejected.is_some() {
+        status.rejected = back.rejected;
+    }
+    Some(remember(view.snapshot, status))
+}
+
+fn steps(view: &View<'_>) -> Plan {
+    let snapshot = view.snapshot;
+    let spec = &snapshot.object.spec;
+    let mut actions = lookups(snapshot);
+    let mut moved = None;
+    if let Some(intent) = view.intent
+        && !spec.paused
+        && (view.settled() || switch::direction(view, intent) == Direction::On)
+    {
+        match switch::finish(view, intent) {
+            Ok((true, _)) if !view.settled() => moved = Some(Switch { completed_at: Some(view.now.wall), ..intent.clone() }),
+            Ok((_, writes)) => actions.extend(writes),
+            // Another leader is ahead of what this one has read: wait for the caches.
+            Err(Outdated) => return Plan { status: snapshot.object.status.clone(), again: Some(1.0), ..Plan::default() },
+        }
+    }
+    let block = preflight::check(snapshot).err().or_else(|| contended(view));
+    let (bring_up, writes) = bring_up::step(view, block.as_ref());
+    actions.extend(writes);
+    let (smoke, tested) = smoke::step(view);
+    let convergence = converge::step(view);
+    let mut drain = drain::step(view);
+
+    let record = moved
+        .or_else(|| converged(view, &convergence))
+        .or_else(|| begin_switch(view, block.as_ref(), &smoke));
+    let rejected = failed(view, &smoke);
+    actions.extend(tested.actions);
+    actions.extend(bring_up::remember_template(view));
+    actions.extend(scale::step(view));
+    actions.extend(switch::park(view));
+    actions.extend(preview::step(view));
+    actions.extend(std::mem::take(&mut drain.actions));
+    actions.extend(switch::released(snapshot));
+    actions.extend(history::step(view));
+    one_write_a_set(&mut actions);
+
+    let effects = Effects { smoke: tested.run, watch: std::mem::take(&mut drain.watch), begin: std::mem::take(&mut drain.begin) };
+    let again = again(view, &drain);
+    let findings = Findings { block, bring_up, smoke, convergence, drain };
+    let mut status = status::make(view, &findings);
+    if let Some(switch) = record {
+        status.switch = Some(switch);
+        actions.clear();
+    }
+    if let Some(rejected) = rejected {
+        status.rejected = Some(rejected);
+        actions.clear();
+    }
+    Plan { status, actions, effects, notices: vec![], again }
+}
+
+/// What has to be asked before it can be decided.
+fn lookups(snapshot: &Snapshot) -> Vec<Action> {
+    let mut actions = vec![];
+    if let Identity::Unknown { raw_hash } = &snapshot.identity {
+        actions.push(Action::Identify { raw_hash: raw_hash.clone() });
+    }
+    for service in snapshot.services.values() {
+        if let Some(owner) = service.owner.as_ref().filter(|owner| owner.uid != snapshot.object.uid && !snapshot.owners.contains_key(&owner.uid)) {
+            actions.push(Action::LookUpOwner { owner: owner.clone() });
+        }
+    }
+    actions
+}
+
+fn contended(view: &View<'_>) -> Option<Block> {
+    let (service, editor) = switch::contended(view)?;
+    Some(Block::new(
+        "Contended",
+        format!(
+            "the selector of Service \"{service}\" is changed again and again by {}; it is put back with growing pauses: stop it from writing spec.selector",
+            editor.map_or_else(|| "somebody else".to_owned(), |editor| format!("\"{editor}\""))
+        ),
+    ))
+}
+
+/// Records when the move took effect, or that it is not sure any more.
+fn converged(view: &View<'_>, convergence: &Convergence) -> Option<Switch> {
+    let intent = view.intent?;
+    match (convergence, intent.converged_at) {
+        (Convergence::Yes | Convergence::Unknown(..), None) => Some(Switch { converged_at: Some(view.now.wall), ..intent.clone() }),
+        (Convergence::Pending("NewConnectionOnOld", _), Some(_)) => Some(Switch { converged_at: None, ..intent.clone() }),
+        _ => None,
+    }
+}
+
+/// Records the intent to switch, once nothing speaks against it.
+fn begin_switch(view: &View<'_>, block: Option<&Block>, smoke: &Smoke) -> Option<Switch> {
+    let revision = view.target()?;
+    let ready = matches!(smoke, Smoke::Passed { .. });
+    if !ready || block.is_some() || !view.settled() || view.snapshot.object.spec.paused || !promotion::granted(view, revision) {
+        return None;
+    }
+    let cause = if view.forward() { crate::api::SwitchCause::Release } else { crate::api::SwitchCause::Rollback };
+    Some(switch::record(view, revision, cause))
+}
+
+/// Rejects the revision of the spec when its smoke probes failed.
+fn failed(view: &View<'_>, smoke: &Smoke) -> Option<Rejected> {
+    let Smoke::Failed { message } = smoke else { return None };
+    let revision = view.target()?;
+    // A set to return to is not given up a second time; it is tried until a person decides otherwise.
+    view.forward().then(|| Rejected { revision: revision.into(), reason: "SmokeFailed".into(), message: conditions::short(message), at: view.now.wall, return_to: None })
+}
+
+/// Two steps may want to change the same set; each write is guarded by the same resourceVersion, so the second waits for the next round.
+fn one_write_a_set(actions: &mut Vec<Action>) {
+    let mut written = std::collections::BTreeSet::new();
+    actions.retain(|action| match action {
+        Action::PatchSet { set, .. } | Action::Retire { set, .. } | Action::DeleteSet { set } => written.insert(set.uid.clone()),
+        _ => true,
+    });
+}
+
+fn again(view: &View<'_>, drain: &drain::Outcome) -> Option<f64> {
+    let mut again = drain.again;
+    let spec = &view.snapshot.object.spec;
+    for set in view.target().and_then(|revision| view.set(revision)).into_iter().chain(view.active()) {
+        if let Some(seconds) = view.next_available(set) {
+            drain::soonest(&mut again, seconds);
+        }
+    }
+    if view.intent.is_some_and(|intent| intent.converged_at.is_none())
+        && let Some(seconds) = converge::gives_up_in(view)
+    {
+        drain::soonest(&mut again, seconds);
+    }
+    for name in spec.traffic.services.iter().chain(&spec.traffic.preview_services) {
+        drain::soonest(&mut again, switch::repair_wait(view, name));
+    }
+    if let Some(inactive) = &view.snapshot.object.status.inactive {
+        drain::soonest(&mut again, f64::from(spec.progress_deadline_seconds) - view.now.seconds_since(inactive.since));
+    }
+    // A silent agent is noticed by the absence of a watch event.
+    for sample in view.snapshot.reports.values().filter_map(|samples| samples.last()) {
+        let limit = std::time::Duration::from_secs(u64::try_from(sample.stale_after).unwrap_or(0));
+        let left = limit.saturating_sub(view.now.mono.saturating_sub(sample.heard));
+        drain::soonest(&mut again, left.as_secs_f64() + 0.05);
+    }
+    // Rounded up, so that the deadline has really passed when we look.
+    again.map(|seconds| seconds + 0.005)
+}

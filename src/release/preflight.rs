@@ -1,0 +1,144 @@
+//! What can never work is found before anything starts. What runs is not touched by any of it.
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde_json::Value;
+
+use crate::api::{DrainSource, ProbeTarget, SmokeProbe};
+
+use super::services::{self, Block};
+use super::snapshot::{Identity, Snapshot};
+
+/// The first thing that keeps a new revision from being brought up, in the order in which a person would want to know.
+pub fn check(snapshot: &Snapshot) -> Result<(), Block> {
+    if let Identity::Refused { reason, message } = &snapshot.identity {
+        let reason = match reason.as_str() {
+            "QuotaExceeded" => "QuotaExceeded",
+            "Forbidden" => "Forbidden",
+            _ => "TemplateRefused",
+        };
+        return Err(Block::new(reason, message.clone()));
+    }
+    host_ports(snapshot)?;
+    for (index, probe) in snapshot.object.spec.smoke_probes.iter().enumerate() {
+        probe_port(snapshot, index, probe)?;
+    }
+    drain_ports(snapshot)?;
+    traffic(snapshot)
+}
+
+/// The part of [`check`] that concerns Services.
+pub fn traffic(snapshot: &Snapshot) -> Result<(), Block> {
+    let traffic = &snapshot.object.spec.traffic;
+    for (list, names) in [("services", &traffic.services), ("previewServices", &traffic.preview_services)] {
+        for (index, name) in names.iter().enumerate() {
+            services::check(snapshot, &format!("spec.traffic.{list}[{index}]"), name)?;
+        }
+    }
+    services::exposed_elsewhere(snapshot)
+}
+
+/// Containers of the template; init containers only if they go on running beside the others (KEP-753).
+fn containers(snapshot: &Snapshot) -> impl Iterator<Item = (&'static str, usize, &Value)> {
+    let list = |path: &str| snapshot.object.spec.template.pointer(path).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let main = list("/spec/containers").iter().enumerate().map(|(index, container)| ("containers", index, container));
+    let sidecars = list("/spec/initContainers").iter().enumerate().map(|(index, container)| ("initContainers", index, container));
+    main.chain(sidecars.filter(|(_, _, container)| container.get("restartPolicy").and_then(Value::as_str) == Some("Always")))
+}
+
+/// Named ports of the template.
+pub fn template_ports(snapshot: &Snapshot) -> Vec<(String, i32)> {
+    containers(snapshot)
+        .flat_map(|(_, _, container)| container.get("ports").and_then(Value::as_array).into_iter().flatten())
+        .filter_map(|port| {
+            let number = i32::try_from(port.get("containerPort")?.as_i64()?).ok()?;
+            Some((port.get("name")?.as_str()?.to_owned(), number))
+        })
+        .collect()
+}
+
+fn host_ports(snapshot: &Snapshot) -> Result<(), Block> {
+    if snapshot.object.spec.drain.source == DrainSource::Timer {
+        return Ok(());
+    }
+    for (list, index, container) in containers(snapshot) {
+        for (port, value) in container.get("ports").and_then(Value::as_array).into_iter().flatten().enumerate() {
+            if value.get("hostPort").and_then(Value::as_i64).is_some_and(|number| number > 0) {
+                return Err(Block::new(
+                    "HostPort",
+                    format!("spec.template.spec.{list}[{index}].ports[{port}].hostPort: a host port bypasses the Service and two revisions can't share it on one node; remove it, or set spec.drain.source to Timer"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The port of a probe and the field it stands in.
+pub fn port_of(probe: &SmokeProbe) -> Option<(&'static str, &IntOrString)> {
+    let http = probe.http_get.as_ref().map(|action| ("httpGet", &action.port));
+    let tcp = probe.tcp_socket.as_ref().map(|action| ("tcpSocket", &action.port));
+    let grpc = probe.grpc.as_ref().map(|action| ("grpc", &action.port));
+    http.or(tcp).or(grpc)
+}
+
+fn probe_port(snapshot: &Snapshot, index: usize, probe: &SmokeProbe) -> Result<(), Block> {
+    let Some((kind, port)) = port_of(probe) else { return Ok(()) };
+    let path = format!("spec.smokeProbes[{index}].{kind}.port");
+    match probe.target {
+        ProbeTarget::EachPod => known_port(snapshot, &path, port),
+        ProbeTarget::PreviewService => {
+            let name = snapshot.object.spec.traffic.preview_services.first().map(String::as_str).unwrap_or_default();
+            // A missing Service is named by the check of the Services, in better words.
+            let Some(service) = snapshot.services.get(name) else { return Ok(()) };
+            let known = match port {
+                IntOrString::Int(number) => service.ports.iter().any(|candidate| candidate.port == *number),
+                IntOrString::String(text) => service.ports.iter().any(|candidate| &candidate.name == text),
+            };
+            if !known {
+                let ports = service.ports.iter().map(|port| if port.name.is_empty() { port.port.to_string() } else { format!("{} ({})", port.name, port.port) });
+                return Err(Block::new("PortUnknown", format!("{path}: Service \"{name}\" has no port {}; it has {}", text(port), ports.collect::<Vec<_>>().join(", "))));
+            }
+            if service.headless {
+                return Err(Block::new("ServiceUnsuitable", format!("{path}: Service \"{name}\" is headless and has no address to probe; use the target EachPod")));
+            }
+            Ok(())
+        }
+    }
+}
+
+fn drain_ports(snapshot: &Snapshot) -> Result<(), Block> {
+    let drain = &snapshot.object.spec.drain;
+    for (index, port) in drain.ports.iter().enumerate() {
+        known_port(snapshot, &format!("spec.drain.ports[{index}]"), port)?;
+    }
+    if let Some(begin) = &drain.begin {
+        known_port(snapshot, "spec.drain.begin.http.port", &begin.http.port)?;
+        if !begin.http.path.starts_with('/') {
+            return Err(Block::new("PathInvalid", format!("spec.drain.begin.http.path: \"{}\" does not begin with /", begin.http.path)));
+        }
+    }
+    Ok(())
+}
+
+fn known_port(snapshot: &Snapshot, path: &str, port: &IntOrString) -> Result<(), Block> {
+    match port {
+        IntOrString::Int(number) if (1..=65535).contains(number) => Ok(()),
+        IntOrString::Int(number) => Err(Block::new("PortUnknown", format!("{path}: {number} is not a port; use a number from 1 to 65535"))),
+        IntOrString::String(name) => {
+            let ports = template_ports(snapshot);
+            if ports.iter().any(|(known, _)| known == name) {
+                return Ok(());
+            }
+            let names: Vec<&str> = ports.iter().map(|(name, _)| name.as_str()).collect();
+            let have = if names.is_empty() { "no container of the template names a port".to_owned() } else { format!("the template has {}", names.join(", ")) };
+            Err(Block::new("PortUnknown", format!("{path}: no container port is named \"{name}\"; {have}")))
+        }
+    }
+}
+
+fn text(port: &IntOrString) -> String {
+    match port {
+        IntOrString::Int(number) => number.to_string(),
+        IntOrString::String(name) => format!("\"{name}\""),
+    }
+}

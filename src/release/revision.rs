@@ -1,0 +1,90 @@
+//! Names and identities of revisions.
+//!
+//! Whether two templates are the same revision is decided by the API server's own normalisation of them, as in the Deployment
+//! controller. The hashes here name things; the algorithm is frozen by golden tests, since names already exist in clusters.
+
+use serde::Serialize;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::api::{SmokeProbe, keys};
+
+/// Letters of generated names: no vowels, so that no words come out (the alphabet of apimachinery's `SafeEncodeString`).
+const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
+/// Letters of a revision's name.
+const LENGTH: usize = 10;
+
+/// Hash of a template as the user wrote it, independent of the order of keys. It only saves asking the API server again.
+pub fn raw_hash(template: &Value) -> String {
+    hex(&canonical(template), 16)
+}
+
+/// Name of the revision of a new template: a hash of the object's name, the template and the number of collisions so far.
+pub fn revision_name(object: &str, template: &Value, collisions: i32) -> String {
+    let mut hasher = Sha256::new();
+    hasher.update(object.as_bytes());
+    hasher.update([0]);
+    hasher.update(canonical(template).as_bytes());
+    hasher.update(collisions.to_be_bytes());
+    let letters = u8::try_from(ALPHABET.len()).unwrap_or(u8::MAX);
+    hasher
+        .finalize()
+        .iter()
+        .take(LENGTH)
+        .filter_map(|byte| ALPHABET.get(usize::from(byte % letters)).map(|letter| char::from(*letter)))
+        .collect()
+}
+
+/// Identity of a template that the API server has normalised: our own label does not count.
+pub fn template_identity(normalised: &Value) -> String {
+    let mut template = normalised.clone();
+    if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
+        labels.retain(|key, _| !key.starts_with(keys::PREFIX));
+    }
+    if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("creationTimestamp");
+    }
+    hex(&canonical(&template), 32)
+}
+
+/// Hash of the smoke probes: a proof is for exactly these.
+pub fn probes_hash(probes: &[SmokeProbe]) -> String {
+    hex(&canonical(&json(probes)), 8)
+}
+
+fn json<T: Serialize + ?Sized>(value: &T) -> Value {
+    serde_json::to_value(value).unwrap_or_default()
+}
+
+/// JSON with sorted keys: serde_json's map is a BTreeMap here.
+fn canonical(value: &Value) -> String {
+    value.to_string()
+}
+
+fn hex(text: &str, bytes: usize) -> String {
+    Sha256::digest(text.as_bytes()).iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn names_are_frozen() {
+        let template = json!({"spec": {"containers": [{"name": "a", "image": "b"}]}, "metadata": {"labels": {"app": "shop"}}});
+        assert_eq!(revision_name("shop", &template, 0), "hkdt5zsmjk");
+        assert_ne!(revision_name("shop", &template, 0), revision_name("shop", &template, 1));
+        assert_ne!(revision_name("shop", &template, 0), revision_name("cart", &template, 0));
+    }
+
+    #[test]
+    fn order_of_keys_does_not_count_and_our_label_neither() {
+        let one: Value = serde_json::from_str(r#"{"a":1,"metadata":{"labels":{"app":"x"}}}"#).unwrap();
+        let two: Value = serde_json::from_str(r#"{"metadata":{"labels":{"bluegreen.dev/revision":"abc","app":"x"},"creationTimestamp":null},"a":1}"#).unwrap();
+        assert_eq!(template_identity(&one), template_identity(&two));
+        let other: Value = serde_json::from_str(r#"{"a":2,"metadata":{"labels":{"app":"x"}}}"#).unwrap();
+        assert_ne!(template_identity(&one), template_identity(&other));
+    }
+}

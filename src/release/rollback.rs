@@ -1,0 +1,51 @@
+//! After the switch: traffic goes back by itself, at most once, and only to a set that can carry it.
+
+use crate::api::{Rejected, Switch, SwitchCause};
+
+use super::switch::{self, Direction};
+use super::view::View;
+
+/// A move back that is to be recorded.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Back {
+    /// The new intent.
+    pub intent: Switch,
+    /// The revision that is given up with it.
+    pub rejected: Option<Rejected>,
+}
+
+/// Whether a failure after the switch takes the traffic back.
+pub fn step(view: &View<'_>) -> Option<Back> {
+    let intent = view.intent?;
+    let spec = &view.snapshot.object.spec;
+    // A failed read must not look like a set without ready pods.
+    if spec.paused || !view.snapshot.unread.is_empty() {
+        return None;
+    }
+    let from = view.set(intent.from.as_deref()?)?;
+    if intent.completed_at.is_none() {
+        // Interrupted with neither end reached: undone when only the old end can carry the traffic. Nobody is given up for it.
+        let undo = switch::direction(view, intent) == Direction::Back;
+        return undo.then(|| Back { intent: reverse(view, intent, &from.revision), rejected: None });
+    }
+    let active = view.active()?;
+    let lost = view.ready(active) == 0 && spec.replicas > 0 && active.desired > 0;
+    let whole = view.served(from) && !view.retiring(from) && view.warm(from) && from.desired > 0 && view.ready(from) >= 1;
+    // Only a release is taken back by itself: what a person or an earlier failure decided is not decided again.
+    if intent.cause != SwitchCause::Release || !lost || !whole {
+        return None;
+    }
+    let message = format!("revision {} lost its last ready pod after the switch; traffic went back to {}", intent.to, from.revision);
+    let rejected = Rejected {
+        revision: intent.to.clone(),
+        reason: "LostAllReadyPods".into(),
+        message,
+        at: view.now.wall,
+        return_to: Some(from.revision.clone()),
+    };
+    Some(Back { intent: reverse(view, intent, &from.revision), rejected: Some(rejected) })
+}
+
+fn reverse(view: &View<'_>, intent: &Switch, to: &str) -> Switch {
+    Switch { from: Some(intent.to.clone()), services: intent.services.clone(), ..switch::record(view, to, SwitchCause::Failure) }
+}

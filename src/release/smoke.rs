@@ -1,0 +1,179 @@
+//! Smoke: the incoming revision is tested before any traffic moves to it.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::api::{ProbeResult, ProbeTarget, PromotionMode, SmokeProbe};
+
+use super::plan::{Action, ProbeRun, SetChange, SetRef, SmokeRun};
+use super::preflight::port_of;
+use super::revision::probes_hash;
+use super::snapshot::{Pod, ProbeObservation, Proof, Set};
+use super::view::{View, count};
+
+/// What the smoke probes say of the incoming revision.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Smoke {
+    /// There is nothing to test.
+    None,
+    /// Not decided yet.
+    Running {
+        /// Pods that passed.
+        passed: i32,
+        /// Pods that must pass.
+        needed: i32,
+    },
+    /// Enough pods passed.
+    Passed {
+        /// Pods needed for the switch, frozen.
+        needed: i32,
+    },
+    /// A probe failed for good.
+    Failed {
+        /// Which probe, on which pod, and what it showed.
+        message: String,
+    },
+}
+
+/// What follows from it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outcome {
+    /// Probes that are to run now.
+    pub run: Option<SmokeRun>,
+    /// Writes.
+    pub actions: Vec<Action>,
+}
+
+/// Decides about the smoke probes of the incoming set.
+pub fn step(view: &View<'_>) -> (Smoke, Outcome) {
+    let Some(set) = view.target().and_then(|revision| view.set(revision)).filter(|set| set.desired > 0 && view.warm(set)) else {
+        return (Smoke::None, Outcome::default());
+    };
+    let spec = &view.snapshot.object.spec;
+    let hash = probes_hash(&spec.smoke_probes);
+    let seen: Vec<&ProbeObservation> =
+        view.snapshot.probes.iter().filter(|observation| observation.set_uid == set.uid && observation.probes == hash).collect();
+    let run = Some(SmokeRun { set_uid: set.uid.clone(), probes: hash.clone(), runs: runs(view, set) });
+    if let Some(failed) = seen.iter().find(|observation| observation.result == ProbeResult::Failed && current(view, set, observation)) {
+        let message = format!("smoke probe \"{}\" on {} failed {} times: {}", failed.probe, failed.target, failed.attempts, failed.message);
+        return (Smoke::Failed { message }, Outcome { run, actions: vec![] });
+    }
+    let proof = set.proof.as_ref().filter(|proof| proof.probes == hash);
+    let frozen = proof.map(|proof| proof.needed);
+    let needed = needed(view, frozen);
+    let tested: BTreeSet<&str> = tested(view, set, &seen);
+    let passed = count(view.available(set).filter(|pod| tested.contains(pod.uid.as_str())).count());
+    let preview = proof.is_some() || preview_passed(spec.smoke_probes.as_slice(), &seen);
+    if passed < needed || !preview {
+        return (Smoke::Running { passed, needed }, Outcome { run, actions: vec![] });
+    }
+    // Only what a later decision needs is written: with nothing tested and nobody to wait for, the switch follows at once.
+    let keep = !spec.smoke_probes.is_empty() || spec.promotion.mode == PromotionMode::Manual;
+    let known: BTreeSet<&str> = view.proven(set);
+    let pods: BTreeSet<&str> = view.pods(set).map(|pod| pod.uid.as_str()).filter(|uid| tested.contains(uid)).collect();
+    let mut actions = vec![];
+    if keep && !pods.is_subset(&known) {
+        let pods = pods.into_iter().map(str::to_owned).collect();
+        let proof = Proof { probes: hash, needed: frozen.unwrap_or(needed), pods };
+        actions.push(Action::PatchSet { set: SetRef::of(set), change: SetChange { proof: Some(proof), ..SetChange::default() } });
+    }
+    (Smoke::Passed { needed }, Outcome { run, actions })
+}
+
+/// Pods needed for the switch: frozen when the probes passed, so that growing meanwhile is scaling and no new gate; shrinking counts at once.
+fn needed(view: &View<'_>, frozen: Option<i32>) -> i32 {
+    let replicas = view.snapshot.object.spec.replicas;
+    if view.forward() {
+        frozen.map_or(replicas, |frozen| frozen.min(replicas)).max(1)
+    } else {
+        replicas.min(view.ready_active()).max(1)
+    }
+}
+
+/// A verdict on a pod that is gone does not count.
+fn current(view: &View<'_>, set: &Set, observation: &ProbeObservation) -> bool {
+    observation.pod.as_ref().is_none_or(|uid| view.pods(set).any(|pod| &pod.uid == uid))
+}
+
+/// Pods of the set that passed every probe that runs on each pod.
+pub fn tested<'a>(view: &View<'a>, set: &'a Set, seen: &[&ProbeObservation]) -> BTreeSet<&'a str> {
+    let proven = view.proven(set);
+    let each: Vec<&SmokeProbe> = view.snapshot.object.spec.smoke_probes.iter().filter(|probe| probe.target == ProbeTarget::EachPod).collect();
+    view.pods(set)
+        .filter(|pod| {
+            proven.contains(pod.uid.as_str())
+                || each.iter().all(|probe| {
+                    seen.iter().any(|observation| {
+                        observation.probe == probe.name && observation.pod.as_ref() == Some(&pod.uid) && observation.result == ProbeResult::Passed
+                    })
+                })
+        })
+        .map(|pod| pod.uid.as_str())
+        .collect()
+}
+
+fn preview_passed(probes: &[SmokeProbe], seen: &[&ProbeObservation]) -> bool {
+    probes.iter().filter(|probe| probe.target == ProbeTarget::PreviewService).all(|probe| {
+        seen.iter().any(|observation| observation.probe == probe.name && observation.pod.is_none() && observation.result == ProbeResult::Passed)
+    })
+}
+
+/// Every probe that has a target now. The runner keeps those that have their verdict.
+fn runs(view: &View<'_>, set: &Set) -> Vec<ProbeRun> {
+    let proven = view.proven(set);
+    let mut runs = vec![];
+    for probe in &view.snapshot.object.spec.smoke_probes {
+        match probe.target {
+            ProbeTarget::EachPod => runs.extend(
+                view.pods(set).filter(|pod| pod.ready && !pod.host_network && !proven.contains(pod.uid.as_str())).filter_map(|pod| on_pod(probe, pod)),
+            ),
+            ProbeTarget::PreviewService if proven.is_empty() => runs.extend(on_preview(view, set, probe)),
+            ProbeTarget::PreviewService => {}
+        }
+    }
+    runs
+}
+
+fn on_pod(probe: &SmokeProbe, pod: &Pod) -> Option<ProbeRun> {
+    let (_, port) = port_of(probe)?;
+    Some(ProbeRun {
+        probe: probe.clone(),
+        pod: Some(pod.uid.clone()),
+        target: pod.name.clone(),
+        address: pod.addresses.first()?.parse().ok()?,
+        port: u16::try_from(resolve(port, pod)?).ok()?,
+    })
+}
+
+/// A container port by number or name.
+pub fn resolve(port: &IntOrString, pod: &Pod) -> Option<i32> {
+    match port {
+        IntOrString::Int(number) => Some(*number),
+        IntOrString::String(name) => pod.ports.get(name).copied(),
+    }
+}
+
+/// Through the preview Service, but only while everything behind it is a ready pod of this very set.
+fn on_preview(view: &View<'_>, set: &Set, probe: &SmokeProbe) -> Option<ProbeRun> {
+    let name = view.snapshot.object.spec.traffic.preview_services.first()?;
+    let service = view.snapshot.services.get(name)?;
+    let endpoints = view.snapshot.endpoints.get(name)?;
+    let ours = super::services::owned(view.snapshot, service) && service.selector == view.selector(&set.revision);
+    let only_ready = endpoints.pods.iter().all(|(uid, ready)| *ready && view.pods(set).any(|pod| &pod.uid == uid));
+    if !ours || endpoints.pods.is_empty() || !only_ready || endpoints.foreign {
+        return None;
+    }
+    let (_, port) = port_of(probe)?;
+    let port = match port {
+        IntOrString::Int(number) => *number,
+        IntOrString::String(text) => service.ports.iter().find(|candidate| &candidate.name == text)?.port,
+    };
+    Some(ProbeRun {
+        probe: probe.clone(),
+        pod: None,
+        target: name.clone(),
+        address: service.cluster_ip.as_ref()?.parse().ok()?,
+        port: u16::try_from(port).ok()?,
+    })
+}

@@ -1,0 +1,483 @@
+//! What a plan is made from: one consistent reading of everything that concerns one BlueGreenDeployment.
+//!
+//! Plain data, trimmed to what is used. Whatever could not be read is said in [`Snapshot::unread`], never left out silently.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::api::{BlueGreenDeploymentSpec, BlueGreenDeploymentStatus, PodReport, ProbeResult};
+
+/// The time, twice: `wall` for what is written into objects, `mono` for durations, which a clock that is set must not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Wall clock.
+    pub wall: Timestamp,
+    /// Monotonic clock of this process, from an arbitrary start.
+    pub mono: Duration,
+}
+
+impl Now {
+    /// Seconds from `since` to now by the wall clock; negative when `since` lies in the future.
+    pub fn seconds_since(&self, since: Timestamp) -> f64 {
+        self.wall.duration_since(since).as_secs_f64()
+    }
+}
+
+/// One reading of everything that concerns one BlueGreenDeployment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The object itself.
+    pub object: Object,
+    /// Which revision `spec.template` is.
+    pub identity: Identity,
+    /// The ReplicaSets it owns.
+    pub sets: Vec<Set>,
+    /// Their pods.
+    pub pods: Vec<Pod>,
+    /// Every Service of the namespace that is declared, that belongs to the object, or whose selector matches its pods.
+    pub services: BTreeMap<String, Service>,
+    /// The endpoints of those Services.
+    pub endpoints: BTreeMap<String, Endpoints>,
+    /// Whether owners named by Services still live. An owner that is not listed has not been looked up.
+    pub owners: BTreeMap<String, OwnerState>,
+    /// What the smoke probes of the incoming revision have shown so far.
+    pub probes: Vec<ProbeObservation>,
+    /// What the drain agents reported about pods that are being left.
+    pub reports: BTreeMap<String, Vec<Sample>>,
+    /// Where measuring is possible at all.
+    pub agents: Agents,
+    /// Nodes of the pods in `pods`, as far as known.
+    pub nodes: BTreeMap<String, Node>,
+    /// Pods that were asked to drain since this process began, with the outcome.
+    pub begun: BTreeMap<String, Begun>,
+    /// Pods seen to be born after their set had been left: they never were an endpoint.
+    pub late_pods: BTreeSet<String>,
+    /// Selector repairs since this process began, by Service.
+    pub repairs: BTreeMap<String, Repairs>,
+    /// Addresses of pods matched by `drain.ignorePeers[].podLabels`, by position in that list.
+    pub ignored_addresses: BTreeMap<usize, Vec<String>>,
+    /// Names of pods by their address, for holders.
+    pub peer_names: BTreeMap<String, String>,
+    /// What could not be read; no irreversible write follows while it is not empty.
+    pub unread: Vec<String>,
+}
+
+/// The BlueGreenDeployment.
+#[derive(Clone, Debug)]
+pub struct Object {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.namespace`.
+    pub namespace: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `metadata.generation`.
+    pub generation: i64,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+    /// The spec.
+    pub spec: BlueGreenDeploymentSpec,
+    /// The status as last written.
+    pub status: BlueGreenDeploymentStatus,
+    /// Commands by annotation key.
+    pub commands: BTreeMap<String, String>,
+}
+
+/// Which revision `spec.template` is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Identity {
+    /// It has to be asked: this raw template has not been compared yet.
+    Unknown {
+        /// Hash of the raw template.
+        raw_hash: String,
+    },
+    /// This revision, whether its ReplicaSet exists or not.
+    Known {
+        /// Hash of the raw template.
+        raw_hash: String,
+        /// Name of the revision.
+        revision: String,
+    },
+    /// The API server refuses a ReplicaSet with this template.
+    Refused {
+        /// `TemplateRefused`, `QuotaExceeded` or `Forbidden`.
+        reason: String,
+        /// Its own words.
+        message: String,
+    },
+}
+
+/// Blue or green.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Color {
+    /// The first.
+    Blue,
+    /// The other.
+    Green,
+}
+
+impl Color {
+    /// As it stands in labels.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Blue => "blue",
+            Self::Green => "green",
+        }
+    }
+
+    /// The colour after this one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::Blue => Self::Green,
+            Self::Green => Self::Blue,
+        }
+    }
+
+    /// From a label.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "blue" => Some(Self::Blue),
+            "green" => Some(Self::Green),
+            _ => None,
+        }
+    }
+}
+
+/// One revision's ReplicaSet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Set {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `metadata.creationTimestamp`.
+    pub created: Timestamp,
+    /// The revision it holds.
+    pub revision: String,
+    /// Its colour.
+    pub color: Color,
+    /// `spec.replicas`.
+    pub desired: i32,
+    /// `spec.minReadySeconds`.
+    pub min_ready_seconds: i32,
+    /// `status.replicas`.
+    pub replicas: i32,
+    /// The fence.
+    pub role: Option<Role>,
+    /// The proof that it passed its smoke probes.
+    pub proof: Option<Proof>,
+    /// Raw templates known to mean this revision.
+    pub template_hashes: Vec<String>,
+    /// Hash of the template as the API server normalised it, without our own label.
+    pub template_identity: String,
+    /// Pods that were told to drain; present as soon as any was to be told.
+    pub drain_begun: Option<BTreeSet<String>>,
+    /// Why the ReplicaSet controller could not create pods (condition ReplicaFailure).
+    pub failure: Option<String>,
+    /// Images of its containers, comma separated.
+    pub images: String,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+/// The fence on a ReplicaSet: what the controller with this attempt means to do with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Role {
+    /// Serving or retiring.
+    pub kind: RoleKind,
+    /// The fencing number.
+    pub attempt: i64,
+}
+
+/// What a controller means to do with a ReplicaSet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleKind {
+    /// Traffic goes, or is about to go, to it.
+    Serving,
+    /// It is about to be scaled to zero.
+    Retiring,
+    /// It was scaled to zero and is kept for its template.
+    Retired,
+}
+
+impl Role {
+    /// As it stands in the annotation.
+    pub fn text(self) -> String {
+        let kind = match self.kind {
+            RoleKind::Serving => "serving",
+            RoleKind::Retiring => "retiring",
+            RoleKind::Retired => "retired",
+        };
+        format!("{kind}@{}", self.attempt)
+    }
+
+    /// From the annotation; `None` for anything this version did not write.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (kind, attempt) = text.split_once('@')?;
+        let kind = match kind {
+            "serving" => RoleKind::Serving,
+            "retiring" => RoleKind::Retiring,
+            "retired" => RoleKind::Retired,
+            _ => return None,
+        };
+        Some(Self { kind, attempt: attempt.parse().ok()? })
+    }
+}
+
+/// The proof that a ReplicaSet passed its smoke probes, kept as an annotation of that very ReplicaSet, so that it can't be used for another.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Proof {
+    /// Hash of the probes that passed: other probes need another proof.
+    pub probes: String,
+    /// Pods needed for the switch, frozen when the probes passed.
+    pub needed: i32,
+    /// UIDs of the pods that passed.
+    pub pods: BTreeSet<String>,
+}
+
+/// A pod of one of the ReplicaSets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pod {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// UID of its ReplicaSet.
+    pub set_uid: String,
+    /// `status.podIPs`.
+    pub addresses: Vec<String>,
+    /// `spec.nodeName`.
+    pub node: Option<String>,
+    /// Condition Ready.
+    pub ready: bool,
+    /// When Ready last changed.
+    pub ready_since: Option<Timestamp>,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// Whether it has ended (phase Succeeded or Failed).
+    pub finished: bool,
+    /// Why a container waits, or why the pod could not be scheduled: `<reason>: <message>`.
+    pub trouble: Option<String>,
+    /// Named container ports.
+    pub ports: BTreeMap<String, i32>,
+    /// Inbound ports of a service mesh's proxy in the pod: there the proxy, not the application, accepts the connections.
+    pub mesh_ports: Vec<i32>,
+    /// The kubelet's own probes of it.
+    pub own_probes: Vec<OwnProbe>,
+    /// Whether it shares its node's network.
+    pub host_network: bool,
+    /// `spec.runtimeClassName`.
+    pub runtime_class: Option<String>,
+}
+
+impl Pod {
+    /// Whether it counts at all: neither ended nor being deleted.
+    pub fn alive(&self) -> bool {
+        !self.terminating && !self.finished
+    }
+}
+
+/// A probe that the kubelet runs, which opens connections of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnProbe {
+    /// Container port.
+    pub port: i32,
+    /// Seconds between two tries.
+    pub period: i32,
+}
+
+/// A Service.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// `spec.selector`; empty where absent.
+    pub selector: BTreeMap<String, String>,
+    /// Who moves it.
+    pub owner: Option<Owner>,
+    /// What its owner last selected.
+    pub selected: Option<Selected>,
+    /// `spec.type`.
+    pub kind: String,
+    /// `spec.clusterIP`, unless headless.
+    pub cluster_ip: Option<String>,
+    /// Whether `spec.clusterIP` is `None`.
+    pub headless: bool,
+    /// `spec.ports`.
+    pub ports: Vec<ServicePort>,
+    /// Another manager that owns the selector by server-side apply.
+    pub applier: Option<String>,
+    /// The manager that last wrote the selector in any way, if it was not this operator.
+    pub editor: Option<String>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+/// Which BlueGreenDeployment moves a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Its name, in the Service's namespace.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+}
+
+impl Owner {
+    /// As it stands in the annotation.
+    pub fn text(&self) -> String {
+        format!("{}/{}", self.name, self.uid)
+    }
+
+    /// From the annotation.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (name, uid) = text.split_once('/')?;
+        Some(Self { name: name.into(), uid: uid.into() })
+    }
+}
+
+/// What the owner of a Service last selected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selected {
+    /// The revision, or `none`.
+    pub revision: String,
+    /// The fencing number.
+    pub attempt: i64,
+}
+
+impl Selected {
+    /// As it stands in the annotation.
+    pub fn text(&self) -> String {
+        format!("{}@{}", self.revision, self.attempt)
+    }
+
+    /// From the annotation.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (revision, attempt) = text.rsplit_once('@')?;
+        Some(Self { revision: revision.into(), attempt: attempt.parse().ok()? })
+    }
+}
+
+/// One port of a Service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// Its name; empty where absent.
+    pub name: String,
+    /// The port of the Service.
+    pub port: i32,
+    /// The container port, by number or name.
+    pub target: String,
+    /// `TCP`, `UDP` or `SCTP`.
+    pub protocol: String,
+}
+
+/// The endpoints of a Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Endpoints {
+    /// Whether each endpoint pod is ready, by pod UID.
+    pub pods: BTreeMap<String, bool>,
+    /// Endpoints that are no pods, or slices that the endpointslice controller does not manage.
+    pub foreign: bool,
+}
+
+/// Whether an owner named by a Service still lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnerState {
+    /// It does.
+    Alive,
+    /// A live read found no object of that name, or one with another UID.
+    Gone,
+}
+
+/// What one smoke probe has shown on one target.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProbeObservation {
+    /// UID of the ReplicaSet under test.
+    pub set_uid: String,
+    /// Hash of all probes of the spec at the time it started.
+    pub probes: String,
+    /// Name of the probe.
+    pub probe: String,
+    /// UID of the pod; `None` for the preview Service.
+    pub pod: Option<String>,
+    /// Name of the pod or the Service.
+    pub target: String,
+    /// The verdict so far.
+    pub result: ProbeResult,
+    /// Attempts made.
+    pub attempts: i32,
+    /// What the latest attempt showed, if it failed.
+    pub message: String,
+    /// When the verdict last changed.
+    pub at: Timestamp,
+}
+
+/// One report about one pod, with the time at which it came in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// This process' monotonic clock.
+    pub received: Duration,
+    /// Which agent process counted.
+    pub boot_id: String,
+    /// The counters.
+    pub report: PodReport,
+    /// Seconds after which the agent counts as silent.
+    pub stale_after: i32,
+    /// The clock reading at which the agent's sequence last changed.
+    pub heard: Duration,
+}
+
+/// Where measuring is possible at all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Agents {
+    /// Whether the drain agent is part of this installation.
+    pub enabled: bool,
+    /// Whether its DaemonSet has settled, so that a node without an agent pod is meant to have none.
+    pub settled: bool,
+    /// Nodes with an agent pod.
+    pub nodes: BTreeSet<String>,
+    /// Values of runtimeClassName behind which sockets are visible; pods without one always count.
+    pub runtime_classes: BTreeSet<String>,
+}
+
+/// A node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Whether it exists; false only after a complete read of all nodes.
+    pub exists: bool,
+    /// Label kubernetes.io/os.
+    pub linux: bool,
+    /// Taint node.kubernetes.io/unreachable.
+    pub unreachable: bool,
+    /// Its addresses, which are never ignored.
+    pub addresses: Vec<String>,
+}
+
+/// The outcome of telling a pod to drain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// It answered with 2xx.
+    Told,
+    /// It could not be told; no further try.
+    Failed(String),
+}
+
+/// How often a Service's selector had to be put back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Repairs {
+    /// Repairs without a calm spell in between.
+    pub count: u32,
+    /// When the last one was made.
+    pub last: Duration,
+}

@@ -1,0 +1,106 @@
+//! Status: the findings as they are written down.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::api::{BlueGreenDeploymentStatus, ProbeResult, ProbeStatus, SetStatus};
+
+use super::bring_up::selector_text;
+use super::conditions;
+use super::plan::Findings;
+use super::snapshot::Set;
+use super::view::{View, count};
+
+/// Most probe rows in status.
+const PROBE_ROWS: usize = 20;
+
+/// The status that follows from the findings. What must be remembered is carried over; whoever changes it does so on the result.
+pub fn make(view: &View<'_>, findings: &Findings) -> BlueGreenDeploymentStatus {
+    let before = &view.snapshot.object.status;
+    let active = view.active();
+    let incoming = view.target().and_then(|revision| view.set(revision));
+    // An HPA must see the pods that serve; before there are any, those that are about to.
+    let shown = active.or(incoming);
+    let inactive = view.target().map(|revision| {
+        let since = before.inactive.as_ref().filter(|known| known.revision == revision).map_or(view.now.wall, |known| known.since);
+        incoming.map_or_else(
+            || SetStatus { revision: revision.into(), color: String::new(), replicas: 0, ready_replicas: 0, since },
+            |set| set_status(view, set, since),
+        )
+    });
+    let active_status = active.map(|set| {
+        let known = before.active.as_ref().filter(|known| known.revision == set.revision).map(|known| known.since);
+        let since = known.or(view.intent.and_then(|intent| intent.completed_at)).unwrap_or(view.now.wall);
+        set_status(view, set, since)
+    });
+    let draining = findings.drain.status.clone();
+    let open = draining.iter().filter_map(|set| set.open_connections).reduce(|one, other| one + other);
+    BlueGreenDeploymentStatus {
+        observed_generation: view.snapshot.object.generation,
+        phase: Some(conditions::phase(view, findings)),
+        revision: view.revision.map(str::to_owned).or_else(|| before.revision.clone()),
+        conditions: conditions::make(view, findings),
+        switch: view.intent.cloned(),
+        active: active_status,
+        inactive,
+        rejected: view.rejected.cloned(),
+        smoke_probes: probes(view),
+        collision_count: before.collision_count,
+        replicas: shown.map_or(0, |set| count(view.pods(set).count())),
+        ready_replicas: shown.map_or(0, |set| view.ready(set)),
+        selector: shown.map(|set| selector_text(view, &set.revision)).unwrap_or_default(),
+        ready_desired: format!("{}/{}", active.map_or(0, |set| view.ready(set)), view.snapshot.object.spec.replicas),
+        open_connections: open,
+        images: shown.map(|set| set.images.clone()).unwrap_or_default(),
+        held_by: draining.iter().flat_map(|set| &set.holders).next().map(|holder| {
+            let name = holder.pod.as_deref().unwrap_or(&holder.address);
+            format!("{name} ({})", holder.connections)
+        }),
+        draining,
+    }
+}
+
+fn set_status(view: &View<'_>, set: &Set, since: Timestamp) -> SetStatus {
+    SetStatus {
+        revision: set.revision.clone(),
+        color: set.color.name().into(),
+        replicas: count(view.pods(set).count()),
+        ready_replicas: view.ready(set),
+        since,
+    }
+}
+
+/// Rows of the smoke probes, failures first. When nothing is tested any more the last rows stay, as long as they are about the revision of the spec.
+fn probes(view: &View<'_>) -> Vec<ProbeStatus> {
+    let before = &view.snapshot.object.status;
+    let set = view.target().and_then(|revision| view.set(revision));
+    let Some(set) = set else {
+        return if before.revision.as_deref() == view.revision || view.revision.is_none() { before.smoke_probes.clone() } else { vec![] };
+    };
+    let known: BTreeMap<(&str, &str), &ProbeStatus> = before.smoke_probes.iter().map(|row| ((row.name.as_str(), row.target.as_str()), row)).collect();
+    let mut rows: Vec<ProbeStatus> = view
+        .snapshot
+        .probes
+        .iter()
+        .filter(|observation| observation.set_uid == set.uid)
+        .map(|observation| {
+            let row = ProbeStatus {
+                name: observation.probe.clone(),
+                target: observation.target.clone(),
+                result: observation.result,
+                attempts: observation.attempts,
+                message: conditions::short(&observation.message),
+                at: observation.at,
+            };
+            // Attempts go on all the time; a row is written again when it says something new.
+            match known.get(&(row.name.as_str(), row.target.as_str())) {
+                Some(old) if row.result == ProbeResult::Running && old.result == row.result && old.message == row.message => (*old).clone(),
+                _ => row,
+            }
+        })
+        .collect();
+    rows.sort_by(|one, other| (one.result, &one.name, &one.target).cmp(&(other.result, &other.name, &other.target)));
+    rows.truncate(PROBE_ROWS);
+    rows
+}

@@ -1,0 +1,197 @@
+//! Switch: the Services are moved, first on record, then one after the other, and kept where they were moved to.
+
+use crate::api::{Switch, SwitchCause, SwitchedService, keys};
+
+use super::plan::{Action, Outdated, SelectWhy, SetChange, SetRef};
+use super::services;
+use super::snapshot::{Owner, Role, RoleKind, Selected, Service, Set, Snapshot};
+use super::view::View;
+
+/// The intent to move everything to the target, to be recorded before the first Service is touched.
+pub fn record(view: &View<'_>, to: &str, cause: SwitchCause) -> Switch {
+    let services = view.snapshot.object.spec.traffic.services.iter().filter_map(|name| view.snapshot.services.get(name));
+    Switch {
+        from: view.intent.map(|intent| intent.to.clone()),
+        to: to.into(),
+        attempt: view.next_attempt(),
+        services: services
+            .map(|service| SwitchedService { name: service.name.clone(), target_ports: service.ports.iter().filter(|port| port.protocol == "TCP").map(|port| port.target.clone()).collect() })
+            .collect(),
+        cause,
+        started_at: view.now.wall,
+        completed_at: None,
+        converged_at: None,
+    }
+}
+
+/// One declared Service, compared with the intent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It selects what it should, by our own last write.
+    Right,
+    /// It has to be moved, or joins.
+    Behind,
+    /// Somebody else wrote its selector after us.
+    Drifted,
+    /// It does not exist.
+    Missing,
+    /// A newer intent than ours moved it.
+    Ahead,
+}
+
+/// Compares a Service with the intent.
+pub fn place(view: &View<'_>, intent: &Switch, name: &str) -> Place {
+    let Some(service) = view.snapshot.services.get(name).filter(|service| !service.deleting) else { return Place::Missing };
+    let wanted = Selected { revision: intent.to.clone(), attempt: intent.attempt };
+    let ours = services::owned(view.snapshot, service);
+    match &service.selected {
+        Some(selected) if ours && selected.attempt > intent.attempt => Place::Ahead,
+        Some(selected) if ours && *selected == wanted => {
+            if service.selector == view.selector(&intent.to) {
+                Place::Right
+            } else {
+                Place::Drifted
+            }
+        }
+        _ => Place::Behind,
+    }
+}
+
+/// Moves what is still behind. The fence on the ReplicaSet goes first: it makes another leader's scale-down of it fail.
+pub fn finish(view: &View<'_>, intent: &Switch) -> Result<(bool, Vec<Action>), Outdated> {
+    let Some(set) = view.active() else { return Ok((false, vec![])) };
+    if set.role.is_some_and(|role| role.attempt > intent.attempt) {
+        return Err(Outdated);
+    }
+    let serving = Role { kind: RoleKind::Serving, attempt: intent.attempt };
+    if set.role != Some(serving) {
+        return Ok((false, vec![Action::PatchSet { set: SetRef::of(set), change: SetChange { role: Some(serving), ..SetChange::default() } }]));
+    }
+    let mut actions = vec![];
+    let mut done = true;
+    for name in &view.snapshot.object.spec.traffic.services {
+        match place(view, intent, name) {
+            Place::Right => {}
+            Place::Ahead => return Err(Outdated),
+            // Made again later, it takes the recorded revision at once; until then there is nothing to move.
+            Place::Missing => {}
+            why @ (Place::Behind | Place::Drifted) => {
+                done = false;
+                let Some(service) = view.snapshot.services.get(name) else { continue };
+                if why == Place::Drifted && !repair_is_due(view, name) {
+                    continue;
+                }
+                let path = "spec.traffic.services";
+                // One that is refused stays behind for a reason that status names; the others are moved all the same.
+                if view.settled() && why == Place::Behind && services::check(view.snapshot, path, name).is_err() {
+                    continue;
+                }
+                let why = if why == Place::Drifted { SelectWhy::Repair { editor: service.editor.clone() } } else { SelectWhy::Switch };
+                actions.push(select(view, service, &intent.to, intent.attempt, why));
+            }
+        }
+    }
+    Ok((done, actions))
+}
+
+/// The write that makes a Service select a revision.
+pub fn select(view: &View<'_>, service: &Service, revision: &str, attempt: i64, why: SelectWhy) -> Action {
+    let object = &view.snapshot.object;
+    Action::Select {
+        service: service.clone(),
+        selector: view.selector(revision),
+        owner: Owner { name: object.name.clone(), uid: object.uid.clone() },
+        selected: Selected { revision: revision.into(), attempt },
+        why,
+    }
+}
+
+/// Back-off of repairs: at once the first time, then after 1, 2, 4 … at most 60 seconds.
+pub fn repair_is_due(view: &View<'_>, service: &str) -> bool {
+    repair_wait(view, service) <= 0.0
+}
+
+/// Seconds until the selector of a Service may be put back again.
+pub fn repair_wait(view: &View<'_>, service: &str) -> f64 {
+    let Some(repairs) = view.snapshot.repairs.get(service) else { return 0.0 };
+    if repairs.count < 2 {
+        return 0.0;
+    }
+    let wait = f64::from(1u32 << (repairs.count - 2).min(6)).min(60.0);
+    wait - view.now.mono.saturating_sub(repairs.last).as_secs_f64()
+}
+
+/// A Service that somebody else keeps moving: three repairs without a calm spell.
+pub fn contended<'a>(view: &View<'a>) -> Option<(&'a str, Option<&'a str>)> {
+    view.snapshot.object.spec.traffic.services.iter().find_map(|name| {
+        let fought = view.snapshot.repairs.get(name).is_some_and(|repairs| repairs.count >= 3);
+        let editor = view.snapshot.services.get(name).and_then(|service| service.editor.as_deref());
+        fought.then_some((name.as_str(), editor))
+    })
+}
+
+/// Where an unfinished move should go: on, back, or nowhere for the moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// On to where it was going.
+    On,
+    /// Back to where it came from.
+    Back,
+    /// Neither side has enough ready pods.
+    Wait,
+}
+
+/// Looks again at a move that was interrupted, since pods may have gone meanwhile.
+pub fn direction(view: &View<'_>, intent: &Switch) -> Direction {
+    let to = view.set(&intent.to);
+    let from = intent.from.as_deref().and_then(|revision| view.set(revision));
+    let ready = |set: Option<&Set>| set.map_or(0, |set| view.ready(set));
+    let replicas = view.snapshot.object.spec.replicas;
+    let needed = replicas.min(ready(from)).max(1);
+    if ready(to) >= needed || replicas == 0 {
+        return Direction::On;
+    }
+    let somebody_moved = view.snapshot.object.spec.traffic.services.iter().any(|name| place(view, intent, name) == Place::Right);
+    match from {
+        Some(from) if view.warm(from) && from.desired > 0 && view.ready(from) >= replicas.min(ready(to)).max(1) => Direction::Back,
+        _ if somebody_moved => Direction::On,
+        _ => Direction::Wait,
+    }
+}
+
+/// Before the first pod: a declared Service that serves nobody is parked, so that untested pods never get traffic.
+pub fn park(view: &View<'_>) -> Vec<Action> {
+    if view.intent.is_some() || view.snapshot.object.spec.paused {
+        return vec![];
+    }
+    let names = view.snapshot.object.spec.traffic.services.iter().enumerate();
+    names
+        .filter(|(index, name)| services::check(view.snapshot, &format!("spec.traffic.services[{index}]"), name).is_ok())
+        .filter_map(|(_, name)| view.snapshot.services.get(name))
+        .filter(|service| {
+            let parked = service.selected.as_ref().is_some_and(|selected| selected.revision == keys::REVISION_NONE);
+            !(services::owned(view.snapshot, service) && parked && service.selector == view.selector(keys::REVISION_NONE))
+        })
+        .filter(|service| repair_is_due(view, &service.name))
+        .map(|service| {
+            let drift = services::owned(view.snapshot, service);
+            let why = if drift { SelectWhy::Repair { editor: service.editor.clone() } } else { SelectWhy::Park };
+            select(view, service, keys::REVISION_NONE, 0, why)
+        })
+        .collect()
+}
+
+/// Services that are ours but no longer declared.
+pub fn released(snapshot: &Snapshot) -> Vec<Action> {
+    let traffic = &snapshot.object.spec.traffic;
+    if snapshot.object.spec.paused {
+        return vec![];
+    }
+    snapshot
+        .services
+        .values()
+        .filter(|service| services::owned(snapshot, service) && !service.deleting)
+        .filter(|service| !traffic.services.contains(&service.name) && !traffic.preview_services.contains(&service.name))
+        .map(|service| Action::Release { service: service.clone() })
+        .collect()
+}

@@ -1,0 +1,153 @@
+//! What follows from a snapshot and is used by several steps: which set is active, which is coming, which are being left.
+
+use std::collections::BTreeSet;
+
+use crate::api::{Rejected, Switch, keys};
+
+use super::revision::probes_hash;
+use super::snapshot::{Identity, Now, Pod, RoleKind, Set, Snapshot};
+
+/// Derived facts; cheap to make, never stored.
+#[derive(Clone, Debug)]
+pub struct View<'a> {
+    /// The snapshot.
+    pub snapshot: &'a Snapshot,
+    /// The time.
+    pub now: Now,
+    /// The recorded intent.
+    pub intent: Option<&'a Switch>,
+    /// The revision that was given up, if it is that of the spec.
+    pub rejected: Option<&'a Rejected>,
+    /// The revision of the spec, if known.
+    pub revision: Option<&'a str>,
+}
+
+impl<'a> View<'a> {
+    /// Derives.
+    pub fn new(snapshot: &'a Snapshot, now: Now, intent: Option<&'a Switch>, rejected: Option<&'a Rejected>) -> Self {
+        let revision = match &snapshot.identity {
+            Identity::Known { revision, .. } => Some(revision.as_str()),
+            Identity::Unknown { .. } | Identity::Refused { .. } => None,
+        };
+        let rejected = rejected.filter(|rejected| revision.is_none_or(|revision| rejected.revision == revision));
+        Self { snapshot, now, intent, rejected, revision }
+    }
+
+    /// The set of a revision.
+    pub fn set(&self, revision: &str) -> Option<&'a Set> {
+        self.snapshot.sets.iter().find(|set| set.revision == revision && !set.deleting)
+    }
+
+    /// The active set, by recorded intent.
+    pub fn active(&self) -> Option<&'a Set> {
+        self.intent.and_then(|intent| self.set(&intent.to))
+    }
+
+    /// Whether a revision is the active one.
+    pub fn is_active(&self, revision: &str) -> bool {
+        self.intent.is_some_and(|intent| intent.to == revision)
+    }
+
+    /// Whether every Service of the recorded intent has been moved.
+    pub fn settled(&self) -> bool {
+        self.intent.is_none_or(|intent| intent.completed_at.is_some())
+    }
+
+    /// The revision that is to become active: that of the spec, or, when that was given up, the one to return to.
+    pub fn target(&self) -> Option<&'a str> {
+        let wanted = match self.rejected {
+            Some(rejected) => rejected.return_to.as_deref(),
+            None => self.revision,
+        };
+        wanted.filter(|revision| !self.is_active(revision))
+    }
+
+    /// Whether the target is the spec's own revision, and not one to return to.
+    pub fn forward(&self) -> bool {
+        self.rejected.is_none()
+    }
+
+    /// Pods of a set that count: neither ended nor being deleted.
+    pub fn pods(&self, set: &'a Set) -> impl Iterator<Item = &'a Pod> + use<'a> {
+        let uid = set.uid.as_str();
+        self.snapshot.pods.iter().filter(move |pod| pod.set_uid == uid && pod.alive())
+    }
+
+    /// Ready pods of a set.
+    pub fn ready(&self, set: &'a Set) -> i32 {
+        count(self.pods(set).filter(|pod| pod.ready).count())
+    }
+
+    /// Ready pods of the active set.
+    pub fn ready_active(&self) -> i32 {
+        self.active().map_or(0, |active| self.ready(active))
+    }
+
+    /// Pods of a set that have been ready for minReadySeconds.
+    pub fn available(&self, set: &'a Set) -> impl Iterator<Item = &'a Pod> + use<'a> {
+        let minimum = f64::from(self.snapshot.object.spec.min_ready_seconds);
+        let now = self.now;
+        self.pods(set).filter(move |pod| {
+            pod.ready && (minimum <= 0.0 || pod.ready_since.is_some_and(|since| now.seconds_since(since) >= minimum))
+        })
+    }
+
+    /// Seconds until another ready pod of a set becomes available.
+    pub fn next_available(&self, set: &'a Set) -> Option<f64> {
+        let minimum = f64::from(self.snapshot.object.spec.min_ready_seconds);
+        self.pods(set)
+            .filter(|pod| pod.ready)
+            .filter_map(|pod| pod.ready_since)
+            .map(|since| minimum - self.now.seconds_since(since))
+            .filter(|left| *left > 0.0)
+            .reduce(f64::min)
+    }
+
+    /// Pods that passed the probes of the spec as they are now, by the proof on the set itself.
+    pub fn proven(&self, set: &'a Set) -> BTreeSet<&'a str> {
+        let hash = probes_hash(&self.snapshot.object.spec.smoke_probes);
+        set.proof
+            .as_ref()
+            .filter(|proof| proof.probes == hash)
+            .map(|proof| proof.pods.iter().map(String::as_str).collect())
+            .unwrap_or_default()
+    }
+
+    /// Whether the set has been given traffic since it last had no pods.
+    pub fn served(&self, set: &Set) -> bool {
+        set.role.is_some_and(|role| role.kind != RoleKind::Retired)
+    }
+
+    /// Sets that served, are no longer active and still have pods wanted: those being left, also while the target is one of them.
+    pub fn being_left(&self) -> impl Iterator<Item = &'a Set> + use<'a, '_> {
+        self.snapshot.sets.iter().filter(|set| !set.deleting && set.desired > 0 && self.served(set) && !self.is_active(&set.revision))
+    }
+
+    /// Whether a set may serve as it is: it was not told to drain.
+    pub fn warm(&self, set: &Set) -> bool {
+        set.drain_begun.is_none()
+    }
+
+    /// Whether the set is about to be scaled to zero by somebody with a right to it.
+    pub fn retiring(&self, set: &Set) -> bool {
+        set.role.is_some_and(|role| role.kind == RoleKind::Retiring)
+    }
+
+    /// The selector that a Service needs for a revision.
+    pub fn selector(&self, revision: &str) -> std::collections::BTreeMap<String, String> {
+        let mut selector = self.snapshot.object.spec.selector.match_labels.clone();
+        selector.insert(keys::REVISION.into(), revision.into());
+        selector
+    }
+
+    /// The attempt that the next intent gets.
+    pub fn next_attempt(&self) -> i64 {
+        let highest = self.snapshot.sets.iter().filter_map(|set| set.role).map(|role| role.attempt).max().unwrap_or(0);
+        self.intent.map_or(0, |intent| intent.attempt).max(highest) + 1
+    }
+}
+
+/// A count as Kubernetes writes it.
+pub fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}
