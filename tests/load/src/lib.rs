@@ -33,6 +33,7 @@ pub mod options;
 pub mod record;
 pub mod report;
 mod response;
+mod sample;
 mod short;
 pub mod stop;
 

@@ -6,10 +6,11 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
 
 use crate::{
     Context,
-    client::{Connection, Fault, check, check_head, get},
+    client::{Connection, Fault},
     options::{Echo, HalfClose, Hold, Scheme, Stream, Target, Upload},
     record::{Begun, Who},
     report::{Kind, Source},
+    sample::{check, check_head, echoed, get},
 };
 
 /// At the end, how long a stalled answer may take to be read.
@@ -252,24 +253,6 @@ async fn echo_line(
     let answer = connection.line().await?;
     context.recorder.bytes(line.len(), answer.len());
     echoed(&answer, line)
-}
-
-/// Whose echo it is: `<version> <pod> <line>`.
-pub(crate) fn echoed(answer: &[u8], line: &[u8]) -> Result<Who, Fault> {
-    let mut parts = answer.splitn(3, |byte| *byte == b' ');
-    let mut word = || {
-        let word = String::from_utf8_lossy(parts.next()?);
-        Some(word.into_owned())
-    };
-    let who = Who {
-        version: word(),
-        pod: word(),
-    };
-    if parts.next() != Some(line) {
-        let detail = format!("not an echo: {:?}", String::from_utf8_lossy(answer));
-        return Err(Fault::new(Kind::WrongBody, detail));
-    }
-    Ok(who)
 }
 
 pub(crate) async fn hold(context: &Arc<Context>, hold: Hold) {

@@ -9,11 +9,11 @@ use tokio::{
 
 use crate::{
     Context,
-    client::{Connection, Fault, check, get},
-    long::echoed,
+    client::{Connection, Fault},
     options::{Dial, Flood, Run, Scheme, Target},
     record::Who,
     report::Source,
+    sample::{check, echoed, get},
 };
 
 /// No more new connections than this are under way at a time.

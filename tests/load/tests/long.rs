@@ -11,7 +11,7 @@ mod common;
 use std::time::Duration;
 
 use common::{DEADLINE, answer, app, fails, load, request, server};
-use load::report::{Kind, Line, Reason, Source};
+use load::report::{Kind, Reason, Source};
 use tokio::{io::AsyncReadExt, net::TcpStream, time::sleep};
 
 #[tokio::test]
@@ -169,12 +169,8 @@ async fn an_echo_goes_on_until_it_is_stopped_or_cut() {
             (open.version.as_deref(), open.pod.as_deref()),
             (Some("v1"), Some("pod-1"))
         );
-        running
-            .until(|line| match line {
-                Line::Tick(tick) => Some(assert!(tick.ok > 10 && tick.open == 1, "{tick:?}")),
-                _ => None,
-            })
-            .await;
+        let tick = running.more_ticks(1).await;
+        assert!(tick.total_ok > 10 && tick.open == 1, "{tick:?}");
     }
     let summary = stopped.end().await;
     assert_eq!(summary.failed, 0, "{summary:?}");
@@ -247,12 +243,8 @@ async fn a_held_connection_is_open_and_silent() {
     );
     for running in [&stopped, &closed] {
         running.open().await;
-        running
-            .until(|line| match line {
-                Line::Tick(tick) => Some(assert_eq!((tick.open, tick.total_ok), (1, 1))),
-                _ => None,
-            })
-            .await;
+        let tick = running.more_ticks(1).await;
+        assert_eq!((tick.open, tick.total_ok), (1, 1));
     }
     let summary = stopped.end().await;
     assert_eq!(
