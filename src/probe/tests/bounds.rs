@@ -174,6 +174,14 @@ async fn endless_heads_are_refused() {
         sentence(&get("/"), address).await,
         format!("GET / on port P: {too_much}")
     );
+    for (length, passes) in [(60 * 1024, true), (70 * 1024, false)] {
+        let long = "x".repeat(length);
+        let (address, _) = answers(format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nX: {long}\r\n\r\n"
+        ))
+        .await;
+        assert_eq!(attempt(&get("/"), address, LONG).await.is_ok(), passes);
+    }
     let headers = "X: y\r\n".repeat(250);
     let (address, _) = answers(format!(
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{headers}\r\n"
