@@ -4,6 +4,8 @@
 //! [`drain_agent`] counts the sockets of the pods that are being left, [`probe`] makes one attempt of a smoke probe.
 
 pub mod api;
+pub mod controller;
 pub mod drain_agent;
 pub mod probe;
 pub mod release;
+pub mod signal;

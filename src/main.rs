@@ -1,7 +1,87 @@
-//! The one binary of the operator.
-fn main() {
-    for crd in bluegreen::api::crds().into_iter().flatten() {
-        println!("---");
-        if let Ok(text) = bluegreen::api::yaml(&crd) { print!("{text}"); }
+//! The one binary of the operator: controller, drain agent, and the generator of the CRDs.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+/// Blue-green releases for Kubernetes that wait until the old pods' connections have really drained.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    /// What to log: a level (error, warn, info, debug), or a filter as of tracing-subscriber's EnvFilter.
+    #[arg(long, global = true, env = "LOG", default_value = "info")]
+    log: String,
+    /// How to log.
+    #[arg(long, global = true, env = "LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Reconcile BlueGreenDeployments.
+    Controller(bluegreen::controller::Args),
+    /// Count the connections of this node's pods that are being left.
+    DrainAgent(bluegreen::drain_agent::Args),
+    /// Print the CustomResourceDefinitions.
+    Crd {
+        /// Write one file each into this directory instead.
+        #[arg(long)]
+        directory: Option<std::path::PathBuf>,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_new(&cli.log).unwrap_or_else(|error| {
+        eprintln!("--log: {error}; logging at level info");
+        EnvFilter::new("info")
+    });
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
+    match cli.log_format {
+        LogFormat::Text => subscriber.with_ansi(false).init(),
+        LogFormat::Json => subscriber.json().flatten_event(true).init(),
     }
+    let outcome: Result<(), Box<dyn std::error::Error>> = match cli.command {
+        Command::Controller(args) => serve(bluegreen::controller::run(args)),
+        Command::DrainAgent(args) => serve(bluegreen::drain_agent::run(args)),
+        Command::Crd { directory } => crd(directory.as_deref()),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve<E: std::error::Error + 'static>(work: impl Future<Output = Result<(), E>>) -> Result<(), Box<dyn std::error::Error>> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let outcome = runtime.block_on(work).map_err(Into::into);
+    // Watches are still open; nothing is lost by not waiting for them.
+    runtime.shutdown_background();
+    outcome
+}
+
+fn crd(directory: Option<&std::path::Path>) -> Result<(), Box<dyn std::error::Error>> {
+    for crd in bluegreen::api::crds()? {
+        let text = bluegreen::api::yaml(&crd)?;
+        let plural = crd.pointer("/spec/names/plural").and_then(serde_json::Value::as_str).unwrap_or("crd");
+        match directory {
+            Some(directory) => std::fs::write(directory.join(format!("{plural}.yaml")), text)?,
+            None => print!("---\n{text}"),
+        }
+    }
+    Ok(())
 }

@@ -22,19 +22,26 @@ use super::{BlueGreenDeploymentStatus, Drain, SmokeProbe, Traffic};
     status = "BlueGreenDeploymentStatus",
     derive = "PartialEq",
     doc = "Runs pods in two colours: a new revision is brought up and smoke-tested beside the active one, the Services are moved to it, and the old pods leave when their connections have drained.",
-    scale(
-        spec_replicas_path = ".spec.replicas",
-        status_replicas_path = ".status.replicas",
-        label_selector_path = ".status.selector"
-    ),
+    scale(spec_replicas_path = ".spec.replicas", status_replicas_path = ".status.replicas", label_selector_path = ".status.selector"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase", description = "Where the release stands."),
     printcolumn(name = "Active", type_ = "string", json_path = ".status.active.revision", description = "The revision that serves."),
     printcolumn(name = "Color", type_ = "string", json_path = ".status.active.color", description = "Its colour."),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.readyDesired", description = "Ready and wanted pods of the active revision."),
-    printcolumn(name = "Draining", type_ = "integer", json_path = ".status.openConnections", description = "Open connections to pods that are being left."),
+    printcolumn(
+        name = "Draining",
+        type_ = "integer",
+        json_path = ".status.openConnections",
+        description = "Open connections to pods that are being left."
+    ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp", description = "Since it was created."),
     printcolumn(name = "Images", type_ = "string", json_path = ".status.images", priority = 1, description = "Images of the active revision."),
-    printcolumn(name = "Held by", type_ = "string", json_path = ".status.heldBy", priority = 1, description = "Who holds connections to pods that are being left.")
+    printcolumn(
+        name = "Held by",
+        type_ = "string",
+        json_path = ".status.heldBy",
+        priority = 1,
+        description = "Who holds connections to pods that are being left."
+    )
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(

@@ -50,16 +50,8 @@ pub enum ConditionType {
 
 impl ConditionType {
     /// Every condition, in the order in which status lists them.
-    pub const ALL: [ConditionType; 8] = [
-        Self::Ready,
-        Self::Reconciling,
-        Self::Stalled,
-        Self::Available,
-        Self::SmokeTested,
-        Self::Switched,
-        Self::Converged,
-        Self::Drained,
-    ];
+    pub const ALL: [ConditionType; 8] =
+        [Self::Ready, Self::Reconciling, Self::Stalled, Self::Available, Self::SmokeTested, Self::Switched, Self::Converged, Self::Drained];
 
     /// The name in `type`.
     pub fn name(self) -> &'static str {

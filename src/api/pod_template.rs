@@ -45,7 +45,9 @@ pub fn pod_template_schema(generator: &mut SchemaGenerator) -> Schema {
 }
 
 fn walk(value: &mut Value) {
-    let Some(object) = value.as_object_mut() else { return };
+    let Some(object) = value.as_object_mut() else {
+        return;
+    };
     if let Some(Value::String(text)) = object.get_mut("description") {
         *text = first_sentence(text);
     }
@@ -84,8 +86,7 @@ fn type_list(name: &str, property: &mut Map<String, Value>) {
         _ => None,
     };
     if let Some((key, default)) = optional_key
-        && let Some(Value::Object(field)) =
-            property.get_mut("items").and_then(|items| items.pointer_mut(&format!("/properties/{key}")))
+        && let Some(Value::Object(field)) = property.get_mut("items").and_then(|items| items.pointer_mut(&format!("/properties/{key}")))
     {
         field.insert("default".into(), json!(default));
     }
@@ -93,10 +94,8 @@ fn type_list(name: &str, property: &mut Map<String, Value>) {
 
 /// A Deployment takes `cpu: 0.5`; `int-or-string` would refuse it.
 fn accept_any_quantity(property: &mut Map<String, Value>) {
-    let is_quantity = property
-        .get("additionalProperties")
-        .and_then(|inner| inner.get("x-kubernetes-int-or-string"))
-        .is_some_and(|flag| flag == &json!(true));
+    let is_quantity =
+        property.get("additionalProperties").and_then(|inner| inner.get("x-kubernetes-int-or-string")).is_some_and(|flag| flag == &json!(true));
     if is_quantity {
         property.insert("additionalProperties".into(), json!({"x-kubernetes-preserve-unknown-fields": true}));
     }

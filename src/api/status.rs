@@ -43,9 +43,6 @@ pub struct BlueGreenDeploymentStatus {
     #[serde(default)]
     #[schemars(length(max = 20))]
     pub smoke_probes: Vec<ProbeStatus>,
-    /// Raised when the name of a new ReplicaSet was taken by another template.
-    #[serde(default)]
-    pub collision_count: i32,
     /// Pods of the active revision, for the scale subresource.
     #[serde(default)]
     pub replicas: i32,

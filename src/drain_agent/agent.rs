@@ -94,16 +94,7 @@ impl Agent {
             not_before: Duration::ZERO,
             trouble: None,
         };
-        Self {
-            node,
-            proc,
-            pulse,
-            start,
-            object: None,
-            report_seconds: 0,
-            pods: BTreeMap::new(),
-            reports,
-        }
+        Self { node, proc, pulse, start, object: None, report_seconds: 0, pods: BTreeMap::new(), reports }
     }
 
     /// Works until dropped.
@@ -114,12 +105,7 @@ impl Agent {
         loop {
             self.pulse.beat();
             let now = self.start.elapsed();
-            let wait = self
-                .pods
-                .values()
-                .map(|pod| pod.due)
-                .min()
-                .map_or(IDLE, |due| due.saturating_sub(now));
+            let wait = self.pods.values().map(|pod| pod.due).min().map_or(IDLE, |due| due.saturating_sub(now));
             tokio::select! {
                 Some(asked) = asked.next() => {
                     if self.take(asked) == Object::Another {
@@ -148,19 +134,14 @@ impl Agent {
     /// Follows a change of what is asked. Counters go on for a pod of which nothing changed.
     fn take(&mut self, asked: Asked) -> Object {
         let object = asked.as_ref().map(|task| task.object.clone());
-        let same = if object == self.object {
-            Object::Same
-        } else {
-            Object::Another
-        };
+        let same = if object == self.object { Object::Same } else { Object::Another };
         if same == Object::Another {
             // An object made anew knows nothing of what was told to the one before.
             self.pods.clear();
             self.reports.told = Told::default();
-            info!(
-                pods = asked.as_ref().map_or(0, |task| task.spec.pods.len()),
-                "what to count has changed"
-            );
+            self.reports.failures = 0;
+            self.reports.not_before = Duration::ZERO;
+            info!(pods = asked.as_ref().map_or(0, |task| task.spec.pods.len()), "what to count has changed");
             self.object = object;
         }
         let Some(task) = asked else { return same };
@@ -170,14 +151,8 @@ impl Agent {
         for spec in task.spec.pods {
             let pod = match before.remove(&spec.uid) {
                 Some(pod) if *pod.counter.spec() == spec => pod,
-                Some(pod) => Pod {
-                    counter: pod.counter.next_round(spec.clone()),
-                    due: now,
-                },
-                None => Pod {
-                    counter: Counter::new(spec.clone()),
-                    due: now,
-                },
+                Some(pod) => Pod { counter: pod.counter.next_round(spec.clone()), due: now },
+                None => Pod { counter: Counter::new(spec.clone()), due: now },
             };
             self.pods.insert(spec.uid, pod);
         }
@@ -188,12 +163,7 @@ impl Agent {
     async fn sample(&mut self, mut sampler: Sampler) -> Sampler {
         let begin = self.start.elapsed();
         let watched: BTreeSet<String> = self.pods.keys().cloned().collect();
-        let due: Vec<String> = self
-            .pods
-            .iter()
-            .filter(|(_, pod)| pod.due <= begin + TOGETHER)
-            .map(|(uid, _)| uid.clone())
-            .collect();
+        let due: Vec<String> = self.pods.iter().filter(|(_, pod)| pod.due <= begin + TOGETHER).map(|(uid, _)| uid.clone()).collect();
         let work = tokio::task::spawn_blocking(move || {
             let sampled = sampler.sample(&due, &watched);
             (sampler, sampled)
@@ -218,19 +188,11 @@ impl Agent {
                 Ok(namespaces) => pod.counter.add(at, &namespaces),
                 Err(why) => pod.counter.failed(why),
             }
-            let every = if pod.counter.is_busy() {
-                SAMPLE_BUSY_EVERY
-            } else {
-                SAMPLE_EVERY
-            };
+            let every = if pod.counter.is_busy() { SAMPLE_BUSY_EVERY } else { SAMPLE_EVERY };
             pod.due = begin + every.max(pause);
             match pod.counter.unreadable() {
                 now if now == before => {}
-                Some(why) => warn!(
-                    pod = uid,
-                    why = why.as_str(),
-                    "the pod's connections cannot be counted"
-                ),
+                Some(why) => warn!(pod = uid, why = why.as_str(), "the pod's connections cannot be counted"),
                 None => info!(pod = uid, "the pod's connections can be counted again"),
             }
         }
@@ -240,47 +202,26 @@ impl Agent {
     /// Sends a report if one is due.
     fn report(&mut self) -> Option<UnderWay> {
         let now = self.start.elapsed();
-        let pods: Vec<PodReport> = self
-            .pods
-            .values()
-            .filter_map(|pod| pod.counter.report())
-            .collect();
+        let pods: Vec<PodReport> = self.pods.values().filter_map(|pod| pod.counter.report()).collect();
         let status = self.reports.next(&pods, now)?;
-        Some(UnderWay {
-            sending: Box::pin(self.node.clone().report(status)),
-            pods,
-            since: now,
-        })
+        Some(UnderWay { sending: Box::pin(self.node.clone().report(status)), pods, since: now })
     }
 }
 
 impl Reports {
     /// The report to send now, if one is due.
     fn next(&mut self, pods: &[PodReport], now: Duration) -> Option<ConnectionWatchStatus> {
-        let why = self
-            .told
-            .decide(pods, now.saturating_sub(self.last), self.heartbeat)?;
+        let why = self.told.decide(pods, now.saturating_sub(self.last), self.heartbeat)?;
         if now < self.not_before || !self.allowance.take(why, now) {
             return None;
         }
         self.sequence += 1;
         debug!(?why, sequence = self.sequence, "report");
-        Some(ConnectionWatchStatus {
-            boot_id: self.boot_id.clone(),
-            sequence: self.sequence,
-            pods: pods.to_vec(),
-        })
+        Some(ConnectionWatchStatus { boot_id: self.boot_id.clone(), sequence: self.sequence, pods: pods.to_vec() })
     }
 
     /// Takes note of what became of a report made at `since`.
-    fn sent(
-        &mut self,
-        result: Result<(), ReportError>,
-        pods: &[PodReport],
-        since: Duration,
-        now: Duration,
-        report_seconds: i32,
-    ) {
+    fn sent(&mut self, result: Result<(), ReportError>, pods: &[PodReport], since: Duration, now: Duration, report_seconds: i32) {
         match result {
             Ok(()) => {
                 self.told.told(pods);
@@ -294,6 +235,11 @@ impl Reports {
             Err(error) => {
                 self.failures = self.failures.saturating_add(1);
                 self.not_before = now + report::back_off(self.failures, report_seconds, random());
+                // The watch says so too, in a moment.
+                if matches!(error, ReportError::Gone) {
+                    debug!("{error}");
+                    return;
+                }
                 let error = error.to_string();
                 if self.trouble.as_ref() != Some(&error) {
                     warn!("{error}");

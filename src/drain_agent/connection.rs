@@ -20,22 +20,8 @@ pub struct Tuple {
 impl Tuple {
     /// The connection of a row.
     pub fn of(namespace: u64, row: &Row) -> Self {
-        let Row {
-            local,
-            local_port,
-            remote,
-            remote_port,
-            state: _,
-            tx_queue: _,
-            inode: _,
-        } = *row;
-        Self {
-            namespace,
-            local,
-            local_port,
-            remote,
-            remote_port,
-        }
+        let Row { local, local_port, remote, remote_port, state: _, tx_queue: _, inode: _ } = *row;
+        Self { namespace, local, local_port, remote, remote_port }
     }
 
     /// Whether both ends are inside the pod.
@@ -59,12 +45,7 @@ pub struct Seen {
 impl Seen {
     /// A connection as this row shows it.
     pub fn new(row: &Row, since: Duration) -> Self {
-        Self {
-            since,
-            state: row.state,
-            open: row.is_open(),
-            inode: row.inode,
-        }
+        Self { since, state: row.state, open: row.is_open(), inode: row.inode }
     }
 
     /// Whether `row`, of the same addresses and ports, can be this connection later on. If not, this one has ended and
@@ -72,23 +53,14 @@ impl Seen {
     /// was accepted.
     pub fn continues(&self, row: &Row) -> bool {
         let lives = matches!(row.state, State::Established | State::CloseWait);
-        let another_socket =
-            self.inode != 0 && row.inode != self.inode && (row.inode != 0 || lives);
+        let another_socket = self.inode != 0 && row.inode != self.inode && (row.inode != 0 || lives);
         age(self.state) <= age(row.state) && !another_socket
     }
 
     /// The same connection twice in one reading of the table.
     pub fn merge(self, other: Self) -> Self {
-        let later = if age(self.state) > age(other.state) {
-            self
-        } else {
-            other
-        };
-        Self {
-            open: self.open || other.open,
-            since: self.since.min(other.since),
-            ..later
-        }
+        let later = if age(self.state) > age(other.state) { self } else { other };
+        Self { open: self.open || other.open, since: self.since.min(other.since), ..later }
     }
 }
 

@@ -104,10 +104,7 @@ impl Counter {
 
     /// Begins another round. Only how long connections have been open is carried over: that is true in any round.
     pub fn next_round(self, spec: WatchedPod) -> Self {
-        Self {
-            seen: self.seen,
-            ..Self::new(spec)
-        }
+        Self { seen: self.seen, ..Self::new(spec) }
     }
 
     /// What the controller asked for.
@@ -149,10 +146,7 @@ impl Counter {
                     continue;
                 };
                 let tuple = Tuple::of(namespace.id, &row);
-                let before = self
-                    .seen
-                    .get(&tuple)
-                    .filter(|before| !fresh.contains(&namespace.id) && before.continues(&row));
+                let before = self.seen.get(&tuple).filter(|before| !fresh.contains(&namespace.id) && before.continues(&row));
                 let is_new = !first && before.is_none();
                 let seen = Seen::new(&row, before.map_or(at, |before| before.since));
                 // A row can stand twice in one reading. It counts once, and as open if either says so.
@@ -160,11 +154,7 @@ impl Counter {
                 now.insert(tuple, twice.map_or(seen, |other| other.merge(seen)));
                 match class {
                     _ if !is_new || twice.is_some() => {}
-                    Class::Watched(place) => self
-                        .ports
-                        .get_mut(place)
-                        .into_iter()
-                        .for_each(|port| port.arrived(row.remote)),
+                    Class::Watched(place) => self.ports.get_mut(place).into_iter().for_each(|port| port.arrived(row.remote)),
                     Class::Elsewhere => explained += 1,
                     Class::Outgoing => {}
                 }
@@ -224,10 +214,7 @@ impl Counter {
         if matches!(row.state, State::Listen | State::SynSent | State::Close) {
             return None;
         }
-        let watched = self
-            .ports
-            .iter()
-            .position(|port| port.port() == row.local_port);
+        let watched = self.ports.iter().position(|port| port.port() == row.local_port);
         if row.is_loopback() {
             return self.loopback(row, watched.is_some(), listening);
         }
@@ -250,25 +237,14 @@ impl Counter {
             State::TimeWait => State::TimeWait,
             _ => State::Established,
         };
-        let row = Row {
-            state,
-            inode: 0,
-            tx_queue: 0,
-            ..row
-        };
+        let row = Row { state, inode: 0, tx_queue: 0, ..row };
         if watched || listening.contains(&row.local_port) {
             return Some((row, Class::Elsewhere));
         }
         if !listening.contains(&row.remote_port) {
             return Some((row, Class::Outgoing));
         }
-        let turned = Row {
-            local: row.remote,
-            local_port: row.remote_port,
-            remote: row.local,
-            remote_port: row.local_port,
-            ..row
-        };
+        let turned = Row { local: row.remote, local_port: row.remote_port, remote: row.local, remote_port: row.local_port, ..row };
         Some((turned, Class::Elsewhere))
     }
 
@@ -278,18 +254,11 @@ impl Counter {
             if !seen.open || tuple.is_loopback() || self.ignored.contains(tuple.remote) {
                 continue;
             }
-            let Some(port) = self
-                .ports
-                .iter_mut()
-                .find(|port| port.port() == tuple.local_port)
-            else {
+            let Some(port) = self.ports.iter_mut().find(|port| port.port() == tuple.local_port) else {
                 continue;
             };
             port.is_open(tuple.remote);
-            self.oldest_since = Some(
-                self.oldest_since
-                    .map_or(seen.since, |oldest| oldest.min(seen.since)),
-            );
+            self.oldest_since = Some(self.oldest_since.map_or(seen.since, |oldest| oldest.min(seen.since)));
         }
     }
 
@@ -300,11 +269,7 @@ impl Counter {
         }
         let mut ports = Vec::with_capacity(self.spec.ports.len());
         for asked in &self.spec.ports {
-            if let Some(port) = self
-                .ports
-                .iter()
-                .find(|port| i32::from(port.port()) == *asked)
-            {
+            if let Some(port) = self.ports.iter().find(|port| i32::from(port.port()) == *asked) {
                 ports.push(port.report());
             }
         }
@@ -313,12 +278,8 @@ impl Counter {
             round: self.spec.round,
             samples: self.samples,
             unreadable: self.unreadable.map(|why| why.as_str().to_owned()),
-            zero_millis: self
-                .zero_since
-                .map(|since| millis(self.latest.saturating_sub(since))),
-            oldest_millis: self
-                .oldest_since
-                .map(|since| millis(self.latest.saturating_sub(since))),
+            zero_millis: self.zero_since.map(|since| millis(self.latest.saturating_sub(since))),
+            oldest_millis: self.oldest_since.map(|since| millis(self.latest.saturating_sub(since))),
             passive_opens: self.passive_opens,
             elsewhere: self.elsewhere,
             ports,
@@ -327,10 +288,7 @@ impl Counter {
 }
 
 fn listening(rows: &[Row]) -> BTreeSet<u16> {
-    rows.iter()
-        .filter(|row| row.state == State::Listen)
-        .map(|row| row.local_port)
-        .collect()
+    rows.iter().filter(|row| row.state == State::Listen).map(|row| row.local_port).collect()
 }
 
 fn millis(duration: Duration) -> i64 {

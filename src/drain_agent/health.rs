@@ -25,10 +25,7 @@ pub struct Pulse {
 impl Pulse {
     /// Beats now.
     pub fn new(start: Instant) -> Self {
-        let pulse = Self {
-            start,
-            beat: Arc::default(),
-        };
+        let pulse = Self { start, beat: Arc::default() };
         pulse.beat();
         pulse
     }
@@ -39,10 +36,7 @@ impl Pulse {
     }
 
     fn is_alive(&self, limit: Duration) -> bool {
-        u128::from(
-            self.millis()
-                .saturating_sub(self.beat.load(Ordering::Relaxed)),
-        ) <= limit.as_millis()
+        u128::from(self.millis().saturating_sub(self.beat.load(Ordering::Relaxed))) <= limit.as_millis()
     }
 
     fn millis(&self) -> u64 {
@@ -55,24 +49,13 @@ impl Pulse {
 /// # Errors
 /// If the address cannot be bound, or the server fails.
 pub async fn serve(address: SocketAddr, pulse: Pulse) -> Result<(), AgentError> {
-    let listener = TcpListener::bind(address)
-        .await
-        .map_err(|source| AgentError::Health { address, source })?;
-    axum::serve(listener, routes(pulse, STALLED))
-        .await
-        .map_err(|source| AgentError::Health { address, source })
+    let listener = TcpListener::bind(address).await.map_err(|source| AgentError::Health { address, source })?;
+    axum::serve(listener, routes(pulse, STALLED)).await.map_err(|source| AgentError::Health { address, source })
 }
 
 fn routes(pulse: Pulse, limit: Duration) -> Router {
     let answer = move || async move {
-        if pulse.is_alive(limit) {
-            (StatusCode::OK, "ok\n")
-        } else {
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "the sampling loop does not turn\n",
-            )
-        }
+        if pulse.is_alive(limit) { (StatusCode::OK, "ok\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "the sampling loop does not turn\n") }
     };
     Router::new().route("/healthz", get(answer))
 }

@@ -58,19 +58,13 @@ pub struct Args {
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     /// Neither a ServiceAccount nor a kubeconfig.
-    #[error(
-        "cannot find out how to reach the API server: {0}; run in a pod with a ServiceAccount token, or set KUBECONFIG"
-    )]
+    #[error("cannot find out how to reach the API server: {0}; run in a pod with a ServiceAccount token, or set KUBECONFIG")]
     Config(#[from] kube::config::InferConfigError),
     /// No client could be made.
-    #[error(
-        "cannot make a client for the API server: {0}; check its certificate authority and the token"
-    )]
+    #[error("cannot make a client for the API server: {0}; check its certificate authority and the token")]
     Client(#[from] kube::Error),
     /// Processes cannot be listed.
-    #[error(
-        "cannot list processes in {path}: {source}; the agent needs Linux and a readable proc file system"
-    )]
+    #[error("cannot list processes in {path}: {source}; the agent needs Linux and a readable proc file system")]
     Proc {
         /// Where.
         path: PathBuf,
@@ -98,29 +92,20 @@ pub enum AgentError {
 /// # Errors
 /// If it cannot start; once it runs, whatever goes wrong is logged and tried again.
 pub async fn run(args: Args) -> Result<(), AgentError> {
-    let Args {
-        node_name,
-        namespace,
-        proc: path,
-        health_address,
-    } = args;
+    let Args { node_name, namespace, proc: path, health_address } = args;
     // Process 1 is the host's unless this container has its own process numbers.
     if path == Path::new(PROC) && std::process::id() == 1 {
         return Err(AgentError::NoHostPid);
     }
     let proc = proc::Proc::new(&path);
-    proc.pids()
-        .map_err(|source| AgentError::Proc { path, source })?;
+    proc.pids().map_err(|source| AgentError::Proc { path, source })?;
     let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signal)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signal)?;
     let client = Client::try_from(kube::Config::infer().await?)?;
     let start = Instant::now();
     let pulse = health::Pulse::new(start);
     let node = watch::NodeWatch::new(client, &namespace, &node_name);
-    info!(
-        node = node_name,
-        namespace, "counting connections of pods that are being left"
-    );
+    info!(node = node_name, namespace, "counting connections of pods that are being left");
     // Nothing has to be ended in order: a report that is cut off is as good as none, and the next agent starts anew.
     tokio::select! {
         () = agent::Agent::new(node, proc, pulse.clone(), start).run() => Ok(()),

@@ -28,10 +28,7 @@ impl PodProcesses {
         if self.is_empty() {
             return Err(ProcError::Ended);
         }
-        self.by_namespace
-            .iter()
-            .map(|(id, process)| proc.sample(*process, *id))
-            .collect()
+        self.by_namespace.iter().map(|(id, process)| proc.sample(*process, *id)).collect()
     }
 
     fn add(&mut self, namespace: u64, process: Process) {
@@ -80,13 +77,7 @@ fn pod_of(cgroup: &[u8], wanted: &BTreeSet<String>) -> Option<String> {
                 continue;
             };
             uid.clear();
-            uid.extend(text.iter().map(|byte| {
-                if *byte == b'_' {
-                    '-'
-                } else {
-                    char::from(*byte)
-                }
-            }));
+            uid.extend(text.iter().map(|byte| if *byte == b'_' { '-' } else { char::from(*byte) }));
             if wanted.contains(&uid) {
                 return Some(uid);
             }

@@ -35,13 +35,7 @@ struct Peer {
 impl PortCounter {
     /// Begins with nothing counted.
     pub fn new(port: u16) -> Self {
-        Self {
-            port,
-            open: 0,
-            arrivals: 0,
-            arrived_in_sample: 0,
-            peers: BTreeMap::new(),
-        }
+        Self { port, open: 0, arrivals: 0, arrived_in_sample: 0, peers: BTreeMap::new() }
     }
 
     /// The port.
@@ -68,8 +62,7 @@ impl PortCounter {
         }
         self.peers.retain(|_, peer| peer.arrivals > 0);
         if self.peers.len() > PEERS_KEPT {
-            let mut peers: Vec<(IpAddr, Peer)> =
-                std::mem::take(&mut self.peers).into_iter().collect();
+            let mut peers: Vec<(IpAddr, Peer)> = std::mem::take(&mut self.peers).into_iter().collect();
             peers.sort_by_key(|(_, peer)| Reverse(peer.arrivals));
             // Half of them, so that it is not sorted again with each new peer.
             peers.truncate(PEERS_KEPT / 2);
@@ -92,11 +85,7 @@ impl PortCounter {
 
     /// As it stands in the report.
     pub fn report(&self) -> PortReport {
-        let mut peers: Vec<(IpAddr, Peer)> = self
-            .peers
-            .iter()
-            .map(|(address, peer)| (*address, *peer))
-            .collect();
+        let mut peers: Vec<(IpAddr, Peer)> = self.peers.iter().map(|(address, peer)| (*address, *peer)).collect();
         // Stable: equal ones stay in the order of their addresses.
         peers.sort_by_key(|(_, peer)| Reverse((peer.open, peer.arrivals)));
         peers.truncate(PEERS_SHOWN);
@@ -104,14 +93,7 @@ impl PortCounter {
             port: i32::from(self.port),
             open: self.open,
             arrivals: self.arrivals,
-            peers: peers
-                .into_iter()
-                .map(|(address, Peer { open, arrivals })| PeerReport {
-                    address: address.to_string(),
-                    open,
-                    arrivals,
-                })
-                .collect(),
+            peers: peers.into_iter().map(|(address, Peer { open, arrivals })| PeerReport { address: address.to_string(), open, arrivals }).collect(),
         }
     }
 }
@@ -125,10 +107,7 @@ impl Ignored {
     pub fn parse(texts: &[String]) -> Self {
         let mut networks = Vec::with_capacity(texts.len());
         for text in texts {
-            match text
-                .parse::<IpNet>()
-                .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-            {
+            match text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from)) {
                 Ok(network) => networks.push(network),
                 Err(_) => {
                     warn!(network = %text, "not a network in CIDR notation; its connections are counted")

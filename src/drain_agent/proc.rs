@@ -78,11 +78,7 @@ impl Proc {
         for entry in fs::read_dir(&self.root)? {
             // An entry that went away in the meantime is a process that ended.
             let Ok(entry) = entry else { continue };
-            if let Some(pid) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok())
-            {
+            if let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) {
                 pids.push(pid);
             }
         }
@@ -102,9 +98,7 @@ impl Proc {
 
     /// What tells this process's network namespace from others.
     pub fn namespace_of(&self, pid: u32) -> Option<u64> {
-        fs::metadata(self.file(pid, "net/tcp"))
-            .ok()
-            .map(|file| file.ino())
+        fs::metadata(self.file(pid, "net/tcp")).ok().map(|file| file.ino())
     }
 
     /// Reads the sockets and counters of the process's network namespace. Takes milliseconds: the kernel walks its whole
@@ -124,26 +118,16 @@ impl Proc {
     fn read_namespace(&self, pid: u32, id: u64) -> Result<Namespace, ProcError> {
         let passive_before = self.passive_opens(pid)?;
         let mut rows = Vec::new();
-        table::read(open(&self.file(pid, "net/tcp"))?, Family::V4, |row| {
-            rows.push(row)
-        })?;
+        table::read(open(&self.file(pid, "net/tcp"))?, Family::V4, |row| rows.push(row))?;
         // A machine started with ipv6.disable=1 has no such file; whether the process lives is asked afterwards.
         match File::open(self.file(pid, "net/tcp6")) {
             Ok(file) => table::read(file, Family::V6, |row| rows.push(row))?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(source) => {
-                return Err(ProcError::Read {
-                    path: self.file(pid, "net/tcp6"),
-                    source,
-                });
+                return Err(ProcError::Read { path: self.file(pid, "net/tcp6"), source });
             }
         }
-        Ok(Namespace {
-            id,
-            passive_before,
-            passive_after: self.passive_opens(pid)?,
-            rows,
-        })
+        Ok(Namespace { id, passive_before, passive_after: self.passive_opens(pid)?, rows })
     }
 
     fn passive_opens(&self, pid: u32) -> Result<u64, ProcError> {
@@ -161,23 +145,15 @@ impl Proc {
 }
 
 fn open(path: &Path) -> Result<File, ProcError> {
-    File::open(path).map_err(|source| ProcError::Read {
-        path: path.to_owned(),
-        source,
-    })
+    File::open(path).map_err(|source| ProcError::Read { path: path.to_owned(), source })
 }
 
 /// `Tcp: ... PassiveOpens` of `net/snmp`: a line of names, then one of numbers.
 fn passive_opens(text: &[u8]) -> Option<u64> {
-    let mut lines = text
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| line.strip_prefix(b"Tcp:"));
+    let mut lines = text.split(|byte| *byte == b'\n').filter_map(|line| line.strip_prefix(b"Tcp:"));
     let mut names = words(lines.next()?);
     let column = names.position(|name| name == b"PassiveOpens")?;
-    std::str::from_utf8(words(lines.next()?).nth(column)?)
-        .ok()?
-        .parse()
-        .ok()
+    std::str::from_utf8(words(lines.next()?).nth(column)?).ok()?.parse().ok()
 }
 
 /// Field 22 of `/proc/PID/stat`, proc_pid_stat(5). The name in field 2 may hold anything, parentheses too.
@@ -192,8 +168,7 @@ fn start_time(stat: &[u8]) -> Option<u64> {
 }
 
 fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(u8::is_ascii_whitespace)
-        .filter(|word| !word.is_empty())
+    line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]

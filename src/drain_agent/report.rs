@@ -60,22 +60,13 @@ struct ToldPod {
 
 impl Told {
     /// Whether a report of `now` is due `since_last` after the last one, if the heartbeat is every `heartbeat`.
-    pub fn decide(
-        &self,
-        now: &[PodReport],
-        since_last: Duration,
-        heartbeat: Duration,
-    ) -> Option<Why> {
+    pub fn decide(&self, now: &[PodReport], since_last: Duration, heartbeat: Duration) -> Option<Why> {
         let transition = now.iter().filter_map(|pod| self.transition(pod)).min();
         transition.or_else(|| (since_last >= heartbeat).then_some(Why::Heartbeat))
     }
 
     fn transition(&self, now: &PodReport) -> Option<Why> {
-        let Some(told) = self
-            .pods
-            .get(&now.uid)
-            .filter(|told| told.round == now.round)
-        else {
+        let Some(told) = self.pods.get(&now.uid).filter(|told| told.round == now.round) else {
             return Some(Why::FirstOfRound);
         };
         let is = ToldPod::of(now);
@@ -85,11 +76,7 @@ impl Told {
             Some(if is.open { Why::Open } else { Why::Zero })
         } else if !told.zero_for_a_second && is.zero_for_a_second {
             Some(Why::ZeroForASecond)
-        } else if is
-            .peers
-            .iter()
-            .any(|(port, peers)| told.knows_not(*port, peers))
-        {
+        } else if is.peers.iter().any(|(port, peers)| told.knows_not(*port, peers)) {
             Some(Why::NewPeer)
         } else {
             None
@@ -101,10 +88,7 @@ impl Told {
         let mut before = std::mem::take(&mut self.pods);
         for pod in now {
             let mut is = ToldPod::of(pod);
-            if let Some(earlier) = before
-                .remove(&pod.uid)
-                .filter(|earlier| earlier.round == pod.round)
-            {
+            if let Some(earlier) = before.remove(&pod.uid).filter(|earlier| earlier.round == pod.round) {
                 for (port, peers) in earlier.peers {
                     let all = is.peers.entry(port).or_default();
                     for peer in peers {
@@ -122,24 +106,14 @@ impl Told {
 impl ToldPod {
     fn of(pod: &PodReport) -> Self {
         let arrived = |port: &crate::api::PortReport| {
-            port.peers
-                .iter()
-                .filter(|peer| peer.arrivals > 0)
-                .map(|peer| peer.address.clone())
-                .collect::<BTreeSet<_>>()
+            port.peers.iter().filter(|peer| peer.arrivals > 0).map(|peer| peer.address.clone()).collect::<BTreeSet<_>>()
         };
         Self {
             round: pod.round,
             unreadable: pod.unreadable.clone(),
             open: pod.ports.iter().any(|port| port.open > 0),
-            zero_for_a_second: pod
-                .zero_millis
-                .is_some_and(|millis| millis >= ZERO_WORTH_TELLING_MILLIS),
-            peers: pod
-                .ports
-                .iter()
-                .map(|port| (port.port, arrived(port)))
-                .collect(),
+            zero_for_a_second: pod.zero_millis.is_some_and(|millis| millis >= ZERO_WORTH_TELLING_MILLIS),
+            peers: pod.ports.iter().map(|port| (port.port, arrived(port))).collect(),
         }
     }
 
@@ -162,11 +136,7 @@ pub struct Allowance {
 impl Allowance {
     /// Full.
     pub fn new() -> Self {
-        Self {
-            left: BURST,
-            at: Duration::ZERO,
-            last: None,
-        }
+        Self { left: BURST, at: Duration::ZERO, last: None }
     }
 
     /// Whether a report for this reason may go out now; if so, it is taken as sent. Heartbeats always may.
@@ -196,9 +166,7 @@ pub fn heartbeat(seconds: i32, random: u64) -> Duration {
 /// drawn by `random`.
 pub fn back_off(failures: u32, seconds: i32, random: u64) -> Duration {
     let most = f64::from(seconds.clamp(1, 3600));
-    let doubled = 2_f64
-        .powi(failures.saturating_sub(1).min(16) as i32)
-        .min(most);
+    let doubled = 2_f64.powi(failures.saturating_sub(1).min(16) as i32).min(most);
     Duration::from_secs_f64(doubled * (0.5 + 0.5 * unit(random)))
 }
 

@@ -40,13 +40,7 @@ pub struct Sampler {
 impl Sampler {
     /// Reads below `proc`; times count from `start`.
     pub fn new(proc: Proc, start: Instant) -> Self {
-        Self {
-            proc,
-            start,
-            known: BTreeMap::new(),
-            absent: BTreeMap::new(),
-            scanned: None,
-        }
+        Self { proc, start, known: BTreeMap::new(), absent: BTreeMap::new(), scanned: None }
     }
 
     /// Samples the pods `due`, a part of those `watched`.
@@ -54,16 +48,9 @@ impl Sampler {
         let now = self.start.elapsed();
         self.known.retain(|uid, _| watched.contains(uid));
         self.absent.retain(|uid, _| watched.contains(uid));
-        let search = due.iter().any(|uid| {
-            !self.known.contains_key(uid)
-                && self.absent.get(uid).is_none_or(|(again, _)| *again <= now)
-        });
+        let search = due.iter().any(|uid| !self.known.contains_key(uid) && self.absent.get(uid).is_none_or(|(again, _)| *again <= now));
         let mut scan_failed = false;
-        if search
-            || self
-                .scanned
-                .is_none_or(|scanned| now.saturating_sub(scanned) >= SCAN_EVERY)
-        {
+        if search || self.scanned.is_none_or(|scanned| now.saturating_sub(scanned) >= SCAN_EVERY) {
             scan_failed = !self.scan(watched);
         }
         let mut sampled = Vec::with_capacity(due.len());
@@ -79,15 +66,8 @@ impl Sampler {
             for uid in again {
                 let at = self.start.elapsed();
                 // Two processes ending between a search and the reading right after it: the next sample will do better.
-                let failed = || Sampled {
-                    uid: uid.clone(),
-                    at,
-                    result: Err(Unreadable::ReadFailed),
-                };
-                sampled.push(
-                    self.sample_one(uid, scan_failed)
-                        .unwrap_or_else(|Ended| failed()),
-                );
+                let failed = || Sampled { uid: uid.clone(), at, result: Err(Unreadable::ReadFailed) };
+                sampled.push(self.sample_one(uid, scan_failed).unwrap_or_else(|Ended| failed()));
             }
         }
         sampled
@@ -107,11 +87,7 @@ impl Sampler {
                 }
             },
         };
-        Ok(Sampled {
-            uid: uid.to_owned(),
-            at,
-            result,
-        })
+        Ok(Sampled { uid: uid.to_owned(), at, result })
     }
 
     /// Looks through all processes; false if that failed, and then nothing known is given up.
@@ -124,10 +100,8 @@ impl Sampler {
                     if found.contains_key(uid) {
                         self.absent.remove(uid);
                     } else {
-                        let (_, wait) =
-                            self.absent.get(uid).copied().unwrap_or((now, SEARCH_AGAIN));
-                        self.absent
-                            .insert(uid.clone(), (now + wait, SCAN_EVERY.min(wait * 2)));
+                        let (_, wait) = self.absent.get(uid).copied().unwrap_or((now, SEARCH_AGAIN));
+                        self.absent.insert(uid.clone(), (now + wait, SCAN_EVERY.min(wait * 2)));
                     }
                 }
                 self.known = found;

@@ -110,9 +110,7 @@ pub enum TableError {
     #[error("cannot read a socket table: {0}; it is tried again with the next sample")]
     Read(#[from] io::Error),
     /// The text is not a socket table of the kernel.
-    #[error(
-        "line {line} of a socket table is not what the kernel writes; please report the kernel's version"
-    )]
+    #[error("line {line} of a socket table is not what the kernel writes; please report the kernel's version")]
     Malformed {
         /// Counted from 1, the heading included.
         line: usize,
@@ -123,11 +121,7 @@ pub enum TableError {
 ///
 /// The kernel does not write a table at one instant, so a row can appear twice, and one that moves while it is read can
 /// be missed; that is why nothing is concluded from a single sample.
-pub fn read(
-    mut from: impl Read,
-    family: Family,
-    mut each: impl FnMut(Row),
-) -> Result<(), TableError> {
+pub fn read(mut from: impl Read, family: Family, mut each: impl FnMut(Row)) -> Result<(), TableError> {
     let mut buffer = vec![0_u8; 32 * 1024];
     let mut filled = 0;
     let mut line = 0;
@@ -164,19 +158,13 @@ pub fn read(
         filled = kept;
     }
     // The kernel ends every line; without a heading nothing was read at all.
-    if filled > 0 || line == 0 {
-        Err(TableError::Malformed { line: line + 1 })
-    } else {
-        Ok(())
-    }
+    if filled > 0 || line == 0 { Err(TableError::Malformed { line: line + 1 }) } else { Ok(()) }
 }
 
 /// One line without its end, such as
 /// `   3: 0100007F:1F90 0200007F:C350 01 00000000:00000000 00:00000000 00000000  1000        0 12345 1 ...`.
 fn row(line: &[u8], family: Family) -> Option<Row> {
-    let mut fields = line
-        .split(u8::is_ascii_whitespace)
-        .filter(|field| !field.is_empty());
+    let mut fields = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
     fields.next()?.strip_suffix(b":")?;
     let (local, local_port) = endpoint(fields.next()?, family)?;
     let (remote, remote_port) = endpoint(fields.next()?, family)?;
@@ -184,15 +172,7 @@ fn row(line: &[u8], family: Family) -> Option<Row> {
     let tx_queue = hex(fields.next()?.split(|byte| *byte == b':').next()?, 8)?;
     // Timer, retransmissions, uid and timeout stand between the queues and the inode.
     let inode = decimal(fields.nth(4)?)?;
-    Some(Row {
-        local,
-        local_port,
-        remote,
-        remote_port,
-        state,
-        tx_queue,
-        inode,
-    })
+    Some(Row { local, local_port, remote, remote_port, state, tx_queue, inode })
 }
 
 /// `0100007F:1F90`: each 32 bits of the address as a hexadecimal number in the machine's byte order, the port as a plain one.
@@ -221,20 +201,14 @@ fn hex(text: &[u8], digits: usize) -> Option<u32> {
     if text.len() != digits {
         return None;
     }
-    text.iter().try_fold(0_u32, |value, byte| {
-        Some(value << 4 | char::from(*byte).to_digit(16)?)
-    })
+    text.iter().try_fold(0_u32, |value, byte| Some(value << 4 | char::from(*byte).to_digit(16)?))
 }
 
 fn decimal(text: &[u8]) -> Option<u64> {
     if text.is_empty() {
         return None;
     }
-    text.iter().try_fold(0_u64, |value, byte| {
-        value
-            .checked_mul(10)?
-            .checked_add(u64::from(char::from(*byte).to_digit(10)?))
-    })
+    text.iter().try_fold(0_u64, |value, byte| value.checked_mul(10)?.checked_add(u64::from(char::from(*byte).to_digit(10)?)))
 }
 
 #[cfg(test)]

@@ -58,10 +58,7 @@ pub struct NodeWatch {
 impl NodeWatch {
     /// That of `node` in the operator's namespace.
     pub fn new(client: Client, namespace: &str, node: &str) -> Self {
-        Self {
-            api: Api::namespaced(client, namespace),
-            node: node.to_owned(),
-        }
+        Self { api: Api::namespaced(client, namespace), node: node.to_owned() }
     }
 
     /// What is asked, now and with every change. Never ends; while the API server cannot be reached nothing comes, and
@@ -97,22 +94,12 @@ impl NodeWatch {
     /// # Errors
     /// [`ReportError`]; whether the report has been written is then not known.
     pub async fn report(self, status: ConnectionWatchStatus) -> Result<(), ReportError> {
-        let params = PatchParams {
-            field_manager: Some(FIELD_MANAGER.to_owned()),
-            ..PatchParams::default()
-        };
+        let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let patch = Patch::Merge(serde_json::json!({ "status": status }));
-        match tokio::time::timeout(
-            REPORT_TIMEOUT,
-            self.api.patch_status(&self.node, &params, &patch),
-        )
-        .await
-        {
+        match tokio::time::timeout(REPORT_TIMEOUT, self.api.patch_status(&self.node, &params, &patch)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(ReportError::Gone),
-            Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
-                Err(ReportError::Forbidden(status.message))
-            }
+            Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(ReportError::Forbidden(status.message)),
             Ok(Err(kube::Error::Api(status))) => Err(ReportError::Other(status.message)),
             Ok(Err(error)) => Err(ReportError::Other(error.to_string())),
             Err(_) => Err(ReportError::TimedOut),
@@ -139,9 +126,6 @@ fn changed(event: watcher::Event<ConnectionWatch>, listed: &mut Option<Task>) ->
 
 impl Task {
     fn of(object: ConnectionWatch) -> Self {
-        Self {
-            object: object.uid().unwrap_or_default(),
-            spec: object.spec,
-        }
+        Self { object: object.uid().unwrap_or_default(), spec: object.spec }
     }
 }

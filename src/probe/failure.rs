@@ -31,9 +31,7 @@ pub enum Failure {
         what: String,
     },
     /// No answer to the first packet: typical of a NetworkPolicy, or of a pod that is gone.
-    #[error(
-        "{what}: no connection within {after:?}; a NetworkPolicy may keep the controller out, or the pod is overloaded"
-    )]
+    #[error("{what}: no connection within {after:?}; a NetworkPolicy may keep the controller out, or the pod is overloaded")]
     ConnectTimeout {
         /// What was asked.
         what: String,
@@ -109,9 +107,7 @@ pub enum Failure {
         wanted: String,
     },
     /// A redirect that was not expected. It is never followed: it could lead the controller anywhere.
-    #[error(
-        "{what}: answered {code}, a redirect, which is not followed; expected {wanted}: ask for the final path, or expect {code}"
-    )]
+    #[error("{what}: answered {code}, a redirect, which is not followed; expected {wanted}: ask for the final path, or expect {code}")]
     Redirect {
         /// What was asked.
         what: String,
@@ -141,9 +137,7 @@ pub enum Failure {
         status: &'static str,
     },
     /// The health service does not know the service asked about.
-    #[error(
-        "{what}: the health service does not know that service; register it, or correct the probe's service name"
-    )]
+    #[error("{what}: the health service does not know that service; register it, or correct the probe's service name")]
     GrpcUnknownService {
         /// What was asked.
         what: String,

@@ -29,36 +29,19 @@ pub(super) struct Expect<'a> {
 }
 
 /// Sends the request and judges the whole answer.
-pub(super) async fn exchange(
-    request: Request,
-    scheme: Scheme,
-    address: SocketAddr,
-    expect: &Expect<'_>,
-    deadline: Deadline,
-) -> Result<(), Failure> {
+pub(super) async fn exchange(request: Request, scheme: Scheme, address: SocketAddr, expect: &Expect<'_>, deadline: Deadline) -> Result<(), Failure> {
     let stream = tcp::connect(&request.what, address, deadline).await?;
     match scheme {
         Scheme::Http => converse(request, stream, Verdict::Whole(expect), deadline).await,
         Scheme::Https => {
-            let stream = tls::handshake(
-                &request.what,
-                stream,
-                &request.server_name,
-                address,
-                deadline,
-            )
-            .await?;
+            let stream = tls::handshake(&request.what, stream, &request.server_name, address, deadline).await?;
             converse(request, stream, Verdict::Whole(expect), deadline).await
         }
     }
 }
 
 /// Sends the request and returns when a 2xx status has come.
-pub(super) async fn tell(
-    request: Request,
-    address: SocketAddr,
-    deadline: Deadline,
-) -> Result<(), Failure> {
+pub(super) async fn tell(request: Request, address: SocketAddr, deadline: Deadline) -> Result<(), Failure> {
     let stream = tcp::connect(&request.what, address, deadline).await?;
     converse(request, stream, Verdict::Success, deadline).await
 }
@@ -71,12 +54,7 @@ enum Verdict<'a> {
     Whole(&'a Expect<'a>),
 }
 
-async fn converse<S>(
-    request: Request,
-    stream: S,
-    verdict: Verdict<'_>,
-    deadline: Deadline,
-) -> Result<(), Failure>
+async fn converse<S>(request: Request, stream: S, verdict: Verdict<'_>, deadline: Deadline) -> Result<(), Failure>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -91,10 +69,7 @@ where
     let answer = async {
         let response = match deadline.within(sender.send_request(message)).await {
             None => {
-                return Err(Failure::NoAnswer {
-                    what: what.clone(),
-                    after: deadline.allowed,
-                });
+                return Err(Failure::NoAnswer { what: what.clone(), after: deadline.allowed });
             }
             Some(response) => response.map_err(|error| broken(&what, &error))?,
         };
@@ -107,11 +82,7 @@ where
                     return Err(unexpected(&what, got, expect.wanted()));
                 }
                 let Some(body) = deadline.within(read(response.into_body())).await else {
-                    return Err(Failure::BodyTimeout {
-                        what: what.clone(),
-                        got: got.as_u16(),
-                        after: deadline.allowed,
-                    });
+                    return Err(Failure::BodyTimeout { what: what.clone(), got: got.as_u16(), after: deadline.allowed });
                 };
                 let body = body.map_err(|error| broken(&what, &error))?;
                 expect.look_for_text(&what, got, &body)
@@ -136,13 +107,7 @@ impl Expect<'_> {
     fn wanted(&self) -> String {
         match self.status {
             [] => "200 to 399".to_owned(),
-            some => shorten(
-                &some
-                    .iter()
-                    .map(u16::to_string)
-                    .collect::<Vec<_>>()
-                    .join(" or "),
-            ),
+            some => shorten(&some.iter().map(u16::to_string).collect::<Vec<_>>().join(" or ")),
         }
     }
 
@@ -151,17 +116,8 @@ impl Expect<'_> {
         if String::from_utf8_lossy(body).contains(text) {
             return Ok(());
         }
-        let where_ = if body.len() < MOST_BYTES {
-            "its body"
-        } else {
-            "the first 64 KiB of its body"
-        };
-        Err(Failure::BodyMissing {
-            what: what.to_owned(),
-            got: got.as_u16(),
-            text: shorten(text),
-            where_,
-        })
+        let where_ = if body.len() < MOST_BYTES { "its body" } else { "the first 64 KiB of its body" };
+        Err(Failure::BodyMissing { what: what.to_owned(), got: got.as_u16(), text: shorten(text), where_ })
     }
 }
 
@@ -193,57 +149,30 @@ async fn read(mut body: Incoming) -> Result<Vec<u8>, hyper::Error> {
 fn broken(what: &str, error: &hyper::Error) -> Failure {
     let what = what.to_owned();
     if error.is_parse_too_large() {
-        return Failure::BadAnswer {
-            what,
-            why: "the answer's head has more than 64 KiB, more than 256 headers, or an impossible length",
-        };
+        return Failure::BadAnswer { what, why: "the answer's head has more than 64 KiB, more than 256 headers, or an impossible length" };
     }
     if error.is_parse_version_h2() {
-        return Failure::BadAnswer {
-            what,
-            why: "the port answers in HTTP/2; probes speak HTTP/1.1",
-        };
+        return Failure::BadAnswer { what, why: "the port answers in HTTP/2; probes speak HTTP/1.1" };
     }
     if error.is_parse() {
-        return Failure::BadAnswer {
-            what,
-            why: "the answer is not HTTP/1; does the port speak another protocol, or TLS?",
-        };
+        return Failure::BadAnswer { what, why: "the answer is not HTTP/1; does the port speak another protocol, or TLS?" };
     }
     if error.is_incomplete_message() {
-        return Failure::Broken {
-            what,
-            how: "closed",
-        };
+        return Failure::Broken { what, how: "closed" };
     }
-    let Some(error) = error
-        .source()
-        .and_then(|source| source.downcast_ref::<io::Error>())
-    else {
-        return Failure::BadAnswer {
-            what,
-            why: "the answer could not be read",
-        };
+    let Some(error) = error.source().and_then(|source| source.downcast_ref::<io::Error>()) else {
+        return Failure::BadAnswer { what, why: "the answer could not be read" };
     };
     if let Some(why) = tls::refusal(error) {
         return Failure::TlsHandshake { what, why };
     }
     match error.kind() {
-        io::ErrorKind::UnexpectedEof => Failure::Broken {
-            what,
-            how: "closed",
-        },
-        io::ErrorKind::ConnectionReset
-        | io::ErrorKind::ConnectionAborted
-        | io::ErrorKind::BrokenPipe => Failure::Broken { what, how: "reset" },
+        io::ErrorKind::UnexpectedEof => Failure::Broken { what, how: "closed" },
+        io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted | io::ErrorKind::BrokenPipe => Failure::Broken { what, how: "reset" },
         // hyper's words for chunks that break their own rules.
-        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => Failure::BadAnswer {
-            what,
-            why: "the answer's body breaks the rules of chunked encoding",
-        },
-        _ => Failure::BadAnswer {
-            what,
-            why: "the answer could not be read",
-        },
+        io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput => {
+            Failure::BadAnswer { what, why: "the answer's body breaks the rules of chunked encoding" }
+        }
+        _ => Failure::BadAnswer { what, why: "the answer could not be read" },
     }
 }

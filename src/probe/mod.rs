@@ -80,28 +80,16 @@ pub enum Scheme {
 pub async fn attempt(check: &Check, address: SocketAddr, timeout: Duration) -> Result<(), Failure> {
     let deadline = Deadline::new(timeout);
     match check {
-        Check::Http {
-            scheme,
-            host,
-            path,
-            headers,
-            expect_status,
-            body_contains,
-        } => {
+        Check::Http { scheme, host, path, headers, expect_status, body_contains } => {
             let request = request::get(*scheme, host, path, headers, address)?;
-            let expect = http::Expect {
-                status: expect_status,
-                body: body_contains.as_deref(),
-            };
+            let expect = http::Expect { status: expect_status, body: body_contains.as_deref() };
             http::exchange(request, *scheme, address, &expect, deadline).await
         }
         Check::Tcp => {
             let what = format!("TCP connection to port {}", address.port());
             tcp::connect(&what, address, deadline).await.map(drop)
         }
-        Check::Grpc { service } => {
-            grpc::check(service.as_deref().unwrap_or_default(), address, deadline).await
-        }
+        Check::Grpc { service } => grpc::check(service.as_deref().unwrap_or_default(), address, deadline).await,
     }
 }
 
@@ -127,10 +115,7 @@ struct Deadline {
 impl Deadline {
     fn new(allowed: Duration) -> Self {
         let allowed = allowed.min(LONGEST);
-        Self {
-            at: Instant::now() + allowed,
-            allowed,
-        }
+        Self { at: Instant::now() + allowed, allowed }
     }
 
     /// The future's output, or None when time is up first.

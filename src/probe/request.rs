@@ -25,13 +25,7 @@ pub(super) struct Request {
 ///
 /// # Errors
 /// [`Failure::InvalidProbe`] with the header or path that can't be sent.
-pub(super) fn get(
-    scheme: Scheme,
-    host: &str,
-    path: &str,
-    headers: &[(String, String)],
-    address: SocketAddr,
-) -> Result<Request, Failure> {
+pub(super) fn get(scheme: Scheme, host: &str, path: &str, headers: &[(String, String)], address: SocketAddr) -> Result<Request, Failure> {
     let method = match scheme {
         Scheme::Http => "GET",
         Scheme::Https => "HTTPS GET",
@@ -39,39 +33,22 @@ pub(super) fn get(
     let mut chosen = HeaderMap::new();
     let path = encode(path);
     let what = name(method, &path, address);
-    let invalid = |why: String| Failure::InvalidProbe {
-        what: what.clone(),
-        why,
-    };
+    let invalid = |why: String| Failure::InvalidProbe { what: what.clone(), why };
     for (key, value) in headers {
-        let (Ok(key_parsed), Ok(value)) = (
-            HeaderName::try_from(key.as_str()),
-            HeaderValue::from_bytes(value.as_bytes()),
-        ) else {
-            return Err(invalid(format!(
-                "the header {:?} has characters that HTTP does not allow",
-                shorten(key)
-            )));
+        let (Ok(key_parsed), Ok(value)) = (HeaderName::try_from(key.as_str()), HeaderValue::from_bytes(value.as_bytes())) else {
+            return Err(invalid(format!("the header {:?} has characters that HTTP does not allow", shorten(key))));
         };
         if key_parsed == CONTENT_LENGTH || key_parsed == TRANSFER_ENCODING {
-            return Err(invalid(format!(
-                "the header {key_parsed:?} announces a body, and a probe has none"
-            )));
+            return Err(invalid(format!("the header {key_parsed:?} announces a body, and a probe has none")));
         }
         chosen.append(key_parsed, value);
     }
     if !host.is_empty() && !chosen.contains_key(HOST) {
-        let value = HeaderValue::try_from(host).map_err(|_| {
-            invalid(format!(
-                "the host {:?} has characters that HTTP does not allow",
-                shorten(host)
-            ))
-        })?;
+        let value =
+            HeaderValue::try_from(host).map_err(|_| invalid(format!("the host {:?} has characters that HTTP does not allow", shorten(host))))?;
         chosen.insert(HOST, value);
     }
-    chosen
-        .entry(ACCEPT)
-        .or_insert(HeaderValue::from_static("*/*"));
+    chosen.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
     build(Method::GET, what, &path, chosen, address)
 }
 
@@ -84,61 +61,31 @@ pub(super) fn post(path: &str, address: SocketAddr) -> Result<Request, Failure> 
     let mut headers = HeaderMap::new();
     // Some servers answer 411 to a POST that does not say it has no body.
     headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    build(
-        Method::POST,
-        name("POST", &path, address),
-        &path,
-        headers,
-        address,
-    )
+    build(Method::POST, name("POST", &path, address), &path, headers, address)
 }
 
 fn name(method: &str, path: &str, address: SocketAddr) -> String {
     format!("{method} {} on port {}", shorten(path), address.port())
 }
 
-fn build(
-    method: Method,
-    what: String,
-    path: &str,
-    mut headers: HeaderMap,
-    address: SocketAddr,
-) -> Result<Request, Failure> {
+fn build(method: Method, what: String, path: &str, mut headers: HeaderMap, address: SocketAddr) -> Result<Request, Failure> {
     let Ok(path) = PathAndQuery::try_from(path) else {
-        return Err(Failure::InvalidProbe {
-            what,
-            why: "the path is too long for a URL".to_owned(),
-        });
+        return Err(Failure::InvalidProbe { what, why: "the path is too long for a URL".to_owned() });
     };
-    headers
-        .entry(USER_AGENT)
-        .or_insert(HeaderValue::from_static(super::USER_AGENT));
-    headers
-        .entry(CONNECTION)
-        .or_insert(HeaderValue::from_static("close"));
+    headers.entry(USER_AGENT).or_insert(HeaderValue::from_static(super::USER_AGENT));
+    headers.entry(CONNECTION).or_insert(HeaderValue::from_static("close"));
     if !headers.contains_key(HOST) {
         let Ok(value) = HeaderValue::try_from(authority(address)) else {
-            return Err(Failure::InvalidProbe {
-                what,
-                why: "the address can't be a Host header".to_owned(),
-            });
+            return Err(Failure::InvalidProbe { what, why: "the address can't be a Host header".to_owned() });
         };
         headers.insert(HOST, value);
     }
-    let server_name = headers
-        .get(HOST)
-        .and_then(|host| host.to_str().ok())
-        .map(without_port)
-        .unwrap_or_default();
+    let server_name = headers.get(HOST).and_then(|host| host.to_str().ok()).map(without_port).unwrap_or_default();
     let mut message = http::Request::new(Empty::new());
     *message.method_mut() = method;
     *message.uri_mut() = Uri::from(path);
     *message.headers_mut() = headers;
-    Ok(Request {
-        what,
-        message,
-        server_name,
-    })
+    Ok(Request { what, message, server_name })
 }
 
 /// The address as a URL's authority: no scope identifier, which is only valid on this machine.
@@ -153,10 +100,7 @@ pub(super) fn authority(address: SocketAddr) -> String {
 fn without_port(host: &str) -> String {
     match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
         Some((ip, _)) => ip.to_owned(),
-        None => host
-            .rsplit_once(':')
-            .map_or(host, |(name, _)| name)
-            .to_owned(),
+        None => host.rsplit_once(':').map_or(host, |(name, _)| name).to_owned(),
     }
 }
 
@@ -170,9 +114,7 @@ fn encode(path: &str) -> String {
     }
     for byte in path.bytes() {
         match byte {
-            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => {
-                encoded.push_str(&format!("%{byte:02X}"))
-            }
+            b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}' => encoded.push_str(&format!("%{byte:02X}")),
             0x21..=0x7e => encoded.push(char::from(byte)),
             _ => encoded.push_str(&format!("%{byte:02X}")),
         }
@@ -182,12 +124,7 @@ fn encode(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
     use super::*;
 
@@ -223,34 +160,19 @@ mod tests {
         assert_eq!(headers[USER_AGENT], "bluegreen-probe");
         assert_eq!(headers[CONNECTION], "close");
         assert_eq!(headers[ACCEPT], "*/*");
-        let own: Vec<(String, String)> = [
-            ("user-agent", "me"),
-            ("Host", "b.example:81"),
-            ("X-A", "1"),
-            ("X-A", "zwölf"),
-        ]
-        .map(|(k, v)| (k.into(), v.into()))
-        .into();
+        let own: Vec<(String, String)> =
+            [("user-agent", "me"), ("Host", "b.example:81"), ("X-A", "1"), ("X-A", "zwölf")].map(|(k, v)| (k.into(), v.into())).into();
         let changed = get(Scheme::Https, "a.example", "/", &own, address()).unwrap();
         let headers = changed.message.headers();
         assert_eq!(headers[USER_AGENT], "me");
-        assert_eq!(
-            headers.get_all(HOST).iter().collect::<Vec<_>>(),
-            ["b.example:81"]
-        );
+        assert_eq!(headers.get_all(HOST).iter().collect::<Vec<_>>(), ["b.example:81"]);
         assert_eq!(headers.get_all("x-a").iter().count(), 2);
         assert_eq!(changed.server_name, "b.example");
     }
 
     #[test]
     fn hosts_lose_their_port() {
-        for (host, name) in [
-            ("a.b", "a.b"),
-            ("a.b:443", "a.b"),
-            ("[::1]:443", "::1"),
-            ("[::1]", "::1"),
-            ("10.0.0.1:1", "10.0.0.1"),
-        ] {
+        for (host, name) in [("a.b", "a.b"), ("a.b:443", "a.b"), ("[::1]:443", "::1"), ("[::1]", "::1"), ("10.0.0.1:1", "10.0.0.1")] {
             assert_eq!(without_port(host), name);
         }
     }
@@ -262,44 +184,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_sent_is_said() {
-        let with = |key: &str, value: &str| {
-            get(
-                Scheme::Http,
-                "",
-                "/",
-                &[(key.into(), value.into())],
-                address(),
-            )
-            .err()
-            .map(|e| e.to_string())
-        };
+        let with = |key: &str, value: &str| get(Scheme::Http, "", "/", &[(key.into(), value.into())], address()).err().map(|e| e.to_string());
         let sentence = with("X\nY", "1").unwrap();
-        assert_eq!(
-            sentence,
-            "GET / on port 8080: the probe itself can't be sent: the header \"X\\nY\" has characters that HTTP does not allow"
-        );
+        assert_eq!(sentence, "GET / on port 8080: the probe itself can't be sent: the header \"X\\nY\" has characters that HTTP does not allow");
         assert!(with("X", "a\r\nHost: b").is_some());
-        assert!(
-            with("Content-Length", "5")
-                .unwrap()
-                .contains("announces a body")
-        );
-        assert!(
-            with("transfer-encoding", "chunked")
-                .unwrap()
-                .contains("announces a body")
-        );
-        let host = get(Scheme::Http, "a\r\nb", "/", &[], address())
-            .err()
-            .unwrap();
+        assert!(with("Content-Length", "5").unwrap().contains("announces a body"));
+        assert!(with("transfer-encoding", "chunked").unwrap().contains("announces a body"));
+        let host = get(Scheme::Http, "a\r\nb", "/", &[], address()).err().unwrap();
         assert_eq!(host.reason(), "InvalidProbe");
-        let long = get(Scheme::Http, "", &"/a".repeat(40_000), &[], address())
-            .err()
-            .unwrap()
-            .to_string();
-        assert!(
-            long.ends_with("the path is too long for a URL") && long.len() < 250,
-            "{long}"
-        );
+        let long = get(Scheme::Http, "", &"/a".repeat(40_000), &[], address()).err().unwrap().to_string();
+        assert!(long.ends_with("the path is too long for a URL") && long.len() < 250, "{long}");
     }
 }

@@ -11,16 +11,9 @@ use super::{Deadline, Failure};
 ///
 /// # Errors
 /// Refused, unreachable or not answered in time; [`Failure::NotTried`] if this side lacks what a connection needs.
-pub(super) async fn connect(
-    what: &str,
-    address: SocketAddr,
-    deadline: Deadline,
-) -> Result<TcpStream, Failure> {
+pub(super) async fn connect(what: &str, address: SocketAddr, deadline: Deadline) -> Result<TcpStream, Failure> {
     match deadline.within(TcpStream::connect(address)).await {
-        None => Err(Failure::ConnectTimeout {
-            what: what.to_owned(),
-            after: deadline.allowed,
-        }),
+        None => Err(Failure::ConnectTimeout { what: what.to_owned(), after: deadline.allowed }),
         Some(Ok(stream)) => {
             // Requests are one small write; waiting to fill a packet would only add to the time measured.
             // A refusal to set it costs nothing but that.
@@ -38,45 +31,18 @@ fn not_connected(what: &str, error: &io::Error, deadline: Deadline) -> Failure {
     const EMFILE: i32 = 24;
     const EAFNOSUPPORT: i32 = 97;
     match (error.kind(), error.raw_os_error()) {
-        (_, Some(EMFILE | ENFILE)) => Failure::NotTried {
-            what,
-            why: "no file descriptor is free; raise the controller's limit",
-        },
-        (_, Some(EAFNOSUPPORT)) => Failure::NotTried {
-            what,
-            why: "no network of the address's family here",
-        },
-        (io::ErrorKind::AddrNotAvailable | io::ErrorKind::WouldBlock, _) => Failure::NotTried {
-            what,
-            why: "no local port is free for another connection",
-        },
-        (io::ErrorKind::OutOfMemory, _) => Failure::NotTried {
-            what,
-            why: "no memory for another connection",
-        },
+        (_, Some(EMFILE | ENFILE)) => Failure::NotTried { what, why: "no file descriptor is free; raise the controller's limit" },
+        (_, Some(EAFNOSUPPORT)) => Failure::NotTried { what, why: "no network of the address's family here" },
+        (io::ErrorKind::AddrNotAvailable | io::ErrorKind::WouldBlock, _) => {
+            Failure::NotTried { what, why: "no local port is free for another connection" }
+        }
+        (io::ErrorKind::OutOfMemory, _) => Failure::NotTried { what, why: "no memory for another connection" },
         (io::ErrorKind::ConnectionRefused, _) => Failure::ConnectionRefused { what },
         // The kernel gave up before the deadline did.
-        (io::ErrorKind::TimedOut, _) => Failure::ConnectTimeout {
-            what,
-            after: deadline.allowed,
-        },
-        (io::ErrorKind::HostUnreachable, _) => Failure::Unreachable {
-            what,
-            why: "no route to the pod's address",
-        },
-        (io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown, _) => {
-            Failure::Unreachable {
-                what,
-                why: "no route to the pod's network",
-            }
-        }
-        (io::ErrorKind::PermissionDenied, _) => Failure::Unreachable {
-            what,
-            why: "a firewall rule forbids it",
-        },
-        _ => Failure::Unreachable {
-            what,
-            why: "the connection broke while it was being opened",
-        },
+        (io::ErrorKind::TimedOut, _) => Failure::ConnectTimeout { what, after: deadline.allowed },
+        (io::ErrorKind::HostUnreachable, _) => Failure::Unreachable { what, why: "no route to the pod's address" },
+        (io::ErrorKind::NetworkUnreachable | io::ErrorKind::NetworkDown, _) => Failure::Unreachable { what, why: "no route to the pod's network" },
+        (io::ErrorKind::PermissionDenied, _) => Failure::Unreachable { what, why: "a firewall rule forbids it" },
+        _ => Failure::Unreachable { what, why: "the connection broke while it was being opened" },
     }
 }

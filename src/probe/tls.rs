@@ -32,24 +32,13 @@ pub(super) async fn handshake(
     address: SocketAddr,
     deadline: Deadline,
 ) -> Result<TlsStream<TcpStream>, Failure> {
-    let failed = |why| Failure::TlsHandshake {
-        what: what.to_owned(),
-        why,
-    };
+    let failed = |why| Failure::TlsHandshake { what: what.to_owned(), why };
     let config = config().map_err(|_| failed("no TLS version is available here"))?;
     let name = ServerName::try_from(name.to_owned()).unwrap_or(ServerName::from(address.ip()));
-    match deadline
-        .within(TlsConnector::from(Arc::new(config)).connect(name, stream))
-        .await
-    {
-        None => Err(Failure::TlsTimeout {
-            what: what.to_owned(),
-            after: deadline.allowed,
-        }),
+    match deadline.within(TlsConnector::from(Arc::new(config)).connect(name, stream)).await {
+        None => Err(Failure::TlsTimeout { what: what.to_owned(), after: deadline.allowed }),
         Some(Ok(stream)) => Ok(stream),
-        Some(Err(error)) => Err(failed(
-            refusal(&error).unwrap_or("the connection was closed during it"),
-        )),
+        Some(Err(error)) => Err(failed(refusal(&error).unwrap_or("the connection was closed during it"))),
     }
 }
 
@@ -70,21 +59,13 @@ fn config() -> Result<ClientConfig, rustls::Error> {
 pub(super) fn refusal(error: &io::Error) -> Option<&'static str> {
     let inner: &(dyn Error + 'static) = error.get_ref()?;
     Some(match inner.downcast_ref::<rustls::Error>()? {
-        rustls::Error::AlertReceived(
-            AlertDescription::CertificateRequired
-            | AlertDescription::BadCertificate
-            | AlertDescription::AccessDenied,
-        ) => "the server wants a client certificate, and probes have none",
-        rustls::Error::AlertReceived(AlertDescription::UnrecognisedName) => {
-            "the server does not know the host name; set the probe's host"
+        rustls::Error::AlertReceived(AlertDescription::CertificateRequired | AlertDescription::BadCertificate | AlertDescription::AccessDenied) => {
+            "the server wants a client certificate, and probes have none"
         }
+        rustls::Error::AlertReceived(AlertDescription::UnrecognisedName) => "the server does not know the host name; set the probe's host",
         rustls::Error::AlertReceived(_) => "the server refused it with an alert",
-        rustls::Error::PeerIncompatible(_) => {
-            "no TLS version or cipher in common; probes speak TLS 1.2 and 1.3"
-        }
-        rustls::Error::InvalidMessage(_) => {
-            "the answer is not TLS; does the port speak plain HTTP?"
-        }
+        rustls::Error::PeerIncompatible(_) => "no TLS version or cipher in common; probes speak TLS 1.2 and 1.3",
+        rustls::Error::InvalidMessage(_) => "the answer is not TLS; does the port speak plain HTTP?",
         _ => "the server broke the rules of TLS",
     })
 }
@@ -105,21 +86,11 @@ impl ServerCertVerifier for AnyCertificate {
         Ok(ServerCertVerified::assertion())
     }
 
-    fn verify_tls12_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls12_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
         Ok(HandshakeSignatureValid::assertion())
     }
 
-    fn verify_tls13_signature(
-        &self,
-        _: &[u8],
-        _: &CertificateDer<'_>,
-        _: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls13_signature(&self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
         Ok(HandshakeSignatureValid::assertion())
     }
 

@@ -31,7 +31,9 @@ pub enum BringUp {
 
 /// Decides about the incoming revision's ReplicaSet.
 pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
-    let Some(revision) = view.target() else { return (BringUp::None, vec![]) };
+    let Some(revision) = view.target() else {
+        return (BringUp::None, vec![]);
+    };
     let spec = &view.snapshot.object.spec;
     let set = view.set(revision);
     if let Some(block) = block {
@@ -44,7 +46,10 @@ pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
     if let Some(set) = set {
         if !view.warm(set) && set.desired > 0 {
             return (
-                BringUp::Waiting("DrainingFirst", format!("the pods of {revision} were told to drain; they are replaced when their connections have ended")),
+                BringUp::Waiting(
+                    "DrainingFirst",
+                    format!("the pods of {revision} were told to drain; they are replaced when their connections have ended"),
+                ),
                 vec![],
             );
         }
@@ -71,14 +76,19 @@ pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
     let maximum = usize::try_from(spec.drain.max_sets).unwrap_or(usize::MAX);
     if left >= maximum {
         return (
-            BringUp::Waiting("TooManyDraining", format!("{left} earlier revisions still drain (spec.drain.maxSets is {maximum}); the release goes on when one of them has ended")),
+            BringUp::Waiting(
+                "TooManyDraining",
+                format!("{left} earlier revisions still drain (spec.drain.maxSets is {maximum}); the release goes on when one of them has ended"),
+            ),
             vec![],
         );
     }
     if spec.paused {
         return (paused(), vec![]);
     }
-    let Identity::Known { raw_hash, .. } = &view.snapshot.identity else { return (BringUp::None, vec![]) };
+    let Identity::Known { raw_hash, .. } = &view.snapshot.identity else {
+        return (BringUp::None, vec![]);
+    };
     let create = Action::CreateSet { revision: revision.into(), color: next_color(view), replicas: wanted, raw_hash: raw_hash.clone() };
     (BringUp::Starting { available: 0, wanted, trouble: None }, vec![create])
 }
@@ -92,7 +102,8 @@ fn up(view: &View<'_>, set: &Set, wanted: i32) -> (BringUp, Vec<Action>) {
     if available >= wanted {
         return (BringUp::Up, vec![]);
     }
-    let trouble = set.failure.clone().or_else(|| view.pods(set).find_map(|pod| pod.trouble.as_ref().map(|trouble| format!("pod {}: {trouble}", pod.name))));
+    let trouble =
+        set.failure.clone().or_else(|| view.pods(set).find_map(|pod| pod.trouble.as_ref().map(|trouble| format!("pod {}: {trouble}", pod.name))));
     (BringUp::Starting { available, wanted, trouble }, vec![])
 }
 
@@ -109,7 +120,9 @@ fn next_color(view: &View<'_>) -> Color {
 
 /// Keeps the raw template's hash on the set that the API server found it to mean, so that it is never asked again.
 pub fn remember_template(view: &View<'_>) -> Option<Action> {
-    let Identity::Known { raw_hash, revision } = &view.snapshot.identity else { return None };
+    let Identity::Known { raw_hash, revision } = &view.snapshot.identity else {
+        return None;
+    };
     let set = view.set(revision)?;
     if set.template_hashes.contains(raw_hash) {
         return None;

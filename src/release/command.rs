@@ -27,7 +27,9 @@ pub fn step(view: &View<'_>) -> Outcome {
         return outcome;
     }
     for key in command::ALL {
-        let Some(value) = view.snapshot.object.commands.get(key) else { continue };
+        let Some(value) = view.snapshot.object.commands.get(key) else {
+            continue;
+        };
         let done = match key {
             command::ABORT => abort(view, value, &mut outcome),
             command::ROLLBACK => rollback(view, value, &mut outcome),

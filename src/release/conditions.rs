@@ -51,7 +51,11 @@ pub fn phase(view: &View<'_>, findings: &Findings) -> PhaseName {
         return match findings.smoke {
             Smoke::Passed { .. } if promotion::granted(view, revision) => PhaseName::Switch,
             Smoke::Passed { .. } => PhaseName::AwaitPromotion,
-            Smoke::Running { .. } | Smoke::Failed { .. } if !view.snapshot.object.spec.smoke_probes.is_empty() && findings.bring_up == BringUp::Up => PhaseName::Smoke,
+            Smoke::Running { .. } | Smoke::Failed { .. }
+                if !view.snapshot.object.spec.smoke_probes.is_empty() && findings.bring_up == BringUp::Up =>
+            {
+                PhaseName::Smoke
+            }
             Smoke::None | Smoke::Running { .. } | Smoke::Failed { .. } => PhaseName::BringUp,
         };
     }
@@ -106,6 +110,9 @@ fn problem(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
     if let Some(block) = &findings.block {
         return Some((block.reason.into(), block.message.clone()));
     }
+    if let Some(refusal) = &view.snapshot.refused {
+        return Some((refusal.reason.into(), refusal.message.clone()));
+    }
     if let Some(rejected) = view.rejected {
         return Some((rejected.reason.clone(), rejected.message.clone()));
     }
@@ -113,10 +120,15 @@ fn problem(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
         && !view.settled()
         && switch::direction(view, intent) == switch::Direction::Wait
     {
-        return Some(("NoReadyPods", format!("the move to revision {} waits: neither it nor the one it leaves has enough ready pods", intent.to))).map(own);
+        return Some(("NoReadyPods", format!("the move to revision {} waits: neither it nor the one it leaves has enough ready pods", intent.to)))
+            .map(own);
     }
     if let Some(name) = drift_while_paused(view) {
-        return Some(("SelectorChanged", format!("the selector of Service \"{name}\" was changed by somebody else; it stays so while spec.paused is true"))).map(own);
+        return Some((
+            "SelectorChanged",
+            format!("the selector of Service \"{name}\" was changed by somebody else; it stays so while spec.paused is true"),
+        ))
+        .map(own);
     }
     if let BringUp::Waiting(reason @ ("RevisionGone" | "ScaledToZero"), message) = &findings.bring_up {
         return Some(((*reason).to_owned(), message.clone()));
@@ -135,7 +147,8 @@ fn overdue(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
     if !waiting || view.snapshot.object.spec.paused || view.now.seconds_since(inactive.since) < f64::from(limit) {
         return None;
     }
-    Some(("ProgressDeadlineExceeded", format!("revision {} has not become available in {limit} s: {}", inactive.revision, progress(view, findings)))).map(own)
+    Some(("ProgressDeadlineExceeded", format!("revision {} has not become available in {limit} s: {}", inactive.revision, progress(view, findings))))
+        .map(own)
 }
 
 fn drift_while_paused<'a>(view: &View<'a>) -> Option<&'a str> {
@@ -176,7 +189,9 @@ fn ready(view: &View<'_>, findings: &Findings) -> Says {
     }
     match &findings.convergence {
         Convergence::Yes => says(True, "Serving", format!("revision {revision} serves everyone")),
-        Convergence::Unknown(why, message) => says(True, "Serving", format!("revision {revision} serves; whether old pods are still reached is unknown ({why}): {message}")),
+        Convergence::Unknown(why, message) => {
+            says(True, "Serving", format!("revision {revision} serves; whether old pods are still reached is unknown ({why}): {message}"))
+        }
         Convergence::Pending(_, _) if intent.converged_at.is_some() => says(True, "Serving", format!("revision {revision} serves everyone")),
         Convergence::Pending(why, message) => says(False, *why, message.clone()),
         Convergence::NotYet => says(False, "Releasing", releasing(view, findings)),
@@ -222,13 +237,19 @@ fn stalled(view: &View<'_>, findings: &Findings) -> Says {
         return says(True, reason, message);
     }
     let refused = refused_networks(view);
-    let note = if refused.is_empty() { String::new() } else { format!("spec.drain.ignorePeers: {} holds addresses of nodes and is not ignored", refused.join(", ")) };
+    let note = if refused.is_empty() {
+        String::new()
+    } else {
+        format!("spec.drain.ignorePeers: {} holds addresses of nodes and is not ignored", refused.join(", "))
+    };
     says(False, "Progressing", note)
 }
 
 fn available(view: &View<'_>) -> Says {
     let replicas = view.snapshot.object.spec.replicas;
-    let Some(active) = view.active() else { return says(False, "NothingActive", "no revision serves yet") };
+    let Some(active) = view.active() else {
+        return says(False, "NothingActive", "no revision serves yet");
+    };
     let available = view.available(active).count();
     let message = format!("{available} of {replicas} pods of revision {} are available", active.revision);
     match i32::try_from(available) {
@@ -247,7 +268,9 @@ fn smoke_tested(view: &View<'_>, findings: &Findings) -> Says {
         (Smoke::Running { .. }, Some(_)) if none => says(Unknown, "NoProbes", "spec.smokeProbes is empty"),
         (Smoke::Running { passed, needed }, Some(_)) => says(Unknown, "Running", format!("{passed} of {needed} pods passed the smoke probes")),
         (Smoke::Failed { message }, Some(_)) => says(False, "SmokeFailed", message.clone()),
-        (Smoke::Passed { needed }, Some(revision)) if !none => says(True, "Passed", format!("{needed} pods of revision {revision} passed the smoke probes")),
+        (Smoke::Passed { needed }, Some(revision)) if !none => {
+            says(True, "Passed", format!("{needed} pods of revision {revision} passed the smoke probes"))
+        }
         (Smoke::None, Some(_)) => says(Unknown, "Pending", "the revision is not up yet"),
         _ if none => says(Unknown, "NoProbes", "spec.smokeProbes is empty"),
         (_, None) if view.revision.is_some_and(|revision| view.is_active(revision)) => {
@@ -259,7 +282,9 @@ fn smoke_tested(view: &View<'_>, findings: &Findings) -> Says {
 }
 
 fn switched(view: &View<'_>) -> Says {
-    let Some(intent) = view.intent else { return says(False, "Pending", "no traffic was moved yet") };
+    let Some(intent) = view.intent else {
+        return says(False, "Pending", "no traffic was moved yet");
+    };
     if !view.settled() {
         return says(False, "Switching", format!("the Services are being moved to revision {}", intent.to));
     }
@@ -271,7 +296,11 @@ fn switched(view: &View<'_>) -> Says {
     match away {
         Some(name) => {
             let missing = view.snapshot.services.get(name).is_none_or(|service| service.deleting);
-            let message = if missing { format!("Service \"{name}\" does not exist") } else { format!("Service \"{name}\" does not select revision {}", intent.to) };
+            let message = if missing {
+                format!("Service \"{name}\" does not exist")
+            } else {
+                format!("Service \"{name}\" does not select revision {}", intent.to)
+            };
             says(False, if missing { "ServiceMissing" } else { "SelectorChanged" }, message)
         }
         None if services.is_empty() => says(True, "NoServices", format!("revision {} is active; there is no Service to move", intent.to)),
@@ -291,12 +320,23 @@ fn converged(view: &View<'_>, findings: &Findings) -> Says {
 }
 
 fn drained(findings: &Findings) -> Says {
-    let Some(set) = findings.drain.status.first() else { return says(True, "NothingDraining", "no old pods are left") };
+    let Some(set) = findings.drain.status.first() else {
+        return says(True, "NothingDraining", "no old pods are left");
+    };
     let open = set.open_connections.map_or_else(|| "an unknown number of".to_owned(), |open| open.to_string());
-    let held = set.holders.first().map(|holder| format!(", most of them held by {}", holder.pod.as_deref().unwrap_or(&holder.address))).unwrap_or_default();
+    let held =
+        set.holders.first().map(|holder| format!(", most of them held by {}", holder.pod.as_deref().unwrap_or(&holder.address))).unwrap_or_default();
     let message = match set.reason.as_str() {
-        "OpenConnections" => format!("revision {}: {open} open connections to {} pods{held}; until {} at the latest", set.revision, set.pods, second(set.deadline)),
-        reason => format!("revision {}: {} of {} pods have drained ({reason}); until {} at the latest", set.revision, set.drained_pods, set.pods, second(set.deadline)),
+        "OpenConnections" => {
+            format!("revision {}: {open} open connections to {} pods{held}; until {} at the latest", set.revision, set.pods, second(set.deadline))
+        }
+        reason => format!(
+            "revision {}: {} of {} pods have drained ({reason}); until {} at the latest",
+            set.revision,
+            set.drained_pods,
+            set.pods,
+            second(set.deadline)
+        ),
     };
     says(False, set.reason.clone(), message)
 }

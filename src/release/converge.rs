@@ -19,11 +19,15 @@ pub enum Convergence {
 
 /// Looks whether the latest move has taken effect.
 pub fn step(view: &View<'_>) -> Convergence {
-    let Some(intent) = view.intent else { return Convergence::NotYet };
+    let Some(intent) = view.intent else {
+        return Convergence::NotYet;
+    };
     let Some(completed) = intent.completed_at else {
         return Convergence::Pending("Switching", "the Services are being moved".into());
     };
-    let Err((reason, message, forever)) = certain(view) else { return Convergence::Yes };
+    let Err((reason, message, forever)) = certain(view) else {
+        return Convergence::Yes;
+    };
     let timeout = f64::from(view.snapshot.object.spec.traffic.convergence_timeout_seconds);
     if forever || view.now.seconds_since(completed) >= timeout {
         return Convergence::Unknown(reason, message);
@@ -70,7 +74,9 @@ fn certain(view: &View<'_>) -> Result<(), Doubt> {
             }
             match judge::quiet(view, pod, samples) {
                 Quiet::Yes => {}
-                Quiet::No => return Err(("NewConnectionOnOld", format!("old pod {} still accepts new connections", pod.name), false)),
+                Quiet::No => {
+                    return Err(("NewConnectionOnOld", format!("old pod {} still accepts new connections", pod.name), false));
+                }
                 Quiet::TooShort => {
                     let seconds = view.snapshot.object.spec.traffic.quiet_seconds;
                     return Err(("QuietTime", format!("waiting for {seconds} s without a new connection on old pods"), false));
@@ -83,9 +89,13 @@ fn certain(view: &View<'_>) -> Result<(), Doubt> {
 
 /// Every moved Service's endpoints are pods of the active set, by UID.
 fn endpoints(view: &View<'_>) -> Result<(), Doubt> {
-    let Some(active) = view.active() else { return Err(("EndpointsNotMoved", "the active ReplicaSet is gone".into(), false)) };
+    let Some(active) = view.active() else {
+        return Err(("EndpointsNotMoved", "the active ReplicaSet is gone".into(), false));
+    };
     for name in &view.snapshot.object.spec.traffic.services {
-        let Some(service) = view.snapshot.services.get(name) else { continue };
+        let Some(service) = view.snapshot.services.get(name) else {
+            continue;
+        };
         if !services::owned(view.snapshot, service) || service.selector != view.selector(&active.revision) {
             return Err(("SelectorChanged", format!("the selector of Service \"{name}\" was changed by somebody else"), false));
         }

@@ -30,7 +30,9 @@ pub struct Outcome {
 pub fn step(view: &View<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     unserved(view, &mut outcome);
-    let Some(intent) = view.intent else { return outcome };
+    let Some(intent) = view.intent else {
+        return outcome;
+    };
     for set in view.being_left() {
         outcome.watch.extend(view.pods(set).filter_map(|pod| watch(view, pod, intent.attempt)));
         // Until every Service has moved, and while traffic is about to come back to it, a set is not drained.
@@ -60,7 +62,9 @@ fn unserved(view: &View<'_>, outcome: &mut Outcome) {
                 continue;
             }
         }
-        outcome.actions.push(Action::PatchSet { set: SetRef::of(set), change: SetChange { replicas: Some(0), drop_proof: true, ..SetChange::default() } });
+        outcome
+            .actions
+            .push(Action::PatchSet { set: SetRef::of(set), change: SetChange { replicas: Some(0), drop_proof: true, ..SetChange::default() } });
     }
 }
 
@@ -99,7 +103,9 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
 /// Tells each pod once. The set is marked first: whatever happens, these pods never serve again.
 fn begin(view: &View<'_>, set: &Set, pods: &[&Pod], outcome: &mut Outcome) -> bool {
     let object = &view.snapshot.object;
-    let Some(begin) = object.spec.drain.begin.as_ref() else { return true };
+    let Some(begin) = object.spec.drain.begin.as_ref() else {
+        return true;
+    };
     if object.spec.paused || view.intent.is_none_or(|intent| intent.converged_at.is_none()) {
         return false;
     }
@@ -144,7 +150,8 @@ fn watch(view: &View<'_>, pod: &Pod, attempt: i64) -> Option<WatchPod> {
 /// Networks whose connections never count; addresses of nodes are cut out of them by leaving such a network out.
 pub fn ignored(view: &View<'_>) -> Vec<String> {
     let peers = &view.snapshot.object.spec.drain.ignore_peers;
-    let node_addresses: Vec<std::net::IpAddr> = view.snapshot.nodes.values().flat_map(|node| &node.addresses).filter_map(|address| address.parse().ok()).collect();
+    let node_addresses: Vec<std::net::IpAddr> =
+        view.snapshot.nodes.values().flat_map(|node| &node.addresses).filter_map(|address| address.parse().ok()).collect();
     let mut networks: Vec<String> = vec![];
     for (index, peer) in peers.iter().enumerate() {
         if let Some(cidr) = peer.cidr.as_ref().and_then(|cidr| cidr.parse::<ipnet::IpNet>().ok())
@@ -168,7 +175,8 @@ pub fn ignored(view: &View<'_>) -> Vec<String> {
 
 /// Networks of `drain.ignorePeers` that hold a node's address and are therefore not ignored.
 pub fn refused_networks(view: &View<'_>) -> Vec<String> {
-    let addresses: Vec<std::net::IpAddr> = view.snapshot.nodes.values().flat_map(|node| &node.addresses).filter_map(|address| address.parse().ok()).collect();
+    let addresses: Vec<std::net::IpAddr> =
+        view.snapshot.nodes.values().flat_map(|node| &node.addresses).filter_map(|address| address.parse().ok()).collect();
     let cidrs = view.snapshot.object.spec.drain.ignore_peers.iter().filter_map(|peer| peer.cidr.as_ref());
     cidrs.filter(|cidr| cidr.parse::<ipnet::IpNet>().is_ok_and(|cidr| addresses.iter().any(|address| cidr.contains(address)))).cloned().collect()
 }
@@ -238,7 +246,7 @@ fn holders<'a>(view: &View<'_>, reports: impl Iterator<Item = &'a super::snapsho
         .into_iter()
         .map(|((address, port), connections)| Holder {
             address: address.into(),
-            pod: view.snapshot.peer_names.get(address).cloned(),
+            pod: view.snapshot.peer_names.get(address).cloned().flatten(),
             port,
             connections,
         })

@@ -92,7 +92,9 @@ pub fn watched_ports(view: &View<'_>, pod: &Pod) -> Vec<i32> {
 
 /// Whether the pod's node is gone, and its connections with it.
 pub fn node_lost(view: &View<'_>, pod: &Pod) -> bool {
-    let Some(node) = pod.node.as_ref().and_then(|node| view.snapshot.nodes.get(node)) else { return false };
+    let Some(node) = pod.node.as_ref().and_then(|node| view.snapshot.nodes.get(node)) else {
+        return false;
+    };
     !node.exists || (pod.terminating && node.unreachable)
 }
 
@@ -120,7 +122,9 @@ pub enum Quiet {
 
 /// Whether a pod accepted no unexplained new connection in the trailing `quietSeconds`.
 pub fn quiet(view: &View<'_>, pod: &Pod, samples: &[Sample]) -> Quiet {
-    let Some(latest) = samples.last() else { return Quiet::TooShort };
+    let Some(latest) = samples.last() else {
+        return Quiet::TooShort;
+    };
     let window = Duration::from_secs(u64::try_from(view.snapshot.object.spec.traffic.quiet_seconds).unwrap_or(0));
     // The newest report that is old enough: everything between it and the latest lies in the window.
     let Some(base) = samples.iter().rev().find(|sample| latest.received.saturating_sub(sample.received) >= window) else {

@@ -180,6 +180,11 @@ pub enum Action {
         /// Hash of the raw template.
         raw_hash: String,
     },
+    /// Take over a ReplicaSet that an earlier object of the same name left behind (`kubectl delete --cascade=orphan`).
+    Adopt {
+        /// Which.
+        set: SetRef,
+    },
     /// Look whether the owner named by a Service still exists.
     LookUpOwner {
         /// The owner.
@@ -265,7 +270,7 @@ pub struct Findings {
 
 /// What must be on record before anything else is written.
 pub fn durable(one: &BlueGreenDeploymentStatus, other: &BlueGreenDeploymentStatus) -> bool {
-    one.switch != other.switch || one.rejected != other.rejected || one.collision_count != other.collision_count
+    one.switch != other.switch || one.rejected != other.rejected
 }
 
 /// Decides. Pure and total: the same snapshot and time give the same plan, and every snapshot gives one.
@@ -275,10 +280,17 @@ pub fn plan(snapshot: &Snapshot, now: Now) -> Plan {
         // The garbage collector does the rest; Services are released by the sweep once the pods are gone.
         return Plan { status: before.clone(), ..Plan::default() };
     }
+    // Who serves can only be told when everything that an earlier object left behind has been looked at.
+    let questions = inheritance(snapshot);
+    if !questions.is_empty() {
+        return Plan { status: before.clone(), actions: questions, ..Plan::default() };
+    }
     let intent = match intent::read(snapshot, now) {
         Intent::None => None,
         Intent::Recorded(switch) => Some(switch),
-        Intent::Rebuilt(switch) => return remember(snapshot, BlueGreenDeploymentStatus { switch: Some(switch), ..before.clone() }),
+        Intent::Rebuilt(switch) => {
+            return remember(snapshot, BlueGreenDeploymentStatus { switch: Some(switch), ..before.clone() });
+        }
         Intent::Contradictory(message) => {
             let view = View::new(snapshot, now, before.switch.as_ref(), None);
             return blocked(&view, Block::new("IntentLost", message));
@@ -286,7 +298,10 @@ pub fn plan(snapshot: &Snapshot, now: Now) -> Plan {
     };
     let view = View::new(snapshot, now, intent.as_ref(), before.rejected.as_ref());
     if !snapshot.unread.is_empty() {
-        return blocked(&view, Block::new("Unreadable", format!("could not read {}; nothing is changed until that works again", snapshot.unread.join(", "))));
+        return blocked(
+            &view,
+            Block::new("Unreadable", format!("could not read {}; nothing is changed until that works again", snapshot.unread.join(", "))),
+        );
     }
     if let Some(plan) = decided_by_person_or_failure(&view) {
         return plan;
@@ -301,7 +316,13 @@ fn remember(snapshot: &Snapshot, status: BlueGreenDeploymentStatus) -> Plan {
 }
 
 fn blocked(view: &View<'_>, block: Block) -> Plan {
-    let findings = Findings { block: Some(block), bring_up: BringUp::None, smoke: Smoke::None, convergence: Convergence::NotYet, drain: drain::Outcome::default() };
+    let findings = Findings {
+        block: Some(block),
+        bring_up: BringUp::None,
+        smoke: Smoke::None,
+        convergence: Convergence::NotYet,
+        drain: drain::Outcome::default(),
+    };
     Plan { status: status::make(view, &findings), ..Plan::default() }
 }
 
@@ -339,7 +360,9 @@ fn steps(view: &View<'_>) -> Plan {
             Ok((true, _)) if !view.settled() => moved = Some(Switch { completed_at: Some(view.now.wall), ..intent.clone() }),
             Ok((_, writes)) => actions.extend(writes),
             // Another leader is ahead of what this one has read: wait for the caches.
-            Err(Outdated) => return Plan { status: snapshot.object.status.clone(), again: Some(1.0), ..Plan::default() },
+            Err(Outdated) => {
+                return Plan { status: snapshot.object.status.clone(), again: Some(1.0), ..Plan::default() };
+            }
         }
     }
     let block = preflight::check(snapshot).err().or_else(|| contended(view));
@@ -349,9 +372,7 @@ fn steps(view: &View<'_>) -> Plan {
     let convergence = converge::step(view);
     let mut drain = drain::step(view);
 
-    let record = moved
-        .or_else(|| converged(view, &convergence))
-        .or_else(|| begin_switch(view, block.as_ref(), &smoke));
+    let record = moved.or_else(|| converged(view, &convergence)).or_else(|| begin_switch(view, block.as_ref(), &smoke));
     let rejected = failed(view, &smoke);
     actions.extend(tested.actions);
     actions.extend(bring_up::remember_template(view));
@@ -384,12 +405,18 @@ fn lookups(snapshot: &Snapshot) -> Vec<Action> {
     if let Identity::Unknown { raw_hash } = &snapshot.identity {
         actions.push(Action::Identify { raw_hash: raw_hash.clone() });
     }
-    for service in snapshot.services.values() {
-        if let Some(owner) = service.owner.as_ref().filter(|owner| owner.uid != snapshot.object.uid && !snapshot.owners.contains_key(&owner.uid)) {
-            actions.push(Action::LookUpOwner { owner: owner.clone() });
-        }
-    }
     actions
+}
+
+/// ReplicaSets to adopt, and owners of Services to look up.
+fn inheritance(snapshot: &Snapshot) -> Vec<Action> {
+    if !snapshot.unread.is_empty() {
+        return vec![];
+    }
+    let adopt = snapshot.orphans.iter().map(|set| Action::Adopt { set: SetRef::of(set) });
+    let owners = snapshot.services.values().filter_map(|service| service.owner.as_ref());
+    let unknown = owners.filter(|owner| owner.uid != snapshot.object.uid && !snapshot.owners.contains_key(&owner.uid));
+    adopt.chain(unknown.map(|owner| Action::LookUpOwner { owner: owner.clone() })).collect()
 }
 
 fn contended(view: &View<'_>) -> Option<Block> {
@@ -426,10 +453,18 @@ fn begin_switch(view: &View<'_>, block: Option<&Block>, smoke: &Smoke) -> Option
 
 /// Rejects the revision of the spec when its smoke probes failed.
 fn failed(view: &View<'_>, smoke: &Smoke) -> Option<Rejected> {
-    let Smoke::Failed { message } = smoke else { return None };
+    let Smoke::Failed { message } = smoke else {
+        return None;
+    };
     let revision = view.target()?;
     // A set to return to is not given up a second time; it is tried until a person decides otherwise.
-    view.forward().then(|| Rejected { revision: revision.into(), reason: "SmokeFailed".into(), message: conditions::short(message), at: view.now.wall, return_to: None })
+    view.forward().then(|| Rejected {
+        revision: revision.into(),
+        reason: "SmokeFailed".into(),
+        message: conditions::short(message),
+        at: view.now.wall,
+        return_to: None,
+    })
 }
 
 /// Two steps may want to change the same set; each write is guarded by the same resourceVersion, so the second waits for the next round.

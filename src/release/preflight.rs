@@ -65,7 +65,9 @@ fn host_ports(snapshot: &Snapshot) -> Result<(), Block> {
             if value.get("hostPort").and_then(Value::as_i64).is_some_and(|number| number > 0) {
                 return Err(Block::new(
                     "HostPort",
-                    format!("spec.template.spec.{list}[{index}].ports[{port}].hostPort: a host port bypasses the Service and two revisions can't share it on one node; remove it, or set spec.drain.source to Timer"),
+                    format!(
+                        "spec.template.spec.{list}[{index}].ports[{port}].hostPort: a host port bypasses the Service and two revisions can't share it on one node; remove it, or set spec.drain.source to Timer"
+                    ),
                 ));
             }
         }
@@ -82,24 +84,37 @@ pub fn port_of(probe: &SmokeProbe) -> Option<(&'static str, &IntOrString)> {
 }
 
 fn probe_port(snapshot: &Snapshot, index: usize, probe: &SmokeProbe) -> Result<(), Block> {
-    let Some((kind, port)) = port_of(probe) else { return Ok(()) };
+    let Some((kind, port)) = port_of(probe) else {
+        return Ok(());
+    };
     let path = format!("spec.smokeProbes[{index}].{kind}.port");
     match probe.target {
         ProbeTarget::EachPod => known_port(snapshot, &path, port),
         ProbeTarget::PreviewService => {
             let name = snapshot.object.spec.traffic.preview_services.first().map(String::as_str).unwrap_or_default();
             // A missing Service is named by the check of the Services, in better words.
-            let Some(service) = snapshot.services.get(name) else { return Ok(()) };
+            let Some(service) = snapshot.services.get(name) else {
+                return Ok(());
+            };
             let known = match port {
                 IntOrString::Int(number) => service.ports.iter().any(|candidate| candidate.port == *number),
                 IntOrString::String(text) => service.ports.iter().any(|candidate| &candidate.name == text),
             };
             if !known {
-                let ports = service.ports.iter().map(|port| if port.name.is_empty() { port.port.to_string() } else { format!("{} ({})", port.name, port.port) });
-                return Err(Block::new("PortUnknown", format!("{path}: Service \"{name}\" has no port {}; it has {}", text(port), ports.collect::<Vec<_>>().join(", "))));
+                let ports = service
+                    .ports
+                    .iter()
+                    .map(|port| if port.name.is_empty() { port.port.to_string() } else { format!("{} ({})", port.name, port.port) });
+                return Err(Block::new(
+                    "PortUnknown",
+                    format!("{path}: Service \"{name}\" has no port {}; it has {}", text(port), ports.collect::<Vec<_>>().join(", ")),
+                ));
             }
             if service.headless {
-                return Err(Block::new("ServiceUnsuitable", format!("{path}: Service \"{name}\" is headless and has no address to probe; use the target EachPod")));
+                return Err(Block::new(
+                    "ServiceUnsuitable",
+                    format!("{path}: Service \"{name}\" is headless and has no address to probe; use the target EachPod"),
+                ));
             }
             Ok(())
         }
@@ -130,7 +145,11 @@ fn known_port(snapshot: &Snapshot, path: &str, port: &IntOrString) -> Result<(),
                 return Ok(());
             }
             let names: Vec<&str> = ports.iter().map(|(name, _)| name.as_str()).collect();
-            let have = if names.is_empty() { "no container of the template names a port".to_owned() } else { format!("the template has {}", names.join(", ")) };
+            let have = if names.is_empty() {
+                "no container of the template names a port".to_owned()
+            } else {
+                format!("the template has {}", names.join(", "))
+            };
             Err(Block::new("PortUnknown", format!("{path}: no container port is named \"{name}\"; {have}")))
         }
     }

@@ -17,7 +17,10 @@ pub fn step(view: &View<'_>) -> Vec<Action> {
     let incoming = view.target().filter(|revision| view.set(revision).is_some_and(|set| set.desired > 0));
     let active = view.intent.map(|intent| intent.to.as_str());
     // A rejected revision's pods stay for a look; the preview is where one looks.
-    let rejected = view.rejected.map(|rejected| rejected.revision.as_str()).filter(|revision| view.set(revision).is_some_and(|set| set.desired > 0 && !view.served(set)));
+    let rejected = view
+        .rejected
+        .map(|rejected| rejected.revision.as_str())
+        .filter(|revision| view.set(revision).is_some_and(|set| set.desired > 0 && !view.served(set)));
     let revision = incoming.or(rejected).or(active).unwrap_or(keys::REVISION_NONE);
     let attempt = view.intent.map_or(0, |intent| intent.attempt);
     let names = object.spec.traffic.preview_services.iter().enumerate();

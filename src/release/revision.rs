@@ -27,12 +27,7 @@ pub fn revision_name(object: &str, template: &Value, collisions: i32) -> String 
     hasher.update(canonical(template).as_bytes());
     hasher.update(collisions.to_be_bytes());
     let letters = u8::try_from(ALPHABET.len()).unwrap_or(u8::MAX);
-    hasher
-        .finalize()
-        .iter()
-        .take(LENGTH)
-        .filter_map(|byte| ALPHABET.get(usize::from(byte % letters)).map(|letter| char::from(*letter)))
-        .collect()
+    hasher.finalize().iter().take(LENGTH).filter_map(|byte| ALPHABET.get(usize::from(byte % letters)).map(|letter| char::from(*letter))).collect()
 }
 
 /// Identity of a template that the API server has normalised: our own label does not count.
@@ -82,7 +77,8 @@ mod tests {
     #[test]
     fn order_of_keys_does_not_count_and_our_label_neither() {
         let one: Value = serde_json::from_str(r#"{"a":1,"metadata":{"labels":{"app":"x"}}}"#).unwrap();
-        let two: Value = serde_json::from_str(r#"{"metadata":{"labels":{"bluegreen.dev/revision":"abc","app":"x"},"creationTimestamp":null},"a":1}"#).unwrap();
+        let two: Value =
+            serde_json::from_str(r#"{"metadata":{"labels":{"bluegreen.dev/revision":"abc","app":"x"},"creationTimestamp":null},"a":1}"#).unwrap();
         assert_eq!(template_identity(&one), template_identity(&two));
         let other: Value = serde_json::from_str(r#"{"a":2,"metadata":{"labels":{"app":"x"}}}"#).unwrap();
         assert_ne!(template_identity(&one), template_identity(&other));

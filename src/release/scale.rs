@@ -8,7 +8,9 @@ use super::view::View;
 pub fn step(view: &View<'_>) -> Vec<Action> {
     let spec = &view.snapshot.object.spec;
     let mut actions = vec![];
-    let Some(intent) = view.intent else { return actions };
+    let Some(intent) = view.intent else {
+        return actions;
+    };
     let Some(active) = view.active() else {
         // Deleted by hand: its template is known as long as it is that of the spec.
         if let Identity::Known { raw_hash, revision } = &view.snapshot.identity

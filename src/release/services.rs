@@ -54,10 +54,16 @@ pub fn matches_template(selector: &BTreeMap<String, String>, labels: &BTreeMap<&
 /// Looks at one declared Service. `path` is where it stands in the spec.
 pub fn check(snapshot: &Snapshot, path: &str, name: &str) -> Result<(), Block> {
     let Some(service) = snapshot.services.get(name).filter(|service| !service.deleting) else {
-        return Err(Block::new("ServiceMissing", format!("{path}: Service \"{name}\" does not exist in this namespace; create it without a selector, or remove it here")));
+        return Err(Block::new(
+            "ServiceMissing",
+            format!("{path}: Service \"{name}\" does not exist in this namespace; create it without a selector, or remove it here"),
+        ));
     };
     if service.kind == "ExternalName" {
-        return Err(Block::new("ServiceUnsuitable", format!("{path}: Service \"{name}\" is of type ExternalName, which selects no pods; use another type, or remove it here")));
+        return Err(Block::new(
+            "ServiceUnsuitable",
+            format!("{path}: Service \"{name}\" is of type ExternalName, which selects no pods; use another type, or remove it here"),
+        ));
     }
     owner(snapshot, path, service)?;
     let labels = template_labels(snapshot);
@@ -65,37 +71,50 @@ pub fn check(snapshot: &Snapshot, path: &str, name: &str) -> Result<(), Block> {
     if let Some((key, value)) = foreign.iter().find(|(key, value)| labels.get(*key) != Some(value)) {
         return Err(Block::new(
             "ServiceSelectsOther",
-            format!("{path}: Service \"{name}\" selects {key}={value}, which spec.template.metadata.labels does not have; it serves something else: name another Service here, or remove the selector from it"),
+            format!(
+                "{path}: Service \"{name}\" selects {key}={value}, which spec.template.metadata.labels does not have; it serves something else: name another Service here, or remove the selector from it"
+            ),
         ));
     }
     if let Some(applier) = &service.applier {
         return Err(Block::new(
             "SelectorOwnedBy",
-            format!("{path}: the selector of Service \"{name}\" is owned by \"{applier}\" through server-side apply, which would remove the revision at every sync; remove spec.selector from the Service's manifest, the operator writes it"),
+            format!(
+                "{path}: the selector of Service \"{name}\" is owned by \"{applier}\" through server-side apply, which would remove the revision at every sync; remove spec.selector from the Service's manifest, the operator writes it"
+            ),
         ));
     }
     serves_others(snapshot, path, service)
 }
 
 fn owner(snapshot: &Snapshot, path: &str, service: &Service) -> Result<(), Block> {
-    let Some(owner) = service.owner.as_ref().filter(|owner| owner.uid != snapshot.object.uid) else { return Ok(()) };
+    let Some(owner) = service.owner.as_ref().filter(|owner| owner.uid != snapshot.object.uid) else {
+        return Ok(());
+    };
     if snapshot.owners.get(&owner.uid) == Some(&OwnerState::Gone) {
         return Ok(());
     }
     Err(Block::new(
         "ServiceOwnedBy",
-        format!("{path}: Service \"{}\" is moved by BlueGreenDeployment \"{}/{}\"; name each Service in one BlueGreenDeployment only", service.name, snapshot.object.namespace, owner.name),
+        format!(
+            "{path}: Service \"{}\" is moved by BlueGreenDeployment \"{}/{}\"; name each Service in one BlueGreenDeployment only",
+            service.name, snapshot.object.namespace, owner.name
+        ),
     ))
 }
 
 /// A Service that was never ours and has endpoints that are not our pods.
 fn serves_others(snapshot: &Snapshot, path: &str, service: &Service) -> Result<(), Block> {
-    let Some(endpoints) = snapshot.endpoints.get(&service.name) else { return Ok(()) };
+    let Some(endpoints) = snapshot.endpoints.get(&service.name) else {
+        return Ok(());
+    };
     let name = &service.name;
     if endpoints.foreign {
         return Err(Block::new(
             "ServiceUnsuitable",
-            format!("{path}: Service \"{name}\" has endpoints that were not made from a selector; remove those EndpointSlices, or name another Service here"),
+            format!(
+                "{path}: Service \"{name}\" has endpoints that were not made from a selector; remove those EndpointSlices, or name another Service here"
+            ),
         ));
     }
     if owned(snapshot, service) || service.owner.is_some() {
@@ -105,7 +124,10 @@ fn serves_others(snapshot: &Snapshot, path: &str, service: &Service) -> Result<(
     if others > 0 {
         return Err(Block::new(
             "ServiceServesOthers",
-            format!("{path}: Service \"{name}\" already serves {others} {} of something else; remove the pods or the selector first, so that nobody is cut off", if others == 1 { "pod" } else { "pods" }),
+            format!(
+                "{path}: Service \"{name}\" already serves {others} {} of something else; remove the pods or the selector first, so that nobody is cut off",
+                if others == 1 { "pod" } else { "pods" }
+            ),
         ));
     }
     Ok(())

@@ -84,11 +84,7 @@ pub fn step(view: &View<'_>) -> (Smoke, Outcome) {
 /// Pods needed for the switch: frozen when the probes passed, so that growing meanwhile is scaling and no new gate; shrinking counts at once.
 fn needed(view: &View<'_>, frozen: Option<i32>) -> i32 {
     let replicas = view.snapshot.object.spec.replicas;
-    if view.forward() {
-        frozen.map_or(replicas, |frozen| frozen.min(replicas)).max(1)
-    } else {
-        replicas.min(view.ready_active()).max(1)
-    }
+    if view.forward() { frozen.map_or(replicas, |frozen| frozen.min(replicas)).max(1) } else { replicas.min(view.ready_active()).max(1) }
 }
 
 /// A verdict on a pod that is gone does not count.
@@ -126,7 +122,9 @@ fn runs(view: &View<'_>, set: &Set) -> Vec<ProbeRun> {
     for probe in &view.snapshot.object.spec.smoke_probes {
         match probe.target {
             ProbeTarget::EachPod => runs.extend(
-                view.pods(set).filter(|pod| pod.ready && !pod.host_network && !proven.contains(pod.uid.as_str())).filter_map(|pod| on_pod(probe, pod)),
+                view.pods(set)
+                    .filter(|pod| pod.ready && !pod.host_network && !proven.contains(pod.uid.as_str()))
+                    .filter_map(|pod| on_pod(probe, pod)),
             ),
             ProbeTarget::PreviewService if proven.is_empty() => runs.extend(on_preview(view, set, probe)),
             ProbeTarget::PreviewService => {}

@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub identity: Identity,
     /// The ReplicaSets it owns.
     pub sets: Vec<Set>,
+    /// ReplicaSets without an owner that an earlier object of the same name left behind.
+    pub orphans: Vec<Set>,
     /// Their pods.
     pub pods: Vec<Pod>,
     /// Every Service of the namespace that is declared, that belongs to the object, or whose selector matches its pods.
@@ -59,10 +61,21 @@ pub struct Snapshot {
     pub repairs: BTreeMap<String, Repairs>,
     /// Addresses of pods matched by `drain.ignorePeers[].podLabels`, by position in that list.
     pub ignored_addresses: BTreeMap<usize, Vec<String>>,
-    /// Names of pods by their address, for holders.
-    pub peer_names: BTreeMap<String, String>,
+    /// Addresses of holders that were looked up, with the name of the pod that has them, if any.
+    pub peer_names: BTreeMap<String, Option<String>>,
+    /// The write that the API server last refused, with its words, until one goes through.
+    pub refused: Option<Refusal>,
     /// What could not be read; no irreversible write follows while it is not empty.
     pub unread: Vec<String>,
+}
+
+/// A write that the API server refused and will refuse again until somebody changes something.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// `QuotaExceeded`, `Forbidden` or `Refused`.
+    pub reason: &'static str,
+    /// What was to be done, and the API server's words.
+    pub message: String,
 }
 
 /// The BlueGreenDeployment.

@@ -15,7 +15,10 @@ pub fn record(view: &View<'_>, to: &str, cause: SwitchCause) -> Switch {
         to: to.into(),
         attempt: view.next_attempt(),
         services: services
-            .map(|service| SwitchedService { name: service.name.clone(), target_ports: service.ports.iter().filter(|port| port.protocol == "TCP").map(|port| port.target.clone()).collect() })
+            .map(|service| SwitchedService {
+                name: service.name.clone(),
+                target_ports: service.ports.iter().filter(|port| port.protocol == "TCP").map(|port| port.target.clone()).collect(),
+            })
             .collect(),
         cause,
         started_at: view.now.wall,
@@ -41,7 +44,9 @@ pub enum Place {
 
 /// Compares a Service with the intent.
 pub fn place(view: &View<'_>, intent: &Switch, name: &str) -> Place {
-    let Some(service) = view.snapshot.services.get(name).filter(|service| !service.deleting) else { return Place::Missing };
+    let Some(service) = view.snapshot.services.get(name).filter(|service| !service.deleting) else {
+        return Place::Missing;
+    };
     let wanted = Selected { revision: intent.to.clone(), attempt: intent.attempt };
     let ours = services::owned(view.snapshot, service);
     match &service.selected {
@@ -59,7 +64,9 @@ pub fn place(view: &View<'_>, intent: &Switch, name: &str) -> Place {
 
 /// Moves what is still behind. The fence on the ReplicaSet goes first: it makes another leader's scale-down of it fail.
 pub fn finish(view: &View<'_>, intent: &Switch) -> Result<(bool, Vec<Action>), Outdated> {
-    let Some(set) = view.active() else { return Ok((false, vec![])) };
+    let Some(set) = view.active() else {
+        return Ok((false, vec![]));
+    };
     if set.role.is_some_and(|role| role.attempt > intent.attempt) {
         return Err(Outdated);
     }
@@ -77,7 +84,9 @@ pub fn finish(view: &View<'_>, intent: &Switch) -> Result<(bool, Vec<Action>), O
             Place::Missing => {}
             why @ (Place::Behind | Place::Drifted) => {
                 done = false;
-                let Some(service) = view.snapshot.services.get(name) else { continue };
+                let Some(service) = view.snapshot.services.get(name) else {
+                    continue;
+                };
                 if why == Place::Drifted && !repair_is_due(view, name) {
                     continue;
                 }
@@ -113,7 +122,9 @@ pub fn repair_is_due(view: &View<'_>, service: &str) -> bool {
 
 /// Seconds until the selector of a Service may be put back again.
 pub fn repair_wait(view: &View<'_>, service: &str) -> f64 {
-    let Some(repairs) = view.snapshot.repairs.get(service) else { return 0.0 };
+    let Some(repairs) = view.snapshot.repairs.get(service) else {
+        return 0.0;
+    };
     if repairs.count < 2 {
         return 0.0;
     }

@@ -87,9 +87,7 @@ impl<'a> View<'a> {
     pub fn available(&self, set: &'a Set) -> impl Iterator<Item = &'a Pod> + use<'a> {
         let minimum = f64::from(self.snapshot.object.spec.min_ready_seconds);
         let now = self.now;
-        self.pods(set).filter(move |pod| {
-            pod.ready && (minimum <= 0.0 || pod.ready_since.is_some_and(|since| now.seconds_since(since) >= minimum))
-        })
+        self.pods(set).filter(move |pod| pod.ready && (minimum <= 0.0 || pod.ready_since.is_some_and(|since| now.seconds_since(since) >= minimum)))
     }
 
     /// Seconds until another ready pod of a set becomes available.
@@ -106,11 +104,7 @@ impl<'a> View<'a> {
     /// Pods that passed the probes of the spec as they are now, by the proof on the set itself.
     pub fn proven(&self, set: &'a Set) -> BTreeSet<&'a str> {
         let hash = probes_hash(&self.snapshot.object.spec.smoke_probes);
-        set.proof
-            .as_ref()
-            .filter(|proof| proof.probes == hash)
-            .map(|proof| proof.pods.iter().map(String::as_str).collect())
-            .unwrap_or_default()
+        set.proof.as_ref().filter(|proof| proof.probes == hash).map(|proof| proof.pods.iter().map(String::as_str).collect()).unwrap_or_default()
     }
 
     /// Whether the set has been given traffic since it last had no pods.

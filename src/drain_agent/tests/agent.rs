@@ -1,11 +1,6 @@
 //! The whole agent but for its command line: a made-up `/proc`, the real client, and a small API server.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 #[path = "fake_api.rs"]
 mod fake_api;
@@ -42,12 +37,7 @@ impl Stage {
         tree.sockets(10, &[listen(8080)], 100);
         let (api, client) = FakeApi::start().await;
         let running = start(&tree, &client);
-        Self {
-            tree,
-            api,
-            client,
-            running,
-        }
+        Self { tree, api, client, running }
     }
 
     /// The agent's process ends and another one starts.
@@ -57,27 +47,15 @@ impl Stage {
     }
 
     /// Waits for a report after the first `after` ones that is as wanted.
-    async fn report(
-        &self,
-        what: &str,
-        after: usize,
-        mut wanted: impl FnMut(&PodReport) -> bool,
-    ) -> (usize, Report) {
+    async fn report(&self, what: &str, after: usize, mut wanted: impl FnMut(&PodReport) -> bool) -> (usize, Report) {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             let reports = self.api.reports();
-            let found = reports
-                .iter()
-                .enumerate()
-                .skip(after)
-                .find(|(_, report)| report.status.pods.iter().any(&mut wanted));
+            let found = reports.iter().enumerate().skip(after).find(|(_, report)| report.status.pods.iter().any(&mut wanted));
             if let Some((place, report)) = found {
                 return (place + 1, report.clone());
             }
-            assert!(
-                Instant::now() < deadline,
-                "not within 20 s: {what}; reports: {reports:#?}"
-            );
+            assert!(Instant::now() < deadline, "not within 20 s: {what}; reports: {reports:#?}");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
@@ -98,23 +76,12 @@ fn start(tree: &Tree, client: &kube::Client) -> JoinHandle<()> {
 }
 
 fn group(uid: &str) -> String {
-    format!(
-        "0::/kubepods.slice/kubepods-pod{}.slice/cri-containerd-1.scope\n",
-        uid.replace('-', "_")
-    )
+    format!("0::/kubepods.slice/kubepods-pod{}.slice/cri-containerd-1.scope\n", uid.replace('-', "_"))
 }
 
 fn asked(report_seconds: i32, pods: &[(&str, i64)]) -> ConnectionWatchSpec {
-    let pod = |(uid, round): &(&str, i64)| WatchedPod {
-        uid: (*uid).into(),
-        round: *round,
-        ports: vec![8080],
-        ignore: vec![],
-    };
-    ConnectionWatchSpec {
-        report_seconds,
-        pods: pods.iter().map(pod).collect(),
-    }
+    let pod = |(uid, round): &(&str, i64)| WatchedPod { uid: (*uid).into(), round: *round, ports: vec![8080], ignore: vec![] };
+    ConnectionWatchSpec { report_seconds, pods: pods.iter().map(pod).collect() }
 }
 
 fn connection(state: State) -> Row {
@@ -126,98 +93,40 @@ async fn transitions_are_reported_at_once() {
     let stage = Stage::new().await;
     // A heartbeat far away: every report here has a reason.
     stage.api.ask("object-1", &asked(3600, &[(UID, 1)]));
-    let (seen, first) = stage
-        .report("the round's first", 0, |pod| pod.round == 1)
-        .await;
+    let (seen, first) = stage.report("the round's first", 0, |pod| pod.round == 1).await;
     let pod = &first.status.pods[0];
-    assert_eq!(
-        (pod.uid.as_str(), pod.ports[0].open, pod.passive_opens),
-        (UID, 0, 0)
-    );
-    let (seen, second) = stage
-        .report("a second without", seen, |pod| {
-            pod.zero_millis.is_some_and(|millis| millis >= 1000)
-        })
-        .await;
-    assert!(
-        second.status.sequence > first.status.sequence
-            && second.status.boot_id == first.status.boot_id
-    );
+    assert_eq!((pod.uid.as_str(), pod.ports[0].open, pod.passive_opens), (UID, 0, 0));
+    let (seen, second) = stage.report("a second without", seen, |pod| pod.zero_millis.is_some_and(|millis| millis >= 1000)).await;
+    assert!(second.status.sequence > first.status.sequence && second.status.boot_id == first.status.boot_id);
 
-    stage
-        .tree
-        .sockets(10, &[listen(8080), connection(State::Established)], 101);
-    let (seen, report) = stage
-        .report("open", seen, |pod| pod.ports[0].open == 1)
-        .await;
+    stage.tree.sockets(10, &[listen(8080), connection(State::Established)], 101);
+    let (seen, report) = stage.report("open", seen, |pod| pod.ports[0].open == 1).await;
     let pod = &report.status.pods[0];
-    assert_eq!(
-        (pod.zero_millis, pod.ports[0].arrivals, pod.passive_opens),
-        (None, 1, 1)
-    );
-    assert_eq!(
-        (
-            pod.ports[0].peers[0].address.as_str(),
-            pod.ports[0].peers[0].arrivals
-        ),
-        ("10.0.1.1", 1)
-    );
+    assert_eq!((pod.zero_millis, pod.ports[0].arrivals, pod.passive_opens), (None, 1, 1));
+    assert_eq!((pod.ports[0].peers[0].address.as_str(), pod.ports[0].peers[0].arrivals), ("10.0.1.1", 1));
 
-    stage
-        .tree
-        .sockets(10, &[listen(8080), connection(State::TimeWait)], 101);
-    let (seen, report) = stage
-        .report("zero", seen, |pod| pod.ports[0].open == 0)
-        .await;
+    stage.tree.sockets(10, &[listen(8080), connection(State::TimeWait)], 101);
+    let (seen, report) = stage.report("zero", seen, |pod| pod.ports[0].open == 0).await;
     assert_eq!(report.status.pods[0].ports[0].arrivals, 1);
 
     stage.api.ask("object-1", &asked(3600, &[(UID, 2)]));
-    let (seen, report) = stage
-        .report("another round", seen, |pod| pod.round == 2)
-        .await;
-    assert_eq!(
-        (
-            report.status.pods[0].ports[0].arrivals,
-            report.status.pods[0].passive_opens
-        ),
-        (0, 0)
-    );
+    let (seen, report) = stage.report("another round", seen, |pod| pod.round == 2).await;
+    assert_eq!((report.status.pods[0].ports[0].arrivals, report.status.pods[0].passive_opens), (0, 0));
 
     stage.tree.end(10);
-    let (seen, _) = stage
-        .report("no process", seen, |pod| {
-            pod.unreadable.as_deref() == Some("NoProcess")
-        })
-        .await;
+    let (seen, _) = stage.report("no process", seen, |pod| pod.unreadable.as_deref() == Some("NoProcess")).await;
     stage.tree.process(11, 60, &group(UID));
-    let (seen, _) = stage
-        .report("found again", seen, |pod| pod.unreadable.is_none())
-        .await;
+    let (seen, _) = stage.report("found again", seen, |pod| pod.unreadable.is_none()).await;
 
     // A pod more: the other one's counters go on.
     stage.tree.process(20, 50, &group(OTHER));
-    stage
-        .api
-        .ask("object-1", &asked(3600, &[(UID, 2), (OTHER, 7)]));
+    stage.api.ask("object-1", &asked(3600, &[(UID, 2), (OTHER, 7)]));
     let (_, report) = stage.report("both", seen, |pod| pod.uid == OTHER).await;
     assert_eq!(report.status.pods.len(), 2);
-    let pod = report
-        .status
-        .pods
-        .iter()
-        .find(|pod| pod.uid == UID)
-        .unwrap();
+    let pod = report.status.pods.iter().find(|pod| pod.uid == UID).unwrap();
     assert!(pod.samples > 1);
-    let sequences: Vec<i64> = stage
-        .api
-        .reports()
-        .iter()
-        .map(|report| report.status.sequence)
-        .collect();
-    assert!(
-        sequences.is_sorted_by(|one, other| one < other),
-        "{sequences:?}"
-    );
+    let sequences: Vec<i64> = stage.api.reports().iter().map(|report| report.status.sequence).collect();
+    assert!(sequences.is_sorted_by(|one, other| one < other), "{sequences:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -225,9 +134,7 @@ async fn a_heartbeat_comes_without_a_change_and_only_while_asked() {
     let mut stage = Stage::new().await;
     stage.api.ask("object-1", &asked(1, &[(UID, 1)]));
     stage.report("the first", 0, |_| true).await;
-    stage
-        .until("eight reports", |api| api.reports().len() >= 8)
-        .await;
+    stage.until("eight reports", |api| api.reports().len() >= 8).await;
     let reports = stage.api.reports();
     // The last ones have no other reason than the time, 1 s ± 20 %, at the pace of samples.
     for pair in reports[3..].windows(2) {
@@ -239,39 +146,20 @@ async fn a_heartbeat_comes_without_a_change_and_only_while_asked() {
     // A new process is a new history.
     stage.restart();
     let boot_id = reports[0].status.boot_id.clone();
-    stage
-        .until("a report of another process", |api| {
-            api.reports()
-                .last()
-                .is_some_and(|report| report.status.boot_id != boot_id)
-        })
-        .await;
-    let restarted = stage
-        .api
-        .reports()
-        .into_iter()
-        .find(|report| report.status.boot_id != boot_id)
-        .unwrap();
-    assert_eq!(
-        (restarted.status.sequence, restarted.status.pods[0].samples),
-        (1, 1)
-    );
+    stage.until("a report of another process", |api| api.reports().last().is_some_and(|report| report.status.boot_id != boot_id)).await;
+    let restarted = stage.api.reports().into_iter().find(|report| report.status.boot_id != boot_id).unwrap();
+    assert_eq!((restarted.status.sequence, restarted.status.pods[0].samples), (1, 1));
 
     stage.api.delete();
     // One may have been on its way. Two heartbeats later there is still none.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let until_now = (stage.api.reports().len(), stage.api.refused().len());
     tokio::time::sleep(Duration::from_millis(2600)).await;
-    assert_eq!(
-        (stage.api.reports().len(), stage.api.refused().len()),
-        until_now
-    );
+    assert_eq!((stage.api.reports().len(), stage.api.refused().len()), until_now);
 
     // An object made anew is told everything, with the counters of a new history.
     stage.api.ask("object-2", &asked(3600, &[(UID, 1)]));
-    let (_, report) = stage
-        .report("the new object's first", until_now.0, |_| true)
-        .await;
+    let (_, report) = stage.report("the new object's first", until_now.0, |_| true).await;
     assert_eq!(report.status.pods[0].samples, 1);
 }
 
@@ -280,9 +168,7 @@ async fn refused_reports_are_tried_again_less_and_less() {
     let stage = Stage::new().await;
     stage.api.refuse(Some(StatusCode::FORBIDDEN));
     stage.api.ask("object-1", &asked(3600, &[(UID, 1)]));
-    stage
-        .until("four tries", |api| api.refused().len() >= 4)
-        .await;
+    stage.until("four tries", |api| api.refused().len() >= 4).await;
     let tries = stage.api.refused();
     // Half of the doubled waiting time at least.
     for (pair, least) in tries.windows(2).zip([500, 1000, 2000]) {
@@ -291,9 +177,7 @@ async fn refused_reports_are_tried_again_less_and_less() {
     }
     assert!(stage.api.reports().is_empty());
     stage.api.refuse(None);
-    let (_, report) = stage
-        .report("accepted at last", 0, |pod| pod.round == 1)
-        .await;
+    let (_, report) = stage.report("accepted at last", 0, |pod| pod.round == 1).await;
     assert!(report.status.sequence > tries[3].status.sequence);
 }
 
@@ -304,15 +188,11 @@ async fn a_hanging_api_server_does_not_stop_the_counting() {
     stage.api.ask("object-1", &asked(3600, &[(UID, 1)]));
     tokio::time::sleep(Duration::from_millis(1500)).await;
     // Comes and goes while no report gets through.
-    stage
-        .tree
-        .sockets(10, &[listen(8080), connection(State::Established)], 101);
+    stage.tree.sockets(10, &[listen(8080), connection(State::Established)], 101);
     tokio::time::sleep(Duration::from_millis(1500)).await;
     stage.tree.sockets(10, &[listen(8080)], 101);
     stage.api.hang(false);
-    let (_, report) = stage
-        .report("after the time limit", 0, |pod| pod.samples >= 5)
-        .await;
+    let (_, report) = stage.report("after the time limit", 0, |pod| pod.samples >= 5).await;
     let pod = &report.status.pods[0];
     assert_eq!((pod.ports[0].arrivals, pod.passive_opens), (1, 1));
 }

@@ -1,18 +1,10 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::*;
 use crate::drain_agent::fixture::row;
 
 fn at(state: State, inode: u64) -> Row {
-    Row {
-        inode,
-        ..row("10.0.0.1:80", "10.0.0.2:4000", state)
-    }
+    Row { inode, ..row("10.0.0.1:80", "10.0.0.2:4000", state) }
 }
 
 #[test]
@@ -41,11 +33,7 @@ fn a_connection_grows_older_and_never_younger() {
         ((Unknown, 0), (Established, 9), false),
     ] {
         let seen = Seen::new(&at(before.0, before.1), Duration::ZERO);
-        assert_eq!(
-            seen.continues(&at(now.0, now.1)),
-            same,
-            "{before:?} {now:?}"
-        );
+        assert_eq!(seen.continues(&at(now.0, now.1)), same, "{before:?} {now:?}");
     }
 }
 
@@ -65,14 +53,8 @@ fn addresses_ports_and_namespace_name_a_connection() {
     let one = Tuple::of(1, &at(State::Established, 7));
     assert_eq!(one, Tuple::of(1, &at(State::TimeWait, 0)));
     assert_ne!(one, Tuple::of(2, &at(State::Established, 7)));
-    assert_ne!(
-        one,
-        Tuple::of(1, &row("10.0.0.1:80", "10.0.0.2:4001", State::Established))
-    );
-    assert_ne!(
-        one,
-        Tuple::of(1, &row("10.0.0.3:80", "10.0.0.2:4000", State::Established))
-    );
+    assert_ne!(one, Tuple::of(1, &row("10.0.0.1:80", "10.0.0.2:4001", State::Established)));
+    assert_ne!(one, Tuple::of(1, &row("10.0.0.3:80", "10.0.0.2:4000", State::Established)));
     assert!(!one.is_loopback());
     assert!(Tuple::of(1, &row("10.0.0.1:80", "127.0.0.6:4000", State::Established)).is_loopback());
 }

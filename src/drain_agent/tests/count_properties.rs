@@ -66,41 +66,17 @@ struct Kernel {
 
 impl Kernel {
     fn connect(&mut self, watched: bool, loopback: bool, client: u16) {
-        let (local, peer) = if loopback {
-            ("127.0.0.1", "127.0.0.1")
-        } else {
-            ("10.0.0.1", "10.0.1.1")
-        };
+        let (local, peer) = if loopback { ("127.0.0.1", "127.0.0.1") } else { ("10.0.0.1", "10.0.1.1") };
         let port = if watched { 8080 } else { 9090 };
-        let row = row(
-            &format!("{local}:{port}"),
-            &format!("{peer}:{}", 40_000 + client),
-            State::Established,
-        );
-        let same = |live: &Live| {
-            live.row.local == row.local
-                && live.row.local_port == row.local_port
-                && live.row.remote_port == row.remote_port
-        };
-        if self
-            .live
-            .iter()
-            .any(|live| same(live) && live.row.state != State::TimeWait)
-        {
+        let row = row(&format!("{local}:{port}"), &format!("{peer}:{}", 40_000 + client), State::Established);
+        let same = |live: &Live| live.row.local == row.local && live.row.local_port == row.local_port && live.row.remote_port == row.remote_port;
+        if self.live.iter().any(|live| same(live) && live.row.state != State::TimeWait) {
             return;
         }
         self.live.retain(|live| !same(live));
-        self.live.push(Live {
-            row: Row { inode: 0, ..row },
-            watched: watched && !loopback,
-            loopback,
-        });
+        self.live.push(Live { row: Row { inode: 0, ..row }, watched: watched && !loopback, loopback });
         self.passive_opens += 1;
-        if watched && !loopback {
-            self.accepted.0 += 1
-        } else {
-            self.accepted.1 += 1
-        }
+        if watched && !loopback { self.accepted.0 += 1 } else { self.accepted.1 += 1 }
     }
 
     fn age(&mut self, which: usize, server_first: bool) {
@@ -112,30 +88,10 @@ impl Kernel {
         let row = &mut live.row;
         match row.state {
             State::Established if row.inode == 0 => row.inode = fresh,
-            State::Established if server_first => {
-                *row = Row {
-                    state: State::FinWait1,
-                    inode: 0,
-                    tx_queue: 9,
-                    ..*row
-                }
-            }
+            State::Established if server_first => *row = Row { state: State::FinWait1, inode: 0, tx_queue: 9, ..*row },
             State::Established => row.state = State::CloseWait,
-            State::CloseWait => {
-                *row = Row {
-                    state: State::LastAck,
-                    inode: 0,
-                    tx_queue: 1,
-                    ..*row
-                }
-            }
-            State::FinWait1 => {
-                *row = Row {
-                    state: State::FinWait2,
-                    tx_queue: 0,
-                    ..*row
-                }
-            }
+            State::CloseWait => *row = Row { state: State::LastAck, inode: 0, tx_queue: 1, ..*row },
+            State::FinWait1 => *row = Row { state: State::FinWait2, tx_queue: 0, ..*row },
             State::FinWait2 => row.state = State::TimeWait,
             _ => self.vanish(which),
         }
@@ -152,39 +108,16 @@ impl Kernel {
         for live in &self.live {
             rows.push(live.row);
             if live.loopback && live.row.state != State::TimeWait {
-                let Row {
-                    local,
-                    local_port,
-                    remote,
-                    remote_port,
-                    state,
-                    ..
-                } = live.row;
-                rows.push(Row {
-                    local: remote,
-                    local_port: remote_port,
-                    remote: local,
-                    remote_port: local_port,
-                    state,
-                    tx_queue: 0,
-                    inode: 1,
-                });
+                let Row { local, local_port, remote, remote_port, state, .. } = live.row;
+                rows.push(Row { local: remote, local_port: remote_port, remote: local, remote_port: local_port, state, tx_queue: 0, inode: 1 });
             }
         }
         rows.extend(&self.outgoing);
-        Namespace {
-            id: 1,
-            passive_before: self.passive_opens,
-            passive_after: self.passive_opens,
-            rows,
-        }
+        Namespace { id: 1, passive_before: self.passive_opens, passive_after: self.passive_opens, rows }
     }
 
     fn open(&self) -> i64 {
-        self.live
-            .iter()
-            .filter(|live| live.watched && live.row.is_open())
-            .count() as i64
+        self.live.iter().filter(|live| live.watched && live.row.is_open()).count() as i64
     }
 }
 

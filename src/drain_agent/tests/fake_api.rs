@@ -50,17 +50,12 @@ type Parameters = Query<Vec<(String, String)>>;
 impl FakeApi {
     /// Starts on a free port of this machine.
     pub async fn start() -> (Self, kube::Client) {
-        let api = Self {
-            content: Arc::default(),
-            events: broadcast::channel(1000).0,
-        };
+        let api = Self { content: Arc::default(), events: broadcast::channel(1000).0 };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let base = format!("/apis/bluegreen.dev/v1alpha1/namespaces/{NAMESPACE}/connectionwatches");
-        let routes = Router::new()
-            .route(&base, get(Self::list))
-            .route(&format!("{base}/{{name}}/status"), patch(Self::patch))
-            .with_state(api.clone());
+        let routes =
+            Router::new().route(&base, get(Self::list)).route(&format!("{base}/{{name}}/status"), patch(Self::patch)).with_state(api.clone());
         tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
         let mut config = kube::Config::new(url.parse().unwrap());
         config.default_retry = false;
@@ -80,16 +75,12 @@ impl FakeApi {
             "metadata": {"name": NODE, "namespace": NAMESPACE, "uid": uid, "resourceVersion": content.version.to_string()},
         });
         content.object = Some(object.clone());
-        let _ = self
-            .events
-            .send(json!({"type": "MODIFIED", "object": object}));
+        let _ = self.events.send(json!({"type": "MODIFIED", "object": object}));
     }
 
     pub fn delete(&self) {
         let object = self.content().object.take().unwrap();
-        let _ = self
-            .events
-            .send(json!({"type": "DELETED", "object": object}));
+        let _ = self.events.send(json!({"type": "DELETED", "object": object}));
     }
 
     pub fn refuse(&self, with: Option<StatusCode>) {
@@ -111,24 +102,14 @@ impl FakeApi {
     }
 
     async fn list(State(api): State<Self>, Query(parameters): Parameters) -> Response {
-        let has = |key: &str, value: &str| {
-            parameters
-                .iter()
-                .any(|(name, is)| name == key && is == value)
-        };
+        let has = |key: &str, value: &str| parameters.iter().any(|(name, is)| name == key && is == value);
         if !has("fieldSelector", &format!("metadata.name={NODE}")) {
-            api.content()
-                .faults
-                .push(format!("all objects are read: {parameters:?}"));
+            api.content().faults.push(format!("all objects are read: {parameters:?}"));
         }
         if has("watch", "true") || has("watch", "1") {
             let events = api.events.subscribe();
             // What happened between the list and now.
-            let first = api
-                .content()
-                .object
-                .clone()
-                .map(|object| json!({"type": "MODIFIED", "object": object}));
+            let first = api.content().object.clone().map(|object| json!({"type": "MODIFIED", "object": object}));
             let body = stream::unfold((first, events), |(first, mut events)| async move {
                 let event = match first {
                     Some(event) => event,
@@ -136,11 +117,7 @@ impl FakeApi {
                 };
                 Some((Ok::<_, Infallible>(format!("{event}\n")), (None, events)))
             });
-            return (
-                [(header::CONTENT_TYPE, "application/json")],
-                Body::from_stream(body),
-            )
-                .into_response();
+            return ([(header::CONTENT_TYPE, "application/json")], Body::from_stream(body)).into_response();
         }
         let content = api.content();
         let list = json!({
@@ -148,50 +125,24 @@ impl FakeApi {
             "metadata": {"resourceVersion": content.version.to_string()},
             "items": content.object.iter().collect::<Vec<_>>(),
         });
-        axum::response::IntoResponse::into_response((
-            [(header::CONTENT_TYPE, "application/json")],
-            list.to_string(),
-        ))
+        axum::response::IntoResponse::into_response(([(header::CONTENT_TYPE, "application/json")], list.to_string()))
     }
 
-    async fn patch(
-        State(api): State<Self>,
-        Path(name): Path<String>,
-        Query(parameters): Parameters,
-        request: Request,
-    ) -> Response {
-        let kind = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .map(|kind| kind.to_str().unwrap().to_owned());
-        let body = axum::body::to_bytes(request.into_body(), 1 << 20)
-            .await
-            .unwrap();
+    async fn patch(State(api): State<Self>, Path(name): Path<String>, Query(parameters): Parameters, request: Request) -> Response {
+        let kind = request.headers().get(header::CONTENT_TYPE).map(|kind| kind.to_str().unwrap().to_owned());
+        let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
         if api.content().hang {
             std::future::pending::<()>().await;
         }
         let mut patch: Value = serde_json::from_slice(&body).unwrap();
         let status = patch["status"].take();
-        let report = Report {
-            at: std::time::Instant::now(),
-            status: serde_json::from_value(status.clone()).unwrap(),
-        };
+        let report = Report { at: std::time::Instant::now(), status: serde_json::from_value(status.clone()).unwrap() };
         let mut content = api.content();
-        let manager = parameters
-            .iter()
-            .any(|(key, value)| key == "fieldManager" && value == "bluegreen-drain-agent");
-        if name != NODE
-            || kind.as_deref() != Some("application/merge-patch+json")
-            || !manager
-            || patch != json!({"status": null})
-        {
-            content
-                .faults
-                .push(format!("{name} {kind:?} {parameters:?} {patch}"));
+        let manager = parameters.iter().any(|(key, value)| key == "fieldManager" && value == "bluegreen-drain-agent");
+        if name != NODE || kind.as_deref() != Some("application/merge-patch+json") || !manager || patch != json!({"status": null}) {
+            content.faults.push(format!("{name} {kind:?} {parameters:?} {patch}"));
         }
-        let refuse = content
-            .refuse
-            .or(content.object.is_none().then_some(StatusCode::NOT_FOUND));
+        let refuse = content.refuse.or(content.object.is_none().then_some(StatusCode::NOT_FOUND));
         if let Some(code) = refuse {
             content.refused.push(report);
             let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code.as_u16(), "reason": "Forbidden", "message": "refused"});
@@ -204,13 +155,7 @@ impl FakeApi {
         object["status"] = status;
         object["metadata"]["resourceVersion"] = version.into();
         let object = object.clone();
-        let _ = api
-            .events
-            .send(json!({"type": "MODIFIED", "object": object}));
-        (
-            [(header::CONTENT_TYPE, "application/json")],
-            object.to_string(),
-        )
-            .into_response()
+        let _ = api.events.send(json!({"type": "MODIFIED", "object": object}));
+        ([(header::CONTENT_TYPE, "application/json")], object.to_string()).into_response()
     }
 }

@@ -1,11 +1,6 @@
 //! What the tests of the drain agent share: rows, tables as the kernel writes them, and a made-up `/proc`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
@@ -18,8 +13,7 @@ use super::table::{Family, Row, State};
 
 /// A row between two addresses such as `10.1.0.2:8080`; sockets of applications get an inode, others none.
 pub fn row(local: &str, remote: &str, state: State) -> Row {
-    let (local, remote): (SocketAddr, SocketAddr) =
-        (local.parse().unwrap(), remote.parse().unwrap());
+    let (local, remote): (SocketAddr, SocketAddr) = (local.parse().unwrap(), remote.parse().unwrap());
     let held = matches!(state, State::Established | State::CloseWait | State::Listen);
     Row {
         local: local.ip(),
@@ -28,11 +22,7 @@ pub fn row(local: &str, remote: &str, state: State) -> Row {
         remote_port: remote.port(),
         state,
         tx_queue: 0,
-        inode: if held {
-            1000 + u64::from(remote.port())
-        } else {
-            0
-        },
+        inode: if held { 1000 + u64::from(remote.port()) } else { 0 },
     }
 }
 
@@ -61,9 +51,7 @@ pub fn code(state: State) -> u8 {
 /// The file the kernel would show for these sockets; IPv4 addresses are mapped ones in `tcp6`.
 pub fn table(rows: &[Row], family: Family) -> String {
     let mut text = String::from(match family {
-        Family::V4 => {
-            "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
-        }
+        Family::V4 => "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n",
         Family::V6 => {
             "  sl  local_address                         remote_address                        st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode\n"
         }
@@ -91,10 +79,7 @@ fn words(address: IpAddr, family: Family) -> String {
         (IpAddr::V6(address), Family::V6) => address.octets().to_vec(),
         (IpAddr::V6(_), Family::V4) => panic!("an IPv6 address in an IPv4 table"),
     };
-    bytes
-        .chunks(4)
-        .map(|word| format!("{:08X}", u32::from_ne_bytes(word.try_into().unwrap())))
-        .collect()
+    bytes.chunks(4).map(|word| format!("{:08X}", u32::from_ne_bytes(word.try_into().unwrap()))).collect()
 }
 
 pub fn snmp(passive_opens: u64) -> String {
@@ -136,22 +121,14 @@ impl Tree {
         let directory = self.root.path().join(pid.to_string());
         fs::create_dir_all(&directory).unwrap();
         self.describe(pid, started, cgroup);
-        std::os::unix::fs::symlink(
-            self.root.path().join(other.to_string()).join("net"),
-            directory.join("net"),
-        )
-        .unwrap();
+        std::os::unix::fs::symlink(self.root.path().join(other.to_string()).join("net"), directory.join("net")).unwrap();
     }
 
     fn describe(&self, pid: u32, started: u64, cgroup: &str) {
         let directory = self.root.path().join(pid.to_string());
         fs::write(directory.join("cgroup"), cgroup).unwrap();
         let zeros = "0 ".repeat(18);
-        fs::write(
-            directory.join("stat"),
-            format!("{pid} (a (b) c) S {zeros}{started} 4096\n"),
-        )
-        .unwrap();
+        fs::write(directory.join("stat"), format!("{pid} (a (b) c) S {zeros}{started} 4096\n")).unwrap();
     }
 
     /// What is in the network namespace of a process. Files keep their inodes, by which namespaces are known.
@@ -163,11 +140,7 @@ impl Tree {
     }
 
     pub fn net(&self, pid: u32, name: &str) -> PathBuf {
-        self.root
-            .path()
-            .join(pid.to_string())
-            .join("net")
-            .join(name)
+        self.root.path().join(pid.to_string()).join("net").join(name)
     }
 
     pub fn end(&self, pid: u32) {
@@ -179,12 +152,7 @@ impl Tree {
 }
 
 fn overwrite(path: &Path, text: &str) {
-    let mut file = OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(false)
-        .open(path)
-        .unwrap();
+    let mut file = OpenOptions::new().create(true).write(true).truncate(false).open(path).unwrap();
     file.set_len(text.len() as u64).unwrap();
     file.write_all(text.as_bytes()).unwrap();
 }

@@ -1,9 +1,4 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -13,10 +8,7 @@ use crate::drain_agent::fixture::wait_for;
 
 async fn get(address: SocketAddr) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    stream
-        .write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
-        .await
-        .unwrap();
+    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
     answer.lines().next().unwrap().to_owned()
@@ -36,9 +28,7 @@ async fn healthy_while_the_loop_turns() {
     let address = listener.local_addr().unwrap();
     let short = Duration::from_millis(1);
     let server = tokio::spawn(axum::serve(listener, routes(pulse.clone(), short)).into_future());
-    wait_for("the pulse to stop", || {
-        (!pulse.is_alive(short)).then_some(())
-    });
+    wait_for("the pulse to stop", || (!pulse.is_alive(short)).then_some(()));
     assert_eq!(get(address).await, "HTTP/1.1 503 Service Unavailable");
     server.abort();
 
@@ -50,8 +40,6 @@ async fn healthy_while_the_loop_turns() {
 async fn an_address_that_is_taken_is_an_error() {
     let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = taken.local_addr().unwrap();
-    let error = serve(address, Pulse::new(Instant::now()))
-        .await
-        .unwrap_err();
+    let error = serve(address, Pulse::new(Instant::now())).await.unwrap_err();
     assert!(error.to_string().contains(&address.to_string()), "{error}");
 }

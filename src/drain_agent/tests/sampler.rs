@@ -1,9 +1,4 @@
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::*;
 use crate::drain_agent::fixture::{Tree, listen, row};
@@ -26,14 +21,7 @@ fn sample(sampler: &mut Sampler) -> BTreeMap<String, Result<usize, Unreadable>> 
     sampler
         .sample(&due, &watched())
         .into_iter()
-        .map(|sampled| {
-            (
-                sampled.uid,
-                sampled
-                    .result
-                    .map(|all| all.iter().map(|namespace| namespace.rows.len()).sum()),
-            )
-        })
+        .map(|sampled| (sampled.uid, sampled.result.map(|all| all.iter().map(|namespace| namespace.rows.len()).sum())))
         .collect()
 }
 
@@ -44,32 +32,16 @@ fn a_pod_that_moves_to_another_process_is_followed() {
     tree.sockets(10, &[listen(80)], 1);
     tree.process(20, 50, &group(OTHER));
     let mut sampler = Sampler::new(Proc::new(tree.path()), Instant::now());
-    assert_eq!(
-        sample(&mut sampler),
-        BTreeMap::from([(UID.into(), Ok(1)), (OTHER.into(), Ok(0))])
-    );
+    assert_eq!(sample(&mut sampler), BTreeMap::from([(UID.into(), Ok(1)), (OTHER.into(), Ok(0))]));
 
     // The process ends while another one keeps the namespace.
     tree.process(11, 60, &group(UID));
-    tree.sockets(
-        11,
-        &[
-            listen(80),
-            row("10.0.0.1:80", "10.0.0.2:4000", State::Established),
-        ],
-        1,
-    );
+    tree.sockets(11, &[listen(80), row("10.0.0.1:80", "10.0.0.2:4000", State::Established)], 1);
     tree.end(10);
     assert_eq!(sample(&mut sampler)[UID], Ok(2));
 
     tree.end(11);
-    assert_eq!(
-        sample(&mut sampler),
-        BTreeMap::from([
-            (UID.into(), Err(Unreadable::NoProcess)),
-            (OTHER.into(), Ok(0))
-        ])
-    );
+    assert_eq!(sample(&mut sampler), BTreeMap::from([(UID.into(), Err(Unreadable::NoProcess)), (OTHER.into(), Ok(0))]));
     std::fs::write(tree.net(20, "tcp"), "nonsense\n").unwrap();
     assert_eq!(sample(&mut sampler)[OTHER], Err(Unreadable::ReadFailed));
 }
@@ -93,10 +65,7 @@ fn a_pod_without_processes_is_searched_less_and_less() {
 
     tree.end(10);
     for _ in 0..8 {
-        let wait = sampler
-            .absent
-            .get(UID)
-            .map_or(SEARCH_AGAIN, |(_, wait)| *wait);
+        let wait = sampler.absent.get(UID).map_or(SEARCH_AGAIN, |(_, wait)| *wait);
         sampler.absent.insert(UID.into(), (Duration::ZERO, wait));
         sample(&mut sampler);
     }

@@ -6,25 +6,8 @@ use super::*;
 use crate::probe::post;
 
 fn all_kinds() -> [Check; 4] {
-    let Check::Http {
-        host,
-        path,
-        headers,
-        expect_status,
-        body_contains,
-        ..
-    } = get("/")
-    else {
-        unreachable!()
-    };
-    let https = Check::Http {
-        scheme: Scheme::Https,
-        host,
-        path,
-        headers,
-        expect_status,
-        body_contains,
-    };
+    let Check::Http { host, path, headers, expect_status, body_contains, .. } = get("/") else { unreachable!() };
+    let https = Check::Http { scheme: Scheme::Https, host, path, headers, expect_status, body_contains };
     [get("/"), https, Check::Tcp, Check::Grpc { service: None }]
 }
 
@@ -41,20 +24,13 @@ async fn a_port_without_a_listener_refuses() {
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
     let address = socket.local_addr().unwrap();
     for check in all_kinds() {
-        assert_eq!(
-            fails(&check, address, LONG).await.reason(),
-            "ConnectionRefused",
-            "{check:?}"
-        );
+        assert_eq!(fails(&check, address, LONG).await.reason(), "ConnectionRefused", "{check:?}");
     }
     assert_eq!(
         sentence(&Check::Tcp, address).await,
         "TCP connection to port P: connection refused; nothing listens on that port of the pod's address"
     );
-    assert_eq!(
-        post("/drain", address, LONG).await.unwrap_err().reason(),
-        "ConnectionRefused"
-    );
+    assert_eq!(post("/drain", address, LONG).await.unwrap_err().reason(), "ConnectionRefused");
 }
 
 #[tokio::test]
@@ -72,10 +48,7 @@ async fn connections_that_are_not_answered_end_in_time() {
     for check in all_kinds() {
         let failure = fails(&check, address, SHORT).await;
         assert_eq!(failure.reason(), "ConnectTimeout", "{check:?}");
-        assert!(
-            failure.to_string().contains("no connection within 300ms"),
-            "{failure}"
-        );
+        assert!(failure.to_string().contains("no connection within 300ms"), "{failure}");
     }
 }
 
@@ -84,12 +57,7 @@ async fn addresses_without_a_route_are_told() {
     // No packet leaves the machine: the kernel has no route for the addresses of class E, and none for port 0.
     let failure = fails(&Check::Tcp, "255.255.255.255:9".parse().unwrap(), LONG).await;
     assert_eq!(failure.reason(), "Unreachable");
-    assert!(
-        failure
-            .to_string()
-            .starts_with("TCP connection to port 9: could not connect: "),
-        "{failure}"
-    );
+    assert!(failure.to_string().starts_with("TCP connection to port 9: could not connect: "), "{failure}");
 }
 
 #[tokio::test]
@@ -100,17 +68,12 @@ async fn addresses_of_version_six_work() {
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let _ = sent.send(request(&mut stream).await);
-            let _ = stream
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-                .await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
         }
     });
     attempt(&get("/"), address, LONG).await.unwrap();
     let head = requests.recv().await.unwrap();
-    assert!(
-        head.contains(&format!("\r\nhost: [::1]:{}\r\n", address.port())),
-        "{head}"
-    );
+    assert!(head.contains(&format!("\r\nhost: [::1]:{}\r\n", address.port())), "{head}");
     attempt(&Check::Tcp, address, LONG).await.unwrap();
 }
 
@@ -129,18 +92,12 @@ async fn connections_are_closed_when_an_attempt_ends() {
     .await;
     for check in all_kinds() {
         let _ = attempt(&check, address, SHORT).await;
-        tokio::time::timeout(LONG, ends.recv())
-            .await
-            .unwrap_or_else(|_| panic!("{check:?} left its connection open"))
-            .unwrap();
+        tokio::time::timeout(LONG, ends.recv()).await.unwrap_or_else(|_| panic!("{check:?} left its connection open")).unwrap();
     }
     // Dropped half-way, as when a release is aborted.
     for check in all_kinds() {
         let _ = tokio::time::timeout(SHORT, attempt(&check, address, LONG + LONG)).await;
-        tokio::time::timeout(LONG, ends.recv())
-            .await
-            .unwrap_or_else(|_| panic!("{check:?} left its connection open"))
-            .unwrap();
+        tokio::time::timeout(LONG, ends.recv()).await.unwrap_or_else(|_| panic!("{check:?} left its connection open")).unwrap();
     }
 }
 

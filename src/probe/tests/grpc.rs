@@ -22,9 +22,7 @@ fn whole() -> Check {
 }
 
 fn service(name: &str) -> Check {
-    Check::Grpc {
-        service: Some(name.to_owned()),
-    }
+    Check::Grpc { service: Some(name.to_owned()) }
 }
 
 /// A health service that answers what it is made of.
@@ -33,10 +31,7 @@ struct Fixed(Result<i32, Code>);
 
 #[tonic::async_trait]
 impl Health for Fixed {
-    async fn check(
-        &self,
-        _: tonic::Request<HealthCheckRequest>,
-    ) -> Result<tonic::Response<HealthCheckResponse>, Status> {
+    async fn check(&self, _: tonic::Request<HealthCheckRequest>) -> Result<tonic::Response<HealthCheckResponse>, Status> {
         match self.0 {
             Ok(status) => Ok(tonic::Response::new(HealthCheckResponse { status })),
             Err(code) => Err(Status::new(code, "secret")),
@@ -45,10 +40,7 @@ impl Health for Fixed {
 
     type WatchStream = stream::Empty<Result<HealthCheckResponse, Status>>;
 
-    async fn watch(
-        &self,
-        _: tonic::Request<HealthCheckRequest>,
-    ) -> Result<tonic::Response<Self::WatchStream>, Status> {
+    async fn watch(&self, _: tonic::Request<HealthCheckRequest>) -> Result<tonic::Response<Self::WatchStream>, Status> {
         Err(Status::unimplemented("secret"))
     }
 }
@@ -70,12 +62,8 @@ impl Service<Request<Body>> for Http2 {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = self.0.try_into().unwrap();
         if let Some(status) = self.1 {
-            response
-                .headers_mut()
-                .insert("content-type", HeaderValue::from_static("application/grpc"));
-            response
-                .headers_mut()
-                .insert("grpc-status", HeaderValue::from_static(status));
+            response.headers_mut().insert("content-type", HeaderValue::from_static("application/grpc"));
+            response.headers_mut().insert("grpc-status", HeaderValue::from_static(status));
         }
         ready(Ok(response))
     }
@@ -103,53 +91,35 @@ async fn services_are_asked_one_by_one() {
     let (reporter, health) = tonic_health::server::health_reporter();
     let (address, incoming) = incoming().await;
     tokio::spawn(Server::builder().serve_with_incoming(health, incoming));
-    reporter
-        .set_service_status("cart", tonic_health::ServingStatus::NotServing)
-        .await;
-    reporter
-        .set_service_status("home", tonic_health::ServingStatus::Serving)
-        .await;
+    reporter.set_service_status("cart", tonic_health::ServingStatus::NotServing).await;
+    reporter.set_service_status("home", tonic_health::ServingStatus::Serving).await;
     attempt(&whole(), address, LONG).await.unwrap();
     attempt(&service(""), address, LONG).await.unwrap();
     attempt(&service("home"), address, LONG).await.unwrap();
     let failure = fails(&service("cart"), address, LONG).await;
     assert_eq!(failure.reason(), "NotServing");
-    assert_eq!(
-        sentence(&service("cart"), address).await,
-        "gRPC health check of \"cart\" on port P: answered NOT_SERVING, expected SERVING"
-    );
+    assert_eq!(sentence(&service("cart"), address).await, "gRPC health check of \"cart\" on port P: answered NOT_SERVING, expected SERVING");
     assert_eq!(
         sentence(&service("absent"), address).await,
         "gRPC health check of \"absent\" on port P: the health service does not know that service; \
          register it, or correct the probe's service name"
     );
     // Each attempt has a connection of its own, so each sees what is true now.
-    reporter
-        .set_service_status("cart", tonic_health::ServingStatus::Serving)
-        .await;
+    reporter.set_service_status("cart", tonic_health::ServingStatus::Serving).await;
     attempt(&service("cart"), address, LONG).await.unwrap();
 }
 
 #[tokio::test]
 async fn every_answer_of_the_protocol_has_its_sentence() {
-    for (status, reason) in [
-        (ServingStatus::Unknown, "NotServing"),
-        (ServingStatus::NotServing, "NotServing"),
-        (ServingStatus::ServiceUnknown, "UnknownService"),
-    ] {
+    for (status, reason) in
+        [(ServingStatus::Unknown, "NotServing"), (ServingStatus::NotServing, "NotServing"), (ServingStatus::ServiceUnknown, "UnknownService")]
+    {
         let address = fixed(Ok(status as i32)).await;
-        assert_eq!(
-            fails(&whole(), address, LONG).await.reason(),
-            reason,
-            "{status:?}"
-        );
+        assert_eq!(fails(&whole(), address, LONG).await.reason(), reason, "{status:?}");
     }
     // A number that the protocol does not know is no SERVING.
     let address = fixed(Ok(77)).await;
-    assert_eq!(
-        sentence(&whole(), address).await,
-        "gRPC health check on port P: answered UNKNOWN, expected SERVING"
-    );
+    assert_eq!(sentence(&whole(), address).await, "gRPC health check on port P: answered UNKNOWN, expected SERVING");
     let address = fixed(Err(Code::PermissionDenied)).await;
     assert_eq!(
         sentence(&whole(), address).await,
@@ -157,10 +127,7 @@ async fn every_answer_of_the_protocol_has_its_sentence() {
         "and nothing of the server's message"
     );
     let address = fixed(Err(Code::Unavailable)).await;
-    assert_eq!(
-        fails(&whole(), address, LONG).await.reason(),
-        "UnexpectedGrpcStatus"
-    );
+    assert_eq!(fails(&whole(), address, LONG).await.reason(), "UnexpectedGrpcStatus");
 }
 
 #[tokio::test]
@@ -176,11 +143,7 @@ async fn servers_without_the_health_service_are_told() {
 #[tokio::test]
 async fn ports_that_do_not_speak_grpc_are_told() {
     let not_grpc = "gRPC health check on port P: no gRPC answer: the connection broke, or the port does not speak gRPC (HTTP/2 without TLS)";
-    let speaks = [
-        "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
-        "220 mail.example ESMTP\r\n",
-        "",
-    ];
+    let speaks = ["HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n", "220 mail.example ESMTP\r\n", ""];
     for bytes in speaks {
         let (address, _) = answers(bytes).await;
         assert_eq!(sentence(&whole(), address).await, not_grpc, "{bytes:?}");

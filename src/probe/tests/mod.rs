@@ -1,10 +1,5 @@
 //! Attempts against real listeners on loopback.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod bounds;
 mod connections;
@@ -94,15 +89,10 @@ fn expecting(path: &str, status: &[u16], body: Option<&str>) -> Check {
 /// An attempt that must fail, and must not take longer than its timeout.
 async fn fails(check: &Check, address: SocketAddr, timeout: Duration) -> Failure {
     let outcome = tokio::time::timeout(timeout + SLACK, attempt(check, address, timeout)).await;
-    outcome
-        .expect("longer than its timeout")
-        .expect_err("passed")
+    outcome.expect("longer than its timeout").expect_err("passed")
 }
 
 /// The sentence of an attempt that must fail, with the port left out as it differs from run to run.
 async fn sentence(check: &Check, address: SocketAddr) -> String {
-    fails(check, address, LONG)
-        .await
-        .to_string()
-        .replace(&format!("port {}", address.port()), "port P")
+    fails(check, address, LONG).await.to_string().replace(&format!("port {}", address.port()), "port P")
 }

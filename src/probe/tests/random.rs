@@ -33,30 +33,9 @@ fn answer() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn checks() -> [Check; 3] {
-    let Check::Http {
-        host,
-        path,
-        headers,
-        expect_status,
-        body_contains,
-        ..
-    } = expecting("/p", &[200], Some("hello"))
-    else {
-        unreachable!()
-    };
-    let https = Check::Http {
-        scheme: Scheme::Https,
-        host,
-        path,
-        headers,
-        expect_status,
-        body_contains,
-    };
-    [
-        expecting("/p", &[200], Some("hello")),
-        https,
-        Check::Grpc { service: None },
-    ]
+    let Check::Http { host, path, headers, expect_status, body_contains, .. } = expecting("/p", &[200], Some("hello")) else { unreachable!() };
+    let https = Check::Http { scheme: Scheme::Https, host, path, headers, expect_status, body_contains };
+    [expecting("/p", &[200], Some("hello")), https, Check::Grpc { service: None }]
 }
 
 proptest! {

@@ -28,10 +28,7 @@ fn certificate() -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
     params.not_after = rcgen::date_time_ymd(2001, 1, 1);
     params.not_before = rcgen::date_time_ymd(2000, 1, 1);
     let certificate = params.self_signed(&key).unwrap();
-    (
-        certificate.der().clone(),
-        PrivateKeyDer::Pkcs8(key.serialize_der().into()),
-    )
+    (certificate.der().clone(), PrivateKeyDer::Pkcs8(key.serialize_der().into()))
 }
 
 /// A server for the versions, with or without a demand for client certificates; and the server names asked for.
@@ -41,17 +38,11 @@ async fn serve(
 ) -> (SocketAddr, mpsc::UnboundedReceiver<Option<String>>) {
     let (certificate, key) = certificate();
     let provider = Arc::new(ring::default_provider());
-    let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(versions)
-        .unwrap();
+    let builder = ServerConfig::builder_with_provider(provider.clone()).with_protocol_versions(versions).unwrap();
     let builder = if clients_need_certificates {
         let mut roots = RootCertStore::empty();
         roots.add(certificate.clone()).unwrap();
-        builder.with_client_cert_verifier(
-            WebPkiClientVerifier::builder_with_provider(roots.into(), provider)
-                .build()
-                .unwrap(),
-        )
+        builder.with_client_cert_verifier(WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build().unwrap())
     } else {
         builder.with_no_client_auth()
     };
@@ -66,9 +57,7 @@ async fn serve(
             };
             let _ = sent.send(stream.get_ref().1.server_name().map(str::to_owned));
             request(&mut stream).await;
-            let _ = stream
-                .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nshop")
-                .await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nshop").await;
             let _ = stream.shutdown().await;
         }
     })
@@ -81,48 +70,20 @@ async fn any_certificate_will_do_in_both_versions() {
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let (address, mut names) = serve(&[version], false).await;
         attempt(&get_over_tls(""), address, LONG).await.unwrap();
-        assert_eq!(
-            names.recv().await.unwrap(),
-            None,
-            "an address is no server name"
-        );
-        attempt(&get_over_tls("shop.example:8443"), address, LONG)
-            .await
-            .unwrap();
+        assert_eq!(names.recv().await.unwrap(), None, "an address is no server name");
+        attempt(&get_over_tls("shop.example:8443"), address, LONG).await.unwrap();
         assert_eq!(names.recv().await.unwrap().as_deref(), Some("shop.example"));
         // A host that can be a header and can't be a server name is no obstacle.
-        attempt(&get_over_tls("a_b..c"), address, LONG)
-            .await
-            .unwrap();
+        attempt(&get_over_tls("a_b..c"), address, LONG).await.unwrap();
     }
 }
 
 #[tokio::test]
 async fn answers_are_judged_as_without_tls() {
     let (address, _) = serve(&[&rustls::version::TLS13], false).await;
-    let Check::Http {
-        scheme,
-        host,
-        path,
-        headers,
-        body_contains,
-        ..
-    } = get_over_tls("")
-    else {
-        unreachable!()
-    };
-    let check = Check::Http {
-        scheme,
-        host,
-        path,
-        headers,
-        expect_status: vec![204],
-        body_contains,
-    };
-    assert_eq!(
-        sentence(&check, address).await,
-        "HTTPS GET /healthz on port P: answered 200, expected 204"
-    );
+    let Check::Http { scheme, host, path, headers, body_contains, .. } = get_over_tls("") else { unreachable!() };
+    let check = Check::Http { scheme, host, path, headers, expect_status: vec![204], body_contains };
+    assert_eq!(sentence(&check, address).await, "HTTPS GET /healthz on port P: answered 200, expected 204");
 }
 
 #[tokio::test]
@@ -140,9 +101,7 @@ async fn a_server_that_demands_a_client_certificate_is_told() {
 #[tokio::test]
 async fn ports_that_do_not_speak_tls_are_told() {
     let plain = listen(|mut stream| async move {
-        let _ = stream
-            .write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
-            .await;
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
         let _ = stream.read_u8().await;
     })
     .await;
@@ -154,29 +113,18 @@ async fn ports_that_do_not_speak_tls_are_told() {
         let _ = stream.read_u8().await;
     })
     .await;
-    assert_eq!(
-        sentence(&get_over_tls(""), closes).await,
-        "HTTPS GET /healthz on port P: TLS handshake failed: the connection was closed during it"
-    );
+    assert_eq!(sentence(&get_over_tls(""), closes).await, "HTTPS GET /healthz on port P: TLS handshake failed: the connection was closed during it");
     let silent = listen(|mut stream| async move {
         let _ = stream.read_to_end(&mut Vec::new()).await;
     })
     .await;
     let failure = fails(&get_over_tls(""), silent, SHORT).await;
     assert_eq!(failure.reason(), "TlsTimeout");
-    assert!(
-        failure
-            .to_string()
-            .contains("TLS handshake not finished within 300ms"),
-        "{failure}"
-    );
+    assert!(failure.to_string().contains("TLS handshake not finished within 300ms"), "{failure}");
 }
 
 #[tokio::test]
 async fn http_to_a_tls_port_is_told() {
     let (address, _) = serve(&[&rustls::version::TLS13], false).await;
-    assert_eq!(
-        sentence(&get("/"), address).await,
-        "GET / on port P: the answer is not HTTP/1; does the port speak another protocol, or TLS?"
-    );
+    assert_eq!(sentence(&get("/"), address).await, "GET / on port P: the answer is not HTTP/1; does the port speak another protocol, or TLS?");
 }

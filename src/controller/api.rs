@@ -1,0 +1,262 @@
+//! The seam to the API server: five verbs over plain JSON. The controller's code knows nothing else of it, so that a
+//! simulation can stand in its place.
+
+use std::future::Future;
+use std::time::Duration;
+
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::GroupVersionKind;
+use kube::runtime::events::{Event, EventType, Recorder, Reporter};
+use kube::{Api, Client};
+use serde_json::Value;
+
+use crate::release::plan::Notice;
+
+/// What the operator writes as `fieldManager`.
+pub const FIELD_MANAGER: &str = "bluegreen-operator";
+/// Longest time for one request. kube's client has no read timeout of its own.
+const REQUEST: Duration = Duration::from_secs(10);
+
+/// Kinds that are read live or written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Resource {
+    /// bluegreen.dev/v1alpha1
+    BlueGreenDeployment,
+    /// bluegreen.dev/v1alpha1
+    ConnectionWatch,
+    /// apps/v1
+    ReplicaSet,
+    /// apps/v1
+    DaemonSet,
+    /// v1
+    Pod,
+    /// v1
+    Service,
+    /// discovery.k8s.io/v1
+    EndpointSlice,
+    /// v1
+    Node,
+    /// coordination.k8s.io/v1
+    Lease,
+}
+
+impl Resource {
+    /// Group, version, kind and plural.
+    pub fn api_resource(self) -> ApiResource {
+        let (group, version, kind, plural) = match self {
+            Self::BlueGreenDeployment => ("bluegreen.dev", "v1alpha1", "BlueGreenDeployment", "bluegreendeployments"),
+            Self::ConnectionWatch => ("bluegreen.dev", "v1alpha1", "ConnectionWatch", "connectionwatches"),
+            Self::ReplicaSet => ("apps", "v1", "ReplicaSet", "replicasets"),
+            Self::DaemonSet => ("apps", "v1", "DaemonSet", "daemonsets"),
+            Self::Pod => ("", "v1", "Pod", "pods"),
+            Self::Service => ("", "v1", "Service", "services"),
+            Self::EndpointSlice => ("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
+            Self::Node => ("", "v1", "Node", "nodes"),
+            Self::Lease => ("coordination.k8s.io", "v1", "Lease", "leases"),
+        };
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
+    }
+}
+
+/// Why a request failed, as far as it matters to what is done next.
+#[derive(thiserror::Error, Clone, Debug, PartialEq, Eq)]
+pub enum ApiError {
+    /// The object changed since it was read (409), or is not what the patch tests for (422 on a JSON patch): read and decide again.
+    #[error("changed since it was read; it is read and decided again")]
+    Conflict,
+    /// 409 AlreadyExists.
+    #[error("exists already")]
+    AlreadyExists,
+    /// 404.
+    #[error("does not exist")]
+    NotFound,
+    /// The API server will never take this object: 422, or the forms in which it refuses what it can't decode.
+    #[error("{0}")]
+    Invalid(String),
+    /// 403: a right is missing, a quota is full, or an admission plugin or webhook refuses.
+    #[error("{0}")]
+    Forbidden(String),
+    /// This process does not lead any more; nothing was sent.
+    #[error("this process does not lead; nothing was written")]
+    NotLeading,
+    /// Everything that may go away by itself.
+    #[error("{0}; it is tried again")]
+    Transient(String),
+}
+
+/// A change of an object.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Change {
+    /// RFC 7386; carries `metadata.resourceVersion` where it must be guarded.
+    Merge(Value),
+    /// RFC 6902.
+    Json(Value),
+}
+
+/// Restricts a list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Which {
+    /// Label selector.
+    pub labels: Option<String>,
+    /// Field selector.
+    pub fields: Option<String>,
+    /// At most so many.
+    pub limit: Option<u32>,
+}
+
+/// The API server.
+pub trait ApiServer: Send + Sync + 'static {
+    /// GET; `None` only when the API server answers 404.
+    fn get(&self, resource: Resource, namespace: &str, name: &str) -> impl Future<Output = Result<Option<Value>, ApiError>> + Send;
+    /// LIST; an empty namespace means all.
+    fn list(&self, resource: Resource, namespace: &str, which: Which) -> impl Future<Output = Result<Vec<Value>, ApiError>> + Send;
+    /// POST, with strict field validation.
+    fn create(&self, resource: Resource, namespace: &str, object: Value, dry_run: bool) -> impl Future<Output = Result<Value, ApiError>> + Send;
+    /// PATCH, of the object or of its status.
+    fn patch(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        status: bool,
+        change: Change,
+    ) -> impl Future<Output = Result<Value, ApiError>> + Send;
+    /// DELETE, in the background, only of this very object at this very version.
+    fn delete(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        uid: &str,
+        version: Option<&str>,
+    ) -> impl Future<Output = Result<(), ApiError>> + Send;
+    /// An Event about an object.
+    fn publish(&self, about: &Value, notice: &Notice) -> impl Future<Output = Result<(), ApiError>> + Send;
+}
+
+/// The real one.
+#[derive(Clone)]
+pub struct KubeApi {
+    client: Client,
+    recorder: Recorder,
+}
+
+impl KubeApi {
+    /// Talks through `client`; Events name `instance` as their reporter.
+    pub fn new(client: Client, instance: &str) -> Self {
+        let reporter = Reporter { controller: FIELD_MANAGER.into(), instance: Some(instance.into()) };
+        Self { recorder: Recorder::new(client.clone(), reporter), client }
+    }
+
+    fn api(&self, resource: Resource, namespace: &str) -> Api<DynamicObject> {
+        let kind = resource.api_resource();
+        if namespace.is_empty() { Api::all_with(self.client.clone(), &kind) } else { Api::namespaced_with(self.client.clone(), namespace, &kind) }
+    }
+}
+
+impl ApiServer for KubeApi {
+    async fn get(&self, resource: Resource, namespace: &str, name: &str) -> Result<Option<Value>, ApiError> {
+        let found = within(self.api(resource, namespace).get_opt(name)).await?;
+        found.map(value).transpose()
+    }
+
+    async fn list(&self, resource: Resource, namespace: &str, which: Which) -> Result<Vec<Value>, ApiError> {
+        let parameters = ListParams { label_selector: which.labels, field_selector: which.fields, limit: which.limit, ..ListParams::default() };
+        let found = within(self.api(resource, namespace).list(&parameters)).await?;
+        found.items.into_iter().map(value).collect()
+    }
+
+    async fn create(&self, resource: Resource, namespace: &str, object: Value, dry_run: bool) -> Result<Value, ApiError> {
+        let invalid = |error: String| ApiError::Invalid(error);
+        let parameters = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.into()) };
+        let body = serde_json::to_vec(&object).map_err(|error| invalid(error.to_string()))?;
+        let place = (!namespace.is_empty()).then_some(namespace);
+        let url = <DynamicObject as kube::Resource>::url_path(&resource.api_resource(), place);
+        let mut request = kube::core::Request::new(url).create(&parameters, body).map_err(|error| invalid(error.to_string()))?;
+        // kube's PostParams don't know it: without it a misspelt field of a template would be dropped silently.
+        let strict = format!("{}&fieldValidation=Strict", request.uri());
+        *request.uri_mut() = strict.parse().map_err(|error: http::uri::InvalidUri| invalid(error.to_string()))?;
+        within(self.client.request::<Value>(request)).await
+    }
+
+    async fn patch(&self, resource: Resource, namespace: &str, name: &str, status: bool, change: Change) -> Result<Value, ApiError> {
+        let api = self.api(resource, namespace);
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+        let json = matches!(change, Change::Json(_));
+        let patch = match change {
+            Change::Merge(body) => Patch::Merge(body),
+            Change::Json(body) => Patch::Json(serde_json::from_value(body).map_err(|error| ApiError::Invalid(error.to_string()))?),
+        };
+        let answer =
+            if status { within(api.patch_status(name, &parameters, &patch)).await } else { within(api.patch(name, &parameters, &patch)).await };
+        match answer {
+            // A JSON patch whose test fails answers 422 without details: it is not what we saw.
+            Err(ApiError::Invalid(_)) if json => Err(ApiError::Conflict),
+            answer => value(answer?),
+        }
+    }
+
+    async fn delete(&self, resource: Resource, namespace: &str, name: &str, uid: &str, version: Option<&str>) -> Result<(), ApiError> {
+        let preconditions = Preconditions { uid: Some(uid.into()), resource_version: version.map(str::to_owned) };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        match within(self.api(resource, namespace).delete(name, &parameters)).await {
+            Ok(_) | Err(ApiError::NotFound) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn publish(&self, about: &Value, notice: &Notice) -> Result<(), ApiError> {
+        let text = |path: &str| about.pointer(path).and_then(Value::as_str).map(str::to_owned);
+        let reference = k8s_openapi::api::core::v1::ObjectReference {
+            api_version: text("/apiVersion"),
+            kind: text("/kind"),
+            name: text("/metadata/name"),
+            namespace: text("/metadata/namespace"),
+            uid: text("/metadata/uid"),
+            ..Default::default()
+        };
+        let event = Event {
+            type_: if notice.warning { EventType::Warning } else { EventType::Normal },
+            reason: notice.reason.into(),
+            note: Some(notice.message.chars().take(1000).collect()),
+            action: "Release".into(),
+            secondary: None,
+        };
+        within(self.recorder.publish(&event, &reference)).await
+    }
+}
+
+fn value(object: DynamicObject) -> Result<Value, ApiError> {
+    serde_json::to_value(object).map_err(|error| ApiError::Transient(format!("an answer could not be read: {error}")))
+}
+
+async fn within<T>(request: impl Future<Output = Result<T, kube::Error>>) -> Result<T, ApiError> {
+    match tokio::time::timeout(REQUEST, request).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(classify(&error)),
+        Err(_) => Err(ApiError::Transient(format!("the API server did not answer in {} s", REQUEST.as_secs()))),
+    }
+}
+
+fn classify(error: &kube::Error) -> ApiError {
+    let kube::Error::Api(status) = error else {
+        return ApiError::Transient(error.to_string());
+    };
+    from_status(status.code, &status.reason, &status.message)
+}
+
+/// What an answer of the API server means for us.
+pub fn from_status(code: u16, reason: &str, message: &str) -> ApiError {
+    // It answers 500 without a reason to what it can't decode; retrying that would go on for ever.
+    let undecodable =
+        ["failed to create typed patch object", "failed to convert new object", "strict decoding error"].iter().any(|text| message.contains(text));
+    match code {
+        404 => ApiError::NotFound,
+        409 if reason == "AlreadyExists" => ApiError::AlreadyExists,
+        409 => ApiError::Conflict,
+        403 => ApiError::Forbidden(message.to_owned()),
+        400 | 422 => ApiError::Invalid(message.to_owned()),
+        _ if undecodable => ApiError::Invalid(message.to_owned()),
+        _ => ApiError::Transient(if message.is_empty() { format!("the API server answered {code}") } else { message.to_owned() }),
+    }
+}

@@ -1,0 +1,242 @@
+//! Apply: carries out one action. Each is idempotent, and guarded by the version it was decided on.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::api::keys;
+use crate::release::plan::{Action, Notice, SelectWhy, SetRef};
+use crate::release::revision::{revision_name, template_identity};
+use crate::release::{Identity, Object, OwnerState, Refusal, Role, RoleKind, Service, Snapshot};
+
+use super::api::{ApiError, ApiServer, Change, Resource};
+use super::context::Context;
+use super::manifest;
+use super::trim;
+
+/// First pause before a refused template is asked about again; doubled each time, up to [`LONGEST`].
+const FIRST: Duration = Duration::from_secs(15);
+/// Longest pause.
+const LONGEST: Duration = Duration::from_secs(300);
+/// A ReplicaSet's own status changes its version all the time; so often the last write of a retirement is tried again.
+const RETIRE_TRIES: usize = 5;
+
+/// Carries out an action.
+pub async fn apply<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, action: &Action) -> Result<(), ApiError> {
+    let object = &snapshot.object;
+    match action {
+        Action::Identify { raw_hash } => identify(context, snapshot, raw_hash).await,
+        Action::Adopt { set } => adopt(context, object, set).await,
+        Action::LookUpOwner { owner } => {
+            let found = context.api.get(Resource::BlueGreenDeployment, &object.namespace, &owner.name).await?;
+            let alive = found.is_some_and(|found| trim::text(&found, "/metadata/uid").as_deref() == Some(&owner.uid));
+            let state = if alive { OwnerState::Alive } else { OwnerState::Gone };
+            context.remember(&object.uid, |remembered| remembered.owners.insert(owner.uid.clone(), state));
+            Ok(())
+        }
+        Action::CreateSet { revision, color, replicas, raw_hash } => {
+            let name = format!("{}-{revision}", object.name);
+            let body = manifest::replica_set(object, revision, *color, *replicas, raw_hash, Some(&name));
+            match context.api.create(Resource::ReplicaSet, &object.namespace, body, false).await {
+                Ok(created) => {
+                    context.wrote(Resource::ReplicaSet, &created);
+                    Ok(())
+                }
+                Err(ApiError::AlreadyExists) => taken(context, object, &name).await,
+                Err(error) => Err(error),
+            }
+        }
+        Action::PatchSet { set, change } => patch_set(context, object, set, manifest::set_patch(set, change)).await.map(drop),
+        Action::Retire { set, attempt, services } => retire(context, object, set, *attempt, services).await,
+        Action::DeleteSet { set } => {
+            context.api.delete(Resource::ReplicaSet, &object.namespace, &set.name, &set.uid, Some(&set.resource_version)).await?;
+            context.forgot(Resource::ReplicaSet, &set.uid);
+            Ok(())
+        }
+        Action::Select { service, selector, owner, selected, why } => {
+            let patch = manifest::service_patch(service, selector, owner, selected);
+            patch_service(context, object, service, patch).await?;
+            if let SelectWhy::Repair { editor } = why {
+                context.remember(&object.uid, |remembered| remembered.repaired(&service.name, context.clock.now().mono));
+                context.say(object, &repaired(service, editor.as_deref())).await;
+            }
+            Ok(())
+        }
+        Action::Release { service } => {
+            let unpin = service.selector.get(keys::REVISION).is_none_or(|revision| !context.world().has_pods(&object.namespace, revision));
+            patch_service(context, object, service, manifest::release_patch(service, unpin)).await?;
+            let message = match service.selector.get(keys::REVISION).filter(|_| !unpin) {
+                Some(revision) => format!(
+                    "Service \"{}\" is no longer moved; it still selects revision {revision} until somebody changes its selector",
+                    service.name
+                ),
+                None => format!("Service \"{}\" is no longer moved", service.name),
+            };
+            context.say(object, &Notice { warning: false, reason: "ServiceReleased", message }).await;
+            Ok(())
+        }
+        Action::RemoveCommand { key, value } => {
+            let path = format!("/metadata/annotations/{}", key.replace('~', "~0").replace('/', "~1"));
+            let patch = json!([{"op": "test", "path": path, "value": value}, {"op": "remove", "path": path}]);
+            match context.api.patch(Resource::BlueGreenDeployment, &object.namespace, &object.name, false, Change::Json(patch)).await {
+                Ok(written) => {
+                    context.wrote(Resource::BlueGreenDeployment, &written);
+                    Ok(())
+                }
+                // Somebody has written another one meanwhile: it is read next.
+                Err(ApiError::NotFound) => Ok(()),
+                Err(error) => Err(error),
+            }
+        }
+    }
+}
+
+/// Asks the API server what the template means to it, by creating its ReplicaSet as a dry run.
+async fn identify<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, raw_hash: &str) -> Result<(), ApiError> {
+    let object = &snapshot.object;
+    let mut collisions = context.remember(&object.uid, |remembered| remembered.collisions);
+    let mut revision = revision_name(&object.name, &object.spec.template, collisions);
+    let body = manifest::replica_set(object, &revision, crate::release::Color::Blue, 0, raw_hash, None);
+    let answer = match context.api.create(Resource::ReplicaSet, &object.namespace, body, true).await {
+        Ok(normalised) => {
+            let identity = normalised.pointer("/spec/template").map(template_identity).unwrap_or_default();
+            let same = snapshot.sets.iter().find(|set| !set.deleting && set.template_identity == identity);
+            if let Some(set) = same {
+                revision.clone_from(&set.revision);
+            } else {
+                // A different template under the same name: a collision of the hash.
+                while snapshot.sets.iter().any(|set| set.revision == revision) {
+                    collisions += 1;
+                    revision = revision_name(&object.name, &object.spec.template, collisions);
+                }
+            }
+            Identity::Known { raw_hash: raw_hash.to_owned(), revision }
+        }
+        Err(ApiError::Invalid(message)) => {
+            Identity::Refused { reason: "TemplateRefused".into(), message: format!("the API server refuses spec.template: {}", plain(&message)) }
+        }
+        Err(ApiError::Forbidden(message)) => {
+            let refusal = refusal("the ReplicaSet of spec.template can't be created", &message);
+            Identity::Refused { reason: refusal.reason.into(), message: refusal.message }
+        }
+        Err(error) => return Err(error),
+    };
+    let now = context.clock.now().mono;
+    context.remember(&object.uid, |remembered| {
+        remembered.collisions = collisions;
+        remembered.ask_again = matches!(answer, Identity::Refused { .. }).then(|| {
+            let tries = remembered.ask_again.map_or(0, |(_, tries)| tries);
+            (now + (FIRST * 2u32.saturating_pow(tries.min(8))).min(LONGEST), tries + 1)
+        });
+        remembered.identity = Some((raw_hash.to_owned(), answer));
+    });
+    Ok(())
+}
+
+/// The API server begins with the kind and the generated name of an object the user never wrote.
+fn plain(message: &str) -> String {
+    let text = message.split_once(" is invalid: ").map_or(message, |(_, text)| text);
+    text.replace("spec.template.spec.template", "spec.template")
+}
+
+/// What a refusal means.
+pub fn refusal(what: &str, message: &str) -> Refusal {
+    let reason = if message.contains("exceeded quota") { "QuotaExceeded" } else { "Forbidden" };
+    Refusal { reason, message: format!("{what}: {message}") }
+}
+
+async fn adopt<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRef) -> Result<(), ApiError> {
+    // Live: an object deleted meanwhile must not adopt anything (the Deployment controller's `RecheckDeletionTimestamp`).
+    let live = context.api.get(Resource::BlueGreenDeployment, &object.namespace, &object.name).await?;
+    let still = live.is_some_and(|live| {
+        trim::text(&live, "/metadata/uid").as_deref() == Some(&object.uid) && live.pointer("/metadata/deletionTimestamp").is_none()
+    });
+    if !still {
+        return Err(ApiError::Conflict);
+    }
+    patch_set(context, object, set, manifest::adopted(set, object)).await.map(drop)
+}
+
+/// The name of a new ReplicaSet is taken: by ourselves, a moment ago, or by somebody else.
+async fn taken<A: ApiServer>(context: &Context<A>, object: &Object, name: &str) -> Result<(), ApiError> {
+    let Some(found) = context.api.get(Resource::ReplicaSet, &object.namespace, name).await? else {
+        return Err(ApiError::Conflict);
+    };
+    if trim::controller(&found).is_some_and(|(.., uid)| uid == object.uid) {
+        context.wrote(Resource::ReplicaSet, &found);
+        return Ok(());
+    }
+    context.remember(&object.uid, |remembered| {
+        remembered.collisions += 1;
+        remembered.identity = None;
+    });
+    Ok(())
+}
+
+async fn patch_set<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRef, patch: Value) -> Result<Value, ApiError> {
+    let written = context.api.patch(Resource::ReplicaSet, &object.namespace, &set.name, false, Change::Merge(patch)).await?;
+    context.wrote(Resource::ReplicaSet, &written);
+    Ok(written)
+}
+
+async fn patch_service<A: ApiServer>(context: &Context<A>, object: &Object, service: &Service, patch: Value) -> Result<(), ApiError> {
+    let written = context.api.patch(Resource::Service, &object.namespace, &service.name, false, Change::Merge(patch)).await?;
+    context.wrote(Resource::Service, &written);
+    Ok(())
+}
+
+/// Scales a set that served to zero. The order is the fence: role, live read of the Services, scale with the version of the role's write.
+/// Another leader that moves traffic to this set writes its role first, so one of the two fails.
+async fn retire<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRef, attempt: i64, services: &[String]) -> Result<(), ApiError> {
+    let retiring = Role { kind: RoleKind::Retiring, attempt };
+    let change = crate::release::plan::SetChange { role: Some(retiring), ..Default::default() };
+    let written = patch_set(context, object, set, manifest::set_patch(set, &change)).await?;
+    let mut fenced = at(set, &written)?;
+    for _ in 0..RETIRE_TRIES {
+        for name in services {
+            let live = context.api.get(Resource::Service, &object.namespace, name).await?;
+            let selects = live
+                .as_ref()
+                .and_then(|live| live.pointer("/spec/selector"))
+                .and_then(|selector| selector.get(keys::REVISION))
+                .and_then(Value::as_str);
+            // Without the revision it may select this set too.
+            let reached = live.as_ref().is_some_and(|live| {
+                selects.is_none() && live.pointer("/spec/selector").is_some_and(|selector| selector.as_object().is_some_and(|map| !map.is_empty()))
+            });
+            if selects == Some(set.revision.as_str()) || reached {
+                return Err(ApiError::Conflict);
+            }
+        }
+        match patch_set(context, object, &fenced, manifest::retired(&fenced, attempt)).await {
+            Err(ApiError::Conflict) => {
+                let Some(live) = context.api.get(Resource::ReplicaSet, &object.namespace, &set.name).await? else {
+                    return Ok(());
+                };
+                let same = trim::text(&live, "/metadata/uid").as_deref() == Some(&set.uid);
+                if !same || trim::annotation(&live, keys::ROLE) != Some(retiring.text().as_str()) {
+                    return Err(ApiError::Conflict);
+                }
+                fenced = at(set, &live)?;
+            }
+            answer => return answer.map(drop),
+        }
+    }
+    Err(ApiError::Conflict)
+}
+
+fn at(set: &SetRef, written: &Value) -> Result<SetRef, ApiError> {
+    let (_, resource_version) = trim::identity(written).ok_or_else(|| ApiError::Transient("an answer had no resourceVersion".into()))?;
+    Ok(SetRef { resource_version, ..set.clone() })
+}
+
+fn repaired(service: &Service, editor: Option<&str>) -> Notice {
+    let editor = editor.map_or_else(|| "somebody".to_owned(), |editor| format!("field manager \"{editor}\""));
+    let had: Vec<String> = service.selector.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let had = if had.is_empty() { "nothing".to_owned() } else { had.join(",") };
+    Notice {
+        warning: true,
+        reason: "SelectorRepaired",
+        message: format!("the selector of Service \"{}\" was changed by {editor} to {had} and was put back", service.name),
+    }
+}

@@ -1,0 +1,167 @@
+//! What every part of the controller shares.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::release::plan::Notice;
+use crate::release::{Now, Object};
+
+use super::api::{ApiServer, Resource};
+use super::keeper::Wanted;
+use super::memory::{Remembered, Reports};
+use super::observe::Installation;
+use super::tasks::Tasks;
+use super::world::{Concerned, Key, World};
+
+/// The time; a simulation brings its own.
+pub trait Clock: Send + Sync {
+    /// Now.
+    fn now(&self) -> Now;
+}
+
+/// This machine's clocks.
+#[derive(Debug)]
+pub struct SystemClock(Instant);
+
+impl Default for SystemClock {
+    fn default() -> Self {
+        Self(Instant::now())
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> Now {
+        Now { wall: Timestamp::now(), mono: self.0.elapsed() }
+    }
+}
+
+/// What every part of the controller shares.
+pub struct Context<A> {
+    /// The API server.
+    pub api: A,
+    /// The time.
+    pub clock: Box<dyn Clock>,
+    /// How the operator was installed.
+    pub installation: Installation,
+    /// Probes and calls under way.
+    pub tasks: Tasks,
+    world: Mutex<World>,
+    memory: Mutex<HashMap<String, Remembered>>,
+    reports: Mutex<Reports>,
+    wake: UnboundedSender<Wake>,
+    wanted: UnboundedSender<Wanted>,
+}
+
+/// What the watches and tasks say to the rest of the controller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// Look at this object.
+    Look(Key),
+    /// Look whether this Service is to be given back (namespace and name).
+    Orphan(String, String),
+}
+
+impl<A: ApiServer> Context<A> {
+    /// Puts it together. `wake` takes what is to be looked at, `wanted` what is to be measured.
+    pub fn new(
+        api: A,
+        clock: Box<dyn Clock>,
+        installation: Installation,
+        world: World,
+        wake: UnboundedSender<Wake>,
+        wanted: UnboundedSender<Wanted>,
+    ) -> Self {
+        Self {
+            api,
+            clock,
+            installation,
+            tasks: Tasks::default(),
+            world: Mutex::new(world),
+            memory: Mutex::default(),
+            reports: Mutex::default(),
+            wake,
+            wanted,
+        }
+    }
+
+    /// The caches. Never held across an await.
+    pub fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The reports. Never held across an await.
+    pub fn reports(&self) -> MutexGuard<'_, Reports> {
+        self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is remembered about one object.
+    pub fn remember<T>(&self, uid: &str, change: impl FnOnce(&mut Remembered) -> T) -> T {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        change(memory.entry(uid.to_owned()).or_default())
+    }
+
+    /// Forgets objects that are gone.
+    pub fn forget_all_but(&self, living: &BTreeSet<String>) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        memory.retain(|uid, _| living.contains(uid));
+    }
+
+    /// Takes the answer to a write into the caches, so that the next decision knows it.
+    pub fn wrote(&self, resource: Resource, object: &Value) {
+        let now = self.clock.now().mono;
+        // Whoever wrote goes on by itself; nobody has to be woken for it.
+        self.world().insert(resource, object, now);
+    }
+
+    /// Takes a deletion into the caches.
+    pub fn forgot(&self, resource: Resource, uid: &str) {
+        self.world().remove(resource, &json!({"metadata": {"uid": uid, "resourceVersion": "0"}}));
+    }
+
+    /// Wakes whoever is concerned by a change.
+    pub fn wake(&self, concerned: Concerned) {
+        for key in concerned.keys {
+            self.look(key);
+        }
+        if let Some((namespace, name)) = concerned.orphan {
+            // Nobody listens any more while the process ends.
+            self.wake.send(Wake::Orphan(namespace, name)).ok();
+        }
+    }
+
+    /// Has one object looked at.
+    pub fn look(&self, key: Key) {
+        self.wake.send(Wake::Look(key)).ok();
+    }
+
+    /// Says what is to be measured from now on.
+    pub fn want(&self, wanted: Wanted) {
+        self.wanted.send(wanted).ok();
+    }
+
+    /// An Event about an object; one that can't be delivered is logged and not tried again.
+    pub async fn say(&self, object: &Object, notice: &Notice) {
+        let about = json!({
+            "apiVersion": "bluegreen.dev/v1alpha1", "kind": "BlueGreenDeployment",
+            "metadata": {"name": object.name, "namespace": object.namespace, "uid": object.uid},
+        });
+        if notice.warning {
+            tracing::warn!(namespace = object.namespace, name = object.name, reason = notice.reason, "{}", notice.message);
+        } else {
+            tracing::info!(namespace = object.namespace, name = object.name, reason = notice.reason, "{}", notice.message);
+        }
+        if let Err(error) = self.api.publish(&about, notice).await {
+            tracing::warn!(namespace = object.namespace, name = object.name, %error, "an Event could not be written");
+        }
+    }
+}
+
+/// A pause that doubles with each failure: 50 ms to 30 s.
+pub fn pause(failures: u32) -> Duration {
+    Duration::from_millis(50).saturating_mul(2u32.saturating_pow(failures.min(12))).min(Duration::from_secs(30))
+}

@@ -1,0 +1,105 @@
+//! Leader election on a Lease: guarded by its version, timed by this machine's monotonic clock only, given back on SIGTERM.
+//!
+//! It keeps two controllers from working at the same time as a rule. What must hold even if both believe they lead
+//! is kept by the fences on the objects themselves.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::api::{ApiError, ApiServer, Change, Resource};
+use super::trim;
+
+/// For how long a Lease that is not renewed stays taken.
+pub const DURATION: Duration = Duration::from_secs(15);
+/// How often it is renewed.
+pub const RENEW: Duration = Duration::from_secs(3);
+/// A leader that could not renew for so long ends itself, well before another may begin.
+pub const GIVE_UP: Duration = Duration::from_secs(10);
+
+/// One candidate's view of the Lease.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    namespace: String,
+    name: String,
+    identity: String,
+    /// What the Lease looked like, and when that was first seen.
+    seen: Option<(String, Duration)>,
+}
+
+/// What a try came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// This candidate leads.
+    Leads,
+    /// Somebody else does; the Lease may be free after this time.
+    Waits(Duration),
+}
+
+impl Candidate {
+    /// A candidate. `identity` must be unique among living processes: the pod's name, since a container is only started again when its former process has ended.
+    pub fn new(namespace: &str, name: &str, identity: &str) -> Self {
+        Self { namespace: namespace.into(), name: name.into(), identity: identity.into(), seen: None }
+    }
+
+    /// Tries to get, or to renew, the Lease.
+    pub async fn try_lead<A: ApiServer>(&mut self, api: &A, now: Duration, wall: jiff::Timestamp) -> Result<Outcome, ApiError> {
+        let Some(lease) = api.get(Resource::Lease, &self.namespace, &self.name).await? else {
+            let spec = self.spec(None, wall);
+            let body = json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": self.name, "namespace": self.namespace}, "spec": spec});
+            return match api.create(Resource::Lease, &self.namespace, body, false).await {
+                Ok(_) => Ok(Outcome::Leads),
+                Err(ApiError::AlreadyExists) => Ok(Outcome::Waits(Duration::ZERO)),
+                Err(error) => Err(error),
+            };
+        };
+        let version = trim::text(&lease, "/metadata/resourceVersion").unwrap_or_default();
+        let since = match &self.seen {
+            Some((seen, since)) if *seen == version => *since,
+            _ => {
+                self.seen = Some((version.clone(), now));
+                now
+            }
+        };
+        let holder = trim::text(&lease, "/spec/holderIdentity").unwrap_or_default();
+        let duration = lease.pointer("/spec/leaseDurationSeconds").and_then(Value::as_u64).map_or(DURATION, Duration::from_secs);
+        // Another machine's clock is never compared with ours: a Lease is over when it has looked the same for its whole duration.
+        let over = now.saturating_sub(since) >= duration;
+        if !holder.is_empty() && holder != self.identity && !over {
+            return Ok(Outcome::Waits(duration.saturating_sub(now.saturating_sub(since))));
+        }
+        let patch = json!({"metadata": {"resourceVersion": version}, "spec": self.spec(Some(&lease), wall)});
+        match api.patch(Resource::Lease, &self.namespace, &self.name, false, Change::Merge(patch)).await {
+            Ok(_) => Ok(Outcome::Leads),
+            Err(ApiError::Conflict) => Ok(Outcome::Waits(Duration::ZERO)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn spec(&self, before: Option<&Value>, wall: jiff::Timestamp) -> Value {
+        let held = before.is_some_and(|lease| trim::text(lease, "/spec/holderIdentity").as_deref() == Some(&self.identity));
+        let transitions = before.and_then(|lease| lease.pointer("/spec/leaseTransitions")).and_then(Value::as_i64).unwrap_or(0);
+        let stamp = wall.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
+        let acquired = before.filter(|_| held).and_then(|lease| trim::text(lease, "/spec/acquireTime")).unwrap_or_else(|| stamp.clone());
+        json!({
+            "holderIdentity": self.identity,
+            "leaseDurationSeconds": DURATION.as_secs(),
+            "acquireTime": acquired,
+            "renewTime": stamp,
+            "leaseTransitions": if held || before.is_none() { transitions } else { transitions + 1 },
+        })
+    }
+
+    /// Gives the Lease back, so that another candidate need not wait for its end.
+    pub async fn release<A: ApiServer>(&self, api: &A) -> Result<(), ApiError> {
+        let Some(lease) = api.get(Resource::Lease, &self.namespace, &self.name).await? else {
+            return Ok(());
+        };
+        if trim::text(&lease, "/spec/holderIdentity").as_deref() != Some(&self.identity) {
+            return Ok(());
+        }
+        let version = trim::text(&lease, "/metadata/resourceVersion").unwrap_or_default();
+        let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"holderIdentity": "", "leaseDurationSeconds": 1}});
+        api.patch(Resource::Lease, &self.namespace, &self.name, false, Change::Merge(patch)).await.map(drop)
+    }
+}

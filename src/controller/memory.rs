@@ -1,0 +1,189 @@
+//! What only this process knows: results of long-running work and of questions asked. All of it can be lost; a new leader
+//! asks again, and measured windows start again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::time::Duration;
+
+use crate::api::ConnectionWatch;
+use crate::release::{Begun, Identity, OwnerState, ProbeObservation, Refusal, Repairs, Sample};
+
+/// Samples kept for one pod: enough for the longest window at the shortest report interval.
+const SAMPLES: usize = 256;
+/// Without a repair for so long, a Service is at peace again.
+const CALM: Duration = Duration::from_secs(300);
+
+/// What is remembered about one BlueGreenDeployment, by UID.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    /// The answer to the last dry run, for exactly that raw template.
+    pub identity: Option<(String, Identity)>,
+    /// When a refusal may be asked again, and how often it was.
+    pub ask_again: Option<(Duration, u32)>,
+    /// Names of new ReplicaSets that were found taken.
+    pub collisions: i32,
+    /// The write that was last refused.
+    pub refused: Option<Refusal>,
+    /// Whether owners of Services live.
+    pub owners: BTreeMap<String, OwnerState>,
+    /// Smoke probes: the set they are about, and what they showed.
+    pub probes: Vec<ProbeObservation>,
+    /// Outcome of telling pods to drain.
+    pub begun: BTreeMap<String, Begun>,
+    /// Selector repairs, by Service.
+    pub repairs: BTreeMap<String, Repairs>,
+    /// Pods present when a set was found being left, by set and attempt.
+    pub present: HashMap<String, (i64, HashSet<String>)>,
+    /// Addresses for `drain.ignorePeers[].podLabels`.
+    pub ignored: BTreeMap<usize, Vec<String>>,
+    /// Names by address.
+    pub peers: BTreeMap<String, Option<String>>,
+    /// Failures of reconciling without a success in between.
+    pub failures: u32,
+    /// When a status that only counts down was last written.
+    pub counted: Option<Duration>,
+}
+
+impl Remembered {
+    /// Notes that a Service's selector had to be put back.
+    pub fn repaired(&mut self, service: &str, now: Duration) {
+        let repairs = self.repairs.entry(service.to_owned()).or_insert(Repairs { count: 0, last: now });
+        repairs.count = if now.saturating_sub(repairs.last) > CALM { 1 } else { repairs.count + 1 };
+        repairs.last = now;
+    }
+
+    /// Repairs that still matter.
+    pub fn recent_repairs(&self, now: Duration) -> BTreeMap<String, Repairs> {
+        self.repairs.iter().filter(|(_, repairs)| now.saturating_sub(repairs.last) <= CALM).map(|(name, repairs)| (name.clone(), *repairs)).collect()
+    }
+
+    /// Which of a left set's pods were born after it had been left: all that were not there when that was first seen.
+    pub fn late(&mut self, set: &str, attempt: i64, pods: &[&str]) -> BTreeSet<String> {
+        let known = self.present.entry(set.to_owned()).or_insert_with(|| (attempt, pods.iter().map(|uid| (*uid).to_owned()).collect()));
+        if known.0 != attempt {
+            *known = (attempt, pods.iter().map(|uid| (*uid).to_owned()).collect());
+        }
+        pods.iter().filter(|uid| !known.1.contains(**uid)).map(|uid| (*uid).to_owned()).collect()
+    }
+}
+
+/// What the agents reported, by pod UID, in the current round only.
+#[derive(Debug, Default)]
+pub struct Reports {
+    samples: HashMap<String, VecDeque<Sample>>,
+}
+
+impl Reports {
+    /// Takes what a ConnectionWatch says. `heard` is when its sequence last changed.
+    /// Only pods that are asked for, in the round that is asked for, count.
+    pub fn absorb(&mut self, watch: &ConnectionWatch, heard: Duration, now: Duration) {
+        let Some(status) = &watch.status else { return };
+        for asked in &watch.spec.pods {
+            let samples = self.samples.entry(asked.uid.clone()).or_default();
+            samples.retain(|sample| sample.report.round == asked.round);
+            let Some(report) = status.pods.iter().find(|report| report.uid == asked.uid && report.round == asked.round) else {
+                continue;
+            };
+            // Another agent process: what was counted before is not comparable.
+            if samples.back().is_some_and(|sample| sample.boot_id != status.boot_id) {
+                samples.clear();
+            }
+            match samples.back_mut() {
+                Some(last) if last.report == *report => {
+                    last.heard = heard;
+                    // An unchanged report is still a later observation: it ends a quiet window.
+                    if heard > last.received {
+                        samples.push_back(Sample {
+                            received: heard,
+                            boot_id: status.boot_id.clone(),
+                            report: report.clone(),
+                            stale_after: stale_after(watch),
+                            heard,
+                        });
+                    }
+                }
+                _ => samples.push_back(Sample {
+                    received: heard.min(now),
+                    boot_id: status.boot_id.clone(),
+                    report: report.clone(),
+                    stale_after: stale_after(watch),
+                    heard,
+                }),
+            }
+            while samples.len() > SAMPLES {
+                samples.pop_front();
+            }
+        }
+    }
+
+    /// Samples of a pod, oldest first.
+    pub fn of(&self, pod: &str) -> Vec<Sample> {
+        self.samples.get(pod).map(|samples| samples.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Forgets pods that are not asked about any more.
+    pub fn keep(&mut self, asked: &HashSet<String>) {
+        self.samples.retain(|uid, _| asked.contains(uid));
+    }
+}
+
+/// An agent that has not been heard of for so long is silent: three report intervals.
+fn stale_after(watch: &ConnectionWatch) -> i32 {
+    watch.spec.report_seconds.max(1).saturating_mul(3)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{ConnectionWatchSpec, ConnectionWatchStatus, PodReport, WatchedPod};
+
+    fn watch(boot: &str, sequence: i64, round: i64, asked: i64) -> ConnectionWatch {
+        let mut watch = ConnectionWatch::new(
+            "node",
+            ConnectionWatchSpec { report_seconds: 2, pods: vec![WatchedPod { uid: "p".into(), round: asked, ports: vec![80], ignore: vec![] }] },
+        );
+        watch.status =
+            Some(ConnectionWatchStatus { boot_id: boot.into(), sequence, pods: vec![PodReport { uid: "p".into(), round, ..PodReport::default() }] });
+        watch
+    }
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_report_of_a_former_round_does_not_count() {
+        let mut reports = Reports::default();
+        reports.absorb(&watch("a", 1, 1, 2), at(1), at(1));
+        assert!(reports.of("p").is_empty());
+    }
+
+    #[test]
+    fn an_agent_that_was_restarted_begins_anew() {
+        let mut reports = Reports::default();
+        reports.absorb(&watch("a", 1, 1, 1), at(1), at(1));
+        reports.absorb(&watch("a", 2, 1, 1), at(3), at(3));
+        assert_eq!(reports.of("p").len(), 2);
+        reports.absorb(&watch("b", 1, 1, 1), at(4), at(4));
+        assert_eq!(reports.of("p").len(), 1);
+    }
+
+    #[test]
+    fn a_pod_born_after_the_switch_is_late_and_one_that_was_there_is_not() {
+        let mut remembered = Remembered::default();
+        assert!(remembered.late("set", 2, &["a", "b"]).is_empty());
+        assert_eq!(remembered.late("set", 2, &["a", "c"]), BTreeSet::from(["c".to_owned()]));
+        // Left again by a later move: whoever is there now may have been an endpoint.
+        assert!(remembered.late("set", 4, &["a", "c"]).is_empty());
+    }
+
+    #[test]
+    fn repairs_are_forgiven_after_a_calm_spell() {
+        let mut remembered = Remembered::default();
+        remembered.repaired("shop", at(0));
+        remembered.repaired("shop", at(1));
+        assert_eq!(remembered.repairs["shop"].count, 2);
+        remembered.repaired("shop", at(1000));
+        assert_eq!(remembered.repairs["shop"].count, 1);
+        assert!(remembered.recent_repairs(at(5000)).is_empty());
+    }
+}

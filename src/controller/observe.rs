@@ -1,0 +1,143 @@
+//! Observe: one consistent snapshot, from caches that know this process' own last writes.
+
+use std::collections::BTreeMap;
+
+use crate::api::keys;
+use crate::release::revision::raw_hash;
+use crate::release::services::{matches_template, owned, template_labels};
+use crate::release::{Agents, Identity, Now, Object, OwnerState, RoleKind, Snapshot};
+
+use super::memory::{Remembered, Reports};
+use super::world::{Key, World};
+
+/// What the operator was started with, as far as it matters to a release.
+#[derive(Clone, Debug, Default)]
+pub struct Installation {
+    /// Whether the drain agent is installed.
+    pub agent: bool,
+    /// Values of runtimeClassName behind which sockets are visible.
+    pub runtime_classes: Vec<String>,
+    /// Whether pods of other namespaces may be looked up.
+    pub cluster_wide: bool,
+}
+
+/// Reads everything that concerns one object; `None` where it does not exist (any more).
+pub fn observe(
+    world: &World,
+    remembered: &mut Remembered,
+    reports: &mut Reports,
+    installation: &Installation,
+    key: &Key,
+    now: Now,
+) -> Option<Snapshot> {
+    let object = world.object(key)?;
+    let uid = object.metadata.uid.clone()?;
+    let object = Object {
+        name: key.name.clone(),
+        namespace: key.namespace.clone(),
+        resource_version: object.metadata.resource_version.clone()?,
+        generation: object.metadata.generation.unwrap_or(0),
+        deleting: object.metadata.deletion_timestamp.is_some(),
+        spec: object.spec.clone(),
+        status: object.status.clone().unwrap_or_default(),
+        commands: object
+            .metadata
+            .annotations
+            .iter()
+            .flatten()
+            .filter(|(name, _)| keys::command::ALL.contains(&name.as_str()))
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect(),
+        uid,
+    };
+    let sets: Vec<_> = world.sets(&object.uid).into_iter().cloned().collect();
+    let pods: Vec<_> = sets.iter().flat_map(|set| world.pods(&set.uid)).cloned().collect();
+    let identity = identity(&object, &sets, remembered);
+
+    let mut late_pods = std::collections::BTreeSet::new();
+    if let Some(switch) = &object.status.switch {
+        for set in sets.iter().filter(|set| set.revision != switch.to && set.role.is_some_and(|role| role.kind != RoleKind::Retired)) {
+            let present: Vec<&str> = pods.iter().filter(|pod| pod.set_uid == set.uid).map(|pod| pod.uid.as_str()).collect();
+            late_pods.extend(remembered.late(&set.uid, switch.attempt, &present));
+        }
+    }
+    remembered.present.retain(|set, _| sets.iter().any(|known| &known.uid == set));
+
+    let node_names: std::collections::BTreeSet<&String> = pods.iter().filter_map(|pod| pod.node.as_ref()).collect();
+    let mut nodes: BTreeMap<_, _> = node_names.iter().filter_map(|name| Some(((*name).clone(), world.node(name)?))).collect();
+    // A network to ignore must not hold any node's address, whoever runs there.
+    if !object.spec.drain.ignore_peers.is_empty() {
+        nodes.extend(world.nodes().cloned());
+    }
+    for name in &node_names {
+        if let Some(heard) = world.watch(name) {
+            reports.absorb(&heard.watch, heard.at, now.mono);
+        }
+    }
+    let (agent_nodes, settled) = world.agents();
+    let mut snapshot = Snapshot {
+        identity,
+        orphans: world.orphans(&key.namespace, &key.name).into_iter().cloned().collect(),
+        refused: remembered.refused.clone(),
+        services: BTreeMap::new(),
+        endpoints: BTreeMap::new(),
+        owners: BTreeMap::new(),
+        probes: remembered.probes.clone(),
+        reports: pods.iter().map(|pod| (pod.uid.clone(), reports.of(&pod.uid))).filter(|(_, samples)| !samples.is_empty()).collect(),
+        agents: Agents {
+            enabled: installation.agent,
+            settled,
+            nodes: agent_nodes,
+            runtime_classes: installation.runtime_classes.iter().cloned().collect(),
+        },
+        nodes,
+        begun: remembered.begun.clone(),
+        late_pods,
+        repairs: remembered.recent_repairs(now.mono),
+        ignored_addresses: remembered.ignored.clone(),
+        peer_names: remembered.peers.clone(),
+        unread: if world.synced() { vec![] } else { vec!["the cluster completely yet".into()] },
+        sets,
+        pods,
+        object,
+    };
+    services(world, remembered, &mut snapshot);
+    Some(snapshot)
+}
+
+/// Services that concern the object: declared, owned, or matching its pods.
+fn services(world: &World, remembered: &Remembered, snapshot: &mut Snapshot) {
+    let traffic = &snapshot.object.spec.traffic;
+    let labels = template_labels(snapshot);
+    let relevant = |service: &&crate::release::Service| {
+        traffic.services.iter().chain(&traffic.preview_services).any(|name| *name == service.name)
+            || owned(snapshot, service)
+            || matches_template(&service.selector, &labels)
+    };
+    let found: Vec<_> = world.services(&snapshot.object.namespace).filter(relevant).cloned().collect();
+    for service in found {
+        if let Some(endpoints) = world.endpoints(&snapshot.object.namespace, &service.name) {
+            snapshot.endpoints.insert(service.name.clone(), endpoints);
+        }
+        if let Some(owner) = &service.owner {
+            // Only a live read may say that an owner is gone; the cache may only say that it lives.
+            let state = if world.knows(&owner.uid) { Some(OwnerState::Alive) } else { remembered.owners.get(&owner.uid).copied() };
+            if let Some(state) = state {
+                snapshot.owners.insert(owner.uid.clone(), state);
+            }
+        }
+        snapshot.services.insert(service.name.clone(), service);
+    }
+}
+
+/// Which revision the template is: known from the ReplicaSets themselves, or from the last answer of the API server.
+fn identity(object: &Object, sets: &[crate::release::Set], remembered: &Remembered) -> Identity {
+    let raw_hash = raw_hash(&object.spec.template);
+    if let Some(set) = sets.iter().find(|set| !set.deleting && set.template_hashes.contains(&raw_hash)) {
+        return Identity::Known { raw_hash, revision: set.revision.clone() };
+    }
+    match &remembered.identity {
+        Some((asked, answer)) if *asked == raw_hash => answer.clone(),
+        _ => Identity::Unknown { raw_hash },
+    }
+}

@@ -1,0 +1,139 @@
+//! Reconcile: observe, plan, write what must be remembered, act, and again, until nothing is left to do.
+
+use std::time::Duration;
+
+use crate::release::plan::{Action, Plan, durable};
+use crate::release::{Identity, Refusal, Snapshot, plan};
+
+use super::api::{ApiError, ApiServer};
+use super::apply::{apply, refusal};
+use super::context::{Context, pause};
+use super::keeper::Wanted;
+use super::observe::observe;
+use super::peers;
+use super::status::{self, Written};
+use super::world::Key;
+
+/// Rounds in one go; a release never needs so many, so more are a loop that must not spin.
+const ROUNDS: usize = 24;
+
+/// Looks at one object until nothing is left to do now; answers when to look again.
+pub async fn reconcile<A: ApiServer>(context: &Context<A>, key: &Key) -> Option<Duration> {
+    for round in 0..ROUNDS {
+        let (snapshot, plan) = decide(context, key)?;
+        tracing::debug!(namespace = key.namespace, name = key.name, round, phase = ?plan.status.phase, actions = plan.actions.len(), "planned");
+        match carry_out(context, key, &snapshot, &plan).await {
+            Ok(Some(again)) => {
+                context.remember(&snapshot.object.uid, |remembered| remembered.failures = 0);
+                return again;
+            }
+            Ok(None) => {}
+            Err(error) => return Some(failed(context, key, &snapshot, &error)),
+        }
+    }
+    tracing::warn!(namespace = key.namespace, name = key.name, "a plan did not come to rest in {ROUNDS} rounds; going on in a second");
+    Some(Duration::from_secs(1))
+}
+
+fn decide<A: ApiServer>(context: &Context<A>, key: &Key) -> Option<(Snapshot, Plan)> {
+    let now = context.clock.now();
+    let snapshot = {
+        let world = context.world();
+        let mut reports = context.reports();
+        let uid = world.object(key)?.metadata.uid.clone()?;
+        context.remember(&uid, |remembered| {
+            // A refusal may have been cured without a change of the object: a quota raised, a webhook mended.
+            if remembered.ask_again.is_some_and(|(at, _)| now.mono >= at) && matches!(remembered.identity, Some((_, Identity::Refused { .. }))) {
+                remembered.identity = None;
+            }
+            observe(&world, remembered, &mut reports, &context.installation, key, now)
+        })?
+    };
+    let plan = plan(&snapshot, now);
+    Some((snapshot, plan))
+}
+
+/// Carries out a plan. `Some` means that nothing is left to do, and when to look again.
+async fn carry_out<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Snapshot, plan: &Plan) -> Result<Option<Option<Duration>>, ApiError> {
+    let object = &snapshot.object;
+    if durable(&plan.status, &object.status) {
+        status::write(context, snapshot, &plan.status).await?;
+    }
+    for notice in &plan.notices {
+        context.say(object, notice).await;
+    }
+    for action in &plan.actions {
+        if let Err(error) = apply(context, snapshot, action).await {
+            refused(context, snapshot, action, &error);
+            return Err(error);
+        }
+    }
+    if durable(&plan.status, &object.status) || !plan.actions.is_empty() {
+        context.remember(&object.uid, |remembered| remembered.refused = None);
+        return Ok(None);
+    }
+    if object.deleting {
+        return Ok(Some(None));
+    }
+    // Only at rest: what is wanted in between may already be over.
+    context.tasks.smoke(context, key, &object.uid, plan.effects.smoke.as_ref());
+    context.tasks.begin(key, &object.uid, &plan.effects.begin);
+    context.want(Wanted { uid: object.uid.clone(), pods: plan.effects.watch.clone() });
+    if peers::name(context, snapshot, &plan.status).await {
+        return Ok(None);
+    }
+    let written = status::write_if_due(context, snapshot, &plan.status).await?;
+    let again = match written {
+        Written::Later(wait) => Some(plan.again.map_or(wait.as_secs_f64(), |again| again.min(wait.as_secs_f64()))),
+        Written::Done => plan.again,
+    };
+    let again = again.into_iter().chain(ask_again(context, snapshot)).reduce(f64::min);
+    Ok(Some(again.map(|seconds| Duration::try_from_secs_f64(seconds.clamp(0.0, 86_400.0)).unwrap_or(Duration::from_secs(60)))))
+}
+
+/// Seconds until a refused template is asked about again.
+fn ask_again<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot) -> Option<f64> {
+    matches!(snapshot.identity, Identity::Refused { .. }).then_some(())?;
+    let now = context.clock.now().mono;
+    context.remember(&snapshot.object.uid, |remembered| remembered.ask_again).map(|(at, _)| at.saturating_sub(now).as_secs_f64() + 0.01)
+}
+
+/// Keeps what the API server refused, for status: it will be refused again until somebody changes something.
+fn refused<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, action: &Action, error: &ApiError) {
+    let what = match action {
+        Action::CreateSet { revision, .. } => {
+            format!("the ReplicaSet of revision {revision} can't be created")
+        }
+        Action::PatchSet { set, .. } | Action::Adopt { set } => {
+            format!("ReplicaSet \"{}\" can't be changed", set.name)
+        }
+        Action::Retire { set, .. } => format!("ReplicaSet \"{}\" can't be scaled down", set.name),
+        Action::DeleteSet { set } => format!("ReplicaSet \"{}\" can't be deleted", set.name),
+        Action::Select { service, .. } | Action::Release { service } => format!("the selector of Service \"{}\" can't be written", service.name),
+        Action::RemoveCommand { key, .. } => format!("annotation {key} can't be removed"),
+        Action::Identify { .. } | Action::LookUpOwner { .. } => return,
+    };
+    let refusal = match error {
+        ApiError::Forbidden(message) => refusal(&what, message),
+        ApiError::Invalid(message) => Refusal { reason: "Refused", message: format!("{what}: {message}") },
+        _ => return,
+    };
+    context.remember(&snapshot.object.uid, |remembered| remembered.refused = Some(refusal));
+}
+
+/// A failure is tried again after a pause; what a person must know is written first.
+fn failed<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Snapshot, error: &ApiError) -> Duration {
+    let failures = context.remember(&snapshot.object.uid, |remembered| {
+        remembered.failures = remembered.failures.saturating_add(1);
+        remembered.failures
+    });
+    match error {
+        ApiError::Conflict | ApiError::NotFound => {
+            tracing::debug!(namespace = key.namespace, name = key.name, %error, "again")
+        }
+        _ => {
+            tracing::warn!(namespace = key.namespace, name = key.name, %error, failures, "again after a pause")
+        }
+    }
+    pause(failures)
+}

@@ -1,0 +1,144 @@
+//! A cache of one kind: what the watch delivered, and what this process itself wrote, whichever is newer.
+//!
+//! A controller that decides on a cache which has not yet seen its own last write does things twice. Resource versions of
+//! one kind compare as numbers (KEP-5504), so the newer of both is known.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+/// Deleted objects that are remembered, so that the late answer to a write does not bring one back.
+const TOMBSTONES: usize = 4096;
+
+/// Objects by UID.
+#[derive(Debug)]
+pub struct Store<T> {
+    entries: HashMap<String, Entry<T>>,
+    tombstones: HashSet<String>,
+    order: VecDeque<String>,
+    relists: HashMap<String, HashSet<String>>,
+    synced: HashSet<String>,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    version: u64,
+    scope: String,
+    value: T,
+}
+
+impl<T> Default for Store<T> {
+    fn default() -> Self {
+        Self { entries: HashMap::new(), tombstones: HashSet::new(), order: VecDeque::new(), relists: HashMap::new(), synced: HashSet::new() }
+    }
+}
+
+impl<T> Store<T> {
+    /// Whether a first complete list of every scope is in. A scope is what one watch covers: a namespace, or everything (`""`).
+    pub fn synced(&self, scopes: &[String]) -> bool {
+        scopes.iter().all(|scope| self.synced.contains(scope))
+    }
+
+    /// Takes an object, from the watch or from the answer to a write, unless a newer one or its deletion is known.
+    /// Returns the former value if this one was taken.
+    pub fn insert(&mut self, uid: &str, version: &str, scope: &str, value: T) -> Option<Option<T>> {
+        if let Some(seen) = self.relists.get_mut(scope) {
+            seen.insert(uid.to_owned());
+        }
+        if self.tombstones.contains(uid) {
+            return None;
+        }
+        let version = number(version);
+        if self.entries.get(uid).is_some_and(|entry| entry.version > version) {
+            return None;
+        }
+        Some(self.entries.insert(uid.to_owned(), Entry { version, scope: scope.to_owned(), value }).map(|entry| entry.value))
+    }
+
+    /// Forgets a deleted object.
+    pub fn remove(&mut self, uid: &str) -> Option<T> {
+        if self.tombstones.insert(uid.to_owned()) {
+            self.order.push_back(uid.to_owned());
+            if self.order.len() > TOMBSTONES
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.tombstones.remove(&oldest);
+            }
+        }
+        self.entries.remove(uid).map(|entry| entry.value)
+    }
+
+    /// A new list begins.
+    pub fn relist(&mut self, scope: &str) {
+        self.relists.insert(scope.to_owned(), HashSet::new());
+    }
+
+    /// The list is complete: what it did not hold, and was not written meanwhile, is gone.
+    pub fn relisted(&mut self, scope: &str) -> Vec<T> {
+        self.synced.insert(scope.to_owned());
+        let Some(seen) = self.relists.remove(scope) else {
+            return vec![];
+        };
+        let lacking = |(uid, entry): &(&String, &Entry<T>)| entry.scope == scope && !seen.contains(*uid);
+        let gone: Vec<String> = self.entries.iter().filter(lacking).map(|(uid, _)| uid.clone()).collect();
+        gone.iter().filter_map(|uid| self.remove(uid)).collect()
+    }
+
+    /// One object.
+    pub fn get(&self, uid: &str) -> Option<&T> {
+        self.entries.get(uid).map(|entry| &entry.value)
+    }
+
+    /// All objects, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.entries.values().map(|entry| &entry.value)
+    }
+}
+
+fn number(version: &str) -> u64 {
+    version.parse().unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newer_version_stays() {
+        let mut store = Store::default();
+        assert!(store.insert("u", "10", "", "written").is_some());
+        assert!(store.insert("u", "9", "", "watched late").is_none());
+        assert_eq!(store.get("u"), Some(&"written"));
+        assert_eq!(store.insert("u", "11", "", "watched"), Some(Some("written")));
+    }
+
+    #[test]
+    fn a_late_answer_does_not_bring_a_deleted_object_back() {
+        let mut store = Store::default();
+        store.insert("u", "10", "", 1);
+        assert_eq!(store.remove("u"), Some(1));
+        assert!(store.insert("u", "10", "", 1).is_none());
+        assert!(store.get("u").is_none());
+    }
+
+    #[test]
+    fn a_new_list_removes_what_it_lacks_but_not_what_was_written_meanwhile() {
+        let mut store = Store::default();
+        store.insert("old", "1", "", 1);
+        store.insert("kept", "2", "", 2);
+        assert!(!store.synced(&[String::new()]));
+        store.relist("");
+        store.insert("kept", "2", "", 2);
+        store.insert("written", "7", "", 3);
+        assert_eq!(store.relisted(""), vec![1]);
+        assert!(store.synced(&[String::new()]) && store.get("kept").is_some() && store.get("written").is_some());
+    }
+
+    #[test]
+    fn a_list_of_one_namespace_says_nothing_about_another() {
+        let mut store = Store::default();
+        store.insert("a", "1", "one", 1);
+        store.insert("b", "1", "two", 2);
+        store.relist("one");
+        assert_eq!(store.relisted("one"), vec![1]);
+        assert!(store.get("b").is_some() && !store.synced(&["one".into(), "two".into()]));
+    }
+}

@@ -1,0 +1,294 @@
+//! From the API server's JSON to what the release needs. Everything else is dropped before it is cached: managed fields alone
+//! are most of an object's memory.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::api::keys;
+use crate::release::revision::template_identity;
+use crate::release::{Color, Endpoints, Node, OwnProbe, Owner, Pod, Proof, Role, Selected, Service, ServicePort, Set};
+
+use super::api::FIELD_MANAGER;
+
+/// `metadata.uid` and `metadata.resourceVersion`.
+pub fn identity(object: &Value) -> Option<(String, String)> {
+    Some((text(object, "/metadata/uid")?, text(object, "/metadata/resourceVersion")?))
+}
+
+/// A string at a JSON pointer.
+pub fn text(object: &Value, pointer: &str) -> Option<String> {
+    object.pointer(pointer).and_then(Value::as_str).map(str::to_owned)
+}
+
+fn number(object: &Value, pointer: &str) -> i32 {
+    object.pointer(pointer).and_then(Value::as_i64).and_then(|number| i32::try_from(number).ok()).unwrap_or(0)
+}
+
+fn time(object: &Value, pointer: &str) -> Option<Timestamp> {
+    object.pointer(pointer)?.as_str()?.parse().ok()
+}
+
+fn list<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+    object.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn strings(object: &Value, pointer: &str) -> BTreeMap<String, String> {
+    let entries = object.pointer(pointer).and_then(Value::as_object).into_iter().flatten();
+    entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// An annotation.
+pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object.pointer("/metadata/annotations")?.get(key)?.as_str()
+}
+
+/// The controlling owner: kind, name and UID.
+pub fn controller(object: &Value) -> Option<(String, String, String)> {
+    let owner = list(object, "/metadata/ownerReferences").find(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))?;
+    Some((text(owner, "/kind")?, text(owner, "/name")?, text(owner, "/uid")?))
+}
+
+/// A ReplicaSet that carries a revision.
+pub fn set(object: &Value) -> Option<Set> {
+    let (uid, resource_version) = identity(object)?;
+    let failure = list(object, "/status/conditions").find(|condition| {
+        condition.get("type").and_then(Value::as_str) == Some("ReplicaFailure") && condition.get("status").and_then(Value::as_str) == Some("True")
+    });
+    let told = |text: &str| text.split_whitespace().map(str::to_owned).collect::<BTreeSet<String>>();
+    let images: BTreeSet<String> = list(object, "/spec/template/spec/containers").filter_map(|container| text(container, "/image")).collect();
+    Some(Set {
+        name: text(object, "/metadata/name")?,
+        uid,
+        resource_version,
+        created: time(object, "/metadata/creationTimestamp").unwrap_or_default(),
+        revision: object.pointer("/metadata/labels")?.get(keys::REVISION)?.as_str()?.to_owned(),
+        color: object.pointer("/metadata/labels")?.get(keys::COLOR).and_then(Value::as_str).and_then(Color::parse).unwrap_or(Color::Blue),
+        desired: number(object, "/spec/replicas"),
+        min_ready_seconds: number(object, "/spec/minReadySeconds"),
+        replicas: number(object, "/status/replicas"),
+        role: annotation(object, keys::ROLE).and_then(Role::parse),
+        proof: annotation(object, keys::PROOF).and_then(|text| serde_json::from_str::<Proof>(text).ok()),
+        template_hashes: annotation(object, keys::TEMPLATE_HASHES)
+            .map(|text| text.split_whitespace().map(str::to_owned).collect())
+            .unwrap_or_default(),
+        template_identity: template_identity(object.pointer("/spec/template")?),
+        drain_begun: annotation(object, keys::DRAIN_BEGUN).map(told),
+        failure: failure.and_then(|condition| text(condition, "/message")),
+        images: images.into_iter().collect::<Vec<_>>().join(","),
+        deleting: object.pointer("/metadata/deletionTimestamp").is_some(),
+    })
+}
+
+/// A pod of such a ReplicaSet.
+pub fn pod(object: &Value) -> Option<Pod> {
+    let (uid, _) = identity(object)?;
+    let (kind, _, set_uid) = controller(object)?;
+    let ready = list(object, "/status/conditions").find(|condition| condition.get("type").and_then(Value::as_str) == Some("Ready"));
+    let addresses: Vec<String> = list(object, "/status/podIPs").filter_map(|address| text(address, "/ip")).collect();
+    let containers: Vec<&Value> = long_running(object).collect();
+    let mesh = containers.iter().filter_map(|container| container.get("name").and_then(Value::as_str)).flat_map(mesh_ports);
+    (kind == "ReplicaSet").then_some(())?;
+    Some(Pod {
+        name: text(object, "/metadata/name")?,
+        uid,
+        set_uid,
+        addresses,
+        node: text(object, "/spec/nodeName"),
+        ready: ready.is_some_and(|condition| condition.get("status").and_then(Value::as_str) == Some("True")),
+        ready_since: ready.and_then(|condition| time(condition, "/lastTransitionTime")),
+        terminating: object.pointer("/metadata/deletionTimestamp").is_some(),
+        finished: matches!(object.pointer("/status/phase").and_then(Value::as_str), Some("Succeeded" | "Failed")),
+        trouble: trouble(object),
+        ports: containers
+            .iter()
+            .flat_map(|container| list(container, "/ports"))
+            .filter_map(|port| Some((text(port, "/name")?, number(port, "/containerPort"))))
+            .collect(),
+        mesh_ports: mesh.copied().collect(),
+        own_probes: containers.iter().flat_map(|container| own_probes(container)).collect(),
+        host_network: object.pointer("/spec/hostNetwork").and_then(Value::as_bool).unwrap_or(false),
+        runtime_class: text(object, "/spec/runtimeClassName"),
+    })
+}
+
+/// Containers, and init containers that go on running beside them (KEP-753).
+fn long_running(pod: &Value) -> impl Iterator<Item = &Value> {
+    let sidecars = list(pod, "/spec/initContainers").filter(|container| container.get("restartPolicy").and_then(Value::as_str) == Some("Always"));
+    list(pod, "/spec/containers").chain(sidecars)
+}
+
+/// Ports on which the proxies of well-known meshes accept what comes in (istio: 15006, with HBONE 15008; Linkerd: 4143).
+fn mesh_ports(container: &str) -> &'static [i32] {
+    match container {
+        "istio-proxy" => &[15006, 15008],
+        "linkerd-proxy" => &[4143],
+        _ => &[],
+    }
+}
+
+fn own_probes(container: &Value) -> Vec<OwnProbe> {
+    let named = |name: &str| {
+        list(container, "/ports").find(|port| port.get("name").and_then(Value::as_str) == Some(name)).map(|port| number(port, "/containerPort"))
+    };
+    ["livenessProbe", "readinessProbe", "startupProbe"]
+        .iter()
+        .filter_map(|kind| container.get(kind))
+        .filter_map(|probe| {
+            let action = ["httpGet", "tcpSocket", "grpc"].iter().find_map(|kind| probe.get(kind))?;
+            let port = match action.get("port")? {
+                Value::String(name) => named(name)?,
+                port => i32::try_from(port.as_i64()?).ok()?,
+            };
+            Some(OwnProbe { port, period: number(probe, "/periodSeconds").max(1) })
+        })
+        .collect()
+}
+
+/// Why a pod does not start, in the words of whoever keeps it from doing so.
+fn trouble(pod: &Value) -> Option<String> {
+    let unscheduled = list(pod, "/status/conditions").find(|condition| {
+        condition.get("type").and_then(Value::as_str) == Some("PodScheduled") && condition.get("status").and_then(Value::as_str) == Some("False")
+    });
+    if let Some(condition) = unscheduled {
+        return Some(format!("{}: {}", text(condition, "/reason")?, text(condition, "/message").unwrap_or_default()));
+    }
+    let statuses = list(pod, "/status/initContainerStatuses").chain(list(pod, "/status/containerStatuses"));
+    statuses.into_iter().find_map(|status| {
+        let waiting = status.pointer("/state/waiting")?;
+        let reason = text(waiting, "/reason").filter(|reason| reason != "ContainerCreating" && reason != "PodInitializing")?;
+        let message = text(waiting, "/message").unwrap_or_default();
+        Some(format!("container {}: {reason}: {message}", text(status, "/name")?))
+    })
+}
+
+/// A Service.
+pub fn service(object: &Value) -> Option<Service> {
+    let (uid, resource_version) = identity(object)?;
+    let cluster_ip = text(object, "/spec/clusterIP").unwrap_or_default();
+    let owners = selector_owners(object);
+    Some(Service {
+        name: text(object, "/metadata/name")?,
+        uid,
+        resource_version,
+        selector: strings(object, "/spec/selector"),
+        owner: annotation(object, keys::OWNER).and_then(Owner::parse),
+        selected: annotation(object, keys::SELECTED).and_then(Selected::parse),
+        kind: text(object, "/spec/type").unwrap_or_else(|| "ClusterIP".into()),
+        headless: cluster_ip == "None",
+        cluster_ip: (!cluster_ip.is_empty() && cluster_ip != "None").then_some(cluster_ip),
+        ports: list(object, "/spec/ports")
+            .map(|port| ServicePort {
+                name: text(port, "/name").unwrap_or_default(),
+                port: number(port, "/port"),
+                target: match port.get("targetPort") {
+                    Some(Value::String(name)) => name.clone(),
+                    Some(target) => target.to_string(),
+                    None => number(port, "/port").to_string(),
+                },
+                protocol: text(port, "/protocol").unwrap_or_else(|| "TCP".into()),
+            })
+            .collect(),
+        applier: owners.iter().find(|(_, operation, _)| operation == "Apply").map(|(manager, ..)| manager.clone()),
+        editor: owners.into_iter().max_by_key(|(.., at)| *at).map(|(manager, ..)| manager),
+        deleting: object.pointer("/metadata/deletionTimestamp").is_some(),
+    })
+}
+
+/// Managers other than this operator that own `spec.selector`: name, operation and time.
+fn selector_owners(service: &Value) -> Vec<(String, String, Option<Timestamp>)> {
+    list(service, "/metadata/managedFields")
+        .filter(|entry| entry.pointer("/fieldsV1/f:spec/f:selector").is_some())
+        .filter_map(|entry| Some((text(entry, "/manager")?, text(entry, "/operation")?, time(entry, "/time"))))
+        .filter(|(manager, ..)| manager != FIELD_MANAGER)
+        .collect()
+}
+
+/// An EndpointSlice: the Service it is for, and what it holds.
+pub fn slice(object: &Value) -> Option<(String, Endpoints)> {
+    let labels = object.pointer("/metadata/labels")?;
+    let service = labels.get("kubernetes.io/service-name")?.as_str()?.to_owned();
+    let managed = labels.get("endpointslice.kubernetes.io/managed-by").and_then(Value::as_str) == Some("endpointslice-controller.k8s.io");
+    let mut endpoints = Endpoints { pods: BTreeMap::new(), foreign: !managed };
+    for endpoint in list(object, "/endpoints") {
+        let is_pod = endpoint.pointer("/targetRef/kind").and_then(Value::as_str) == Some("Pod");
+        // Absent means unknown, which kube-proxy reads as ready (the API's own advice).
+        let ready = endpoint.pointer("/conditions/ready").and_then(Value::as_bool).unwrap_or(true);
+        match text(endpoint, "/targetRef/uid").filter(|_| is_pod) {
+            Some(uid) => {
+                let known = endpoints.pods.entry(uid).or_default();
+                *known |= ready;
+            }
+            None => endpoints.foreign = true,
+        }
+    }
+    // A slice somebody else manages but has left empty serves nobody.
+    endpoints.foreign &= list(object, "/endpoints").next().is_some();
+    Some((service, endpoints))
+}
+
+/// A Node.
+pub fn node(object: &Value) -> Option<Node> {
+    let os = object.pointer("/metadata/labels").and_then(|labels| labels.get("kubernetes.io/os")).and_then(Value::as_str);
+    Some(Node {
+        exists: true,
+        linux: os.is_none_or(|os| os == "linux"),
+        unreachable: list(object, "/spec/taints").any(|taint| taint.get("key").and_then(Value::as_str) == Some("node.kubernetes.io/unreachable")),
+        addresses: list(object, "/status/addresses")
+            .filter(|address| matches!(address.get("type").and_then(Value::as_str), Some("InternalIP" | "ExternalIP")))
+            .filter_map(|address| text(address, "/address"))
+            .collect(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_service_knows_who_applies_its_selector() {
+        let object = json!({
+            "metadata": {"name": "shop", "uid": "u", "resourceVersion": "5",
+                "annotations": {"bluegreen.dev/owner": "shop/1-2", "bluegreen.dev/selected": "abc@3"},
+                "managedFields": [
+                    {"manager": "flux", "operation": "Apply", "time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:spec": {"f:selector": {}}}},
+                    {"manager": "other", "operation": "Update", "time": "2026-01-02T00:00:00Z", "fieldsV1": {"f:spec": {"f:ports": {}}}}]},
+            "spec": {"clusterIP": "10.0.0.1", "selector": {"app": "shop"}, "ports": [{"port": 80, "targetPort": "http"}, {"port": 9000, "targetPort": 9000}]}
+        });
+        let service = service(&object).unwrap();
+        assert_eq!(service.applier.as_deref(), Some("flux"));
+        assert_eq!(service.owner, Some(Owner { name: "shop".into(), uid: "1-2".into() }));
+        assert_eq!(service.selected, Some(Selected { revision: "abc".into(), attempt: 3 }));
+        assert_eq!(service.ports.iter().map(|port| port.target.as_str()).collect::<Vec<_>>(), ["http", "9000"]);
+    }
+
+    #[test]
+    fn endpoints_without_a_pod_are_foreign_and_an_absent_readiness_counts_as_ready() {
+        let object = json!({
+            "metadata": {"labels": {"kubernetes.io/service-name": "shop", "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"}},
+            "endpoints": [{"targetRef": {"kind": "Pod", "uid": "a"}}, {"targetRef": {"kind": "Pod", "uid": "b"}, "conditions": {"ready": false}}]
+        });
+        let (name, endpoints) = slice(&object).unwrap();
+        assert_eq!((name.as_str(), endpoints.foreign), ("shop", false));
+        assert_eq!(endpoints.pods, BTreeMap::from([("a".to_owned(), true), ("b".to_owned(), false)]));
+        let by_hand = json!({"metadata": {"labels": {"kubernetes.io/service-name": "shop"}}, "endpoints": [{"addresses": ["10.0.0.9"]}]});
+        assert!(slice(&by_hand).unwrap().1.foreign);
+    }
+
+    #[test]
+    fn a_pod_knows_the_probes_the_kubelet_runs_on_it() {
+        let object = json!({
+            "metadata": {"name": "p", "uid": "u", "resourceVersion": "1", "ownerReferences": [{"kind": "ReplicaSet", "name": "s", "uid": "su", "controller": true}]},
+            "spec": {"containers": [{"name": "app", "ports": [{"name": "http", "containerPort": 8080}],
+                "readinessProbe": {"httpGet": {"port": "http"}, "periodSeconds": 2}, "livenessProbe": {"exec": {"command": ["true"]}}}]},
+            "status": {"containerStatuses": [{"name": "app", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "Back-off"}}}]}
+        });
+        let pod = pod(&object).unwrap();
+        assert_eq!(pod.own_probes, vec![OwnProbe { port: 8080, period: 2 }]);
+        assert_eq!(pod.trouble.as_deref(), Some("container app: ImagePullBackOff: Back-off"));
+        assert_eq!(pod.set_uid, "su");
+    }
+}

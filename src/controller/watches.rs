@@ -1,0 +1,133 @@
+//! The watches: one a kind and namespace, each feeding the caches.
+
+use std::sync::Arc;
+
+use futures::{Stream, StreamExt};
+use kube::api::DynamicObject;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client};
+use serde_json::Value;
+
+use crate::api::keys;
+
+use super::api::{ApiServer, Resource};
+use super::context::Context;
+
+/// What a watch feeds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Feeds {
+    /// The caches of a kind.
+    Kind(Resource),
+    /// The list of the drain agent's own pods.
+    AgentPods,
+}
+
+/// One watch.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    /// What it feeds.
+    pub feeds: Feeds,
+    /// The kind it asks for.
+    pub resource: Resource,
+    /// Namespace, or everything (`""`).
+    pub namespace: String,
+    /// The scope of the caches it covers: `""`, or its namespace in namespaced mode.
+    pub scope: String,
+    /// Label selector.
+    pub labels: Option<String>,
+    /// Field selector.
+    pub fields: Option<String>,
+}
+
+/// Every watch of the controller.
+pub fn all(scopes: &[String], namespace: &str, agent: Option<&str>, nodes: bool) -> Vec<Watch> {
+    let watch = |resource, scope: &str, labels: Option<String>| Watch {
+        feeds: Feeds::Kind(resource),
+        resource,
+        namespace: scope.into(),
+        scope: scope.into(),
+        labels,
+        fields: None,
+    };
+    let ours = Some(keys::REVISION.to_owned());
+    let mut watches = vec![];
+    for scope in scopes {
+        watches.push(watch(Resource::BlueGreenDeployment, scope, None));
+        // Only what carries a revision is ever ours; other pods and ReplicaSets of the cluster are never even sent.
+        watches.push(watch(Resource::ReplicaSet, scope, ours.clone()));
+        watches.push(watch(Resource::Pod, scope, ours.clone()));
+        watches.push(watch(Resource::Service, scope, None));
+        watches.push(watch(Resource::EndpointSlice, scope, Some("kubernetes.io/service-name".into())));
+    }
+    if nodes {
+        watches.push(watch(Resource::Node, "", None));
+    }
+    if let Some(agent) = agent {
+        watches.push(Watch { namespace: namespace.into(), ..watch(Resource::ConnectionWatch, "", None) });
+        watches.push(Watch { namespace: namespace.into(), fields: Some(format!("metadata.name={agent}")), ..watch(Resource::DaemonSet, "", None) });
+        let pods = watch(Resource::Pod, "", Some(format!("bluegreen.dev/component={agent}")));
+        watches.push(Watch { feeds: Feeds::AgentPods, namespace: namespace.into(), ..pods });
+    }
+    watches
+}
+
+/// Feeds the caches from one watch, for ever.
+pub async fn feed<A: ApiServer>(context: Arc<Context<A>>, client: Client, watch: Watch) {
+    let kind = watch.resource.api_resource();
+    let api: Api<DynamicObject> =
+        if watch.namespace.is_empty() { Api::all_with(client, &kind) } else { Api::namespaced_with(client, &watch.namespace, &kind) };
+    let mut config = watcher::Config::default().streaming_lists();
+    config.label_selector.clone_from(&watch.labels);
+    config.field_selector.clone_from(&watch.fields);
+    let events = watcher(api, config).default_backoff();
+    drive(&context, &watch, std::pin::pin!(events)).await;
+}
+
+async fn drive<A: ApiServer>(
+    context: &Context<A>,
+    watch: &Watch,
+    mut events: impl Stream<Item = Result<Event<DynamicObject>, watcher::Error>> + Unpin,
+) {
+    let mut failing = false;
+    while let Some(event) = events.next().await {
+        let event = match event {
+            Ok(event) => event,
+            Err(error) => {
+                // Said once, not at every try.
+                if !failing {
+                    tracing::warn!(kind = ?watch.resource, namespace = watch.namespace, %error, "a watch is interrupted and is being resumed");
+                }
+                failing = true;
+                continue;
+            }
+        };
+        failing = false;
+        take(context, watch, event);
+    }
+}
+
+fn take<A: ApiServer>(context: &Context<A>, watch: &Watch, event: Event<DynamicObject>) {
+    let now = context.clock.now().mono;
+    let value = |object: DynamicObject| serde_json::to_value(object).unwrap_or(Value::Null);
+    let concerned = match (&watch.feeds, event) {
+        (Feeds::Kind(kind), Event::Apply(object) | Event::InitApply(object)) => {
+            let object = value(object);
+            context.world().insert(*kind, &object, now)
+        }
+        (Feeds::Kind(kind), Event::Delete(object)) => {
+            let object = value(object);
+            context.world().remove(*kind, &object)
+        }
+        (Feeds::Kind(kind), Event::Init) => {
+            context.world().relist(*kind, &watch.scope);
+            return;
+        }
+        (Feeds::Kind(kind), Event::InitDone) => context.world().relisted(*kind, &watch.scope),
+        (Feeds::AgentPods, Event::Apply(object) | Event::InitApply(object)) => context.world().insert_agent_pod(&value(object)),
+        (Feeds::AgentPods, Event::Delete(object)) => context.world().remove_agent_pod(&value(object)),
+        (Feeds::AgentPods, Event::Init) => context.world().agent_pods(false),
+        (Feeds::AgentPods, Event::InitDone) => context.world().agent_pods(true),
+    };
+    context.wake(concerned);
+}
