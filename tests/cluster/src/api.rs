@@ -25,31 +25,17 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) fn new(layout: &Layout, port: u16) -> Result<Self> {
-        let failed =
-            |error: String| Error::NoAnswer(format!("its certificates can't be used: {error}"));
+        let failed = |error: String| Error::NoAnswer(format!("its certificates can't be used: {error}"));
         let mut roots = RootCertStore::empty();
-        let authority = CertificateDer::from_pem_file(layout.pki("ca.crt"))
+        let authority = CertificateDer::from_pem_file(layout.pki("ca.crt")).map_err(|error| failed(error.to_string()))?;
+        roots.add(authority).map_err(|error| failed(error.to_string()))?;
+        let certificate = CertificateDer::from_pem_file(layout.pki("admin.crt")).map_err(|error| failed(error.to_string()))?;
+        let key = PrivateKeyDer::from_pem_file(layout.pki("admin.key")).map_err(|error| failed(error.to_string()))?;
+        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .and_then(|builder| builder.with_root_certificates(roots).with_client_auth_cert(vec![certificate], key))
             .map_err(|error| failed(error.to_string()))?;
-        roots
-            .add(authority)
-            .map_err(|error| failed(error.to_string()))?;
-        let certificate = CertificateDer::from_pem_file(layout.pki("admin.crt"))
-            .map_err(|error| failed(error.to_string()))?;
-        let key = PrivateKeyDer::from_pem_file(layout.pki("admin.key"))
-            .map_err(|error| failed(error.to_string()))?;
-        let tls =
-            ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .and_then(|builder| {
-                    builder
-                        .with_root_certificates(roots)
-                        .with_client_auth_cert(vec![certificate], key)
-                })
-                .map_err(|error| failed(error.to_string()))?;
-        Ok(Self {
-            port,
-            tls: Arc::new(tls),
-        })
+        Ok(Self { port, tls: Arc::new(tls) })
     }
 
     /// Whether the API server is ready; no answer is no.
@@ -84,8 +70,7 @@ impl Api {
     fn exchange(&self, method: &str, path: &str, body: Option<&str>) -> Result<(u16, Vec<u8>)> {
         let lost = |error: std::io::Error| Error::NoAnswer(error.to_string());
         let host = ServerName::IpAddress(Ipv4Addr::LOCALHOST.into());
-        let tls = ClientConnection::new(Arc::clone(&self.tls), host)
-            .map_err(|error| Error::NoAnswer(error.to_string()))?;
+        let tls = ClientConnection::new(Arc::clone(&self.tls), host).map_err(|error| Error::NoAnswer(error.to_string()))?;
         let tcp = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).map_err(lost)?;
         tcp.set_read_timeout(Some(ANSWER_WITHIN)).map_err(lost)?;
         tcp.set_write_timeout(Some(ANSWER_WITHIN)).map_err(lost)?;
@@ -105,8 +90,7 @@ impl Api {
             Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => {}
             Err(error) => return Err(lost(error)),
         }
-        parse(&answer)
-            .ok_or_else(|| Error::NoAnswer("the connection ended before an answer".into()))
+        parse(&answer).ok_or_else(|| Error::NoAnswer("the connection ended before an answer".into()))
     }
 }
 
@@ -130,28 +114,14 @@ fn parse(answer: &[u8]) -> Option<(u16, Vec<u8>)> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]
     fn an_answer_is_taken_whole_or_not_at_all() {
-        assert_eq!(
-            parse(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"),
-            Some((200, b"ok".to_vec()))
-        );
-        assert_eq!(
-            parse(b"HTTP/1.0 404 Not Found\r\n\r\n{}"),
-            Some((404, b"{}".to_vec()))
-        );
-        assert_eq!(
-            parse(b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nok"),
-            None
-        );
+        assert_eq!(parse(b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok"), Some((200, b"ok".to_vec())));
+        assert_eq!(parse(b"HTTP/1.0 404 Not Found\r\n\r\n{}"), Some((404, b"{}".to_vec())));
+        assert_eq!(parse(b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\nok"), None);
         assert_eq!(parse(b"HTTP/1.0 200 OK\r\nContent"), None);
         assert_eq!(parse(b""), None);
     }

@@ -28,8 +28,7 @@ pub(crate) struct Hierarchy {
 
 /// The hierarchies of this host, from mountinfo (proc(5)); version 2 alone is a single one at the root.
 pub(crate) fn hierarchies() -> Result<Vec<Hierarchy>> {
-    let table = fs::read_to_string("/proc/self/mountinfo")
-        .doing(|| "reading /proc/self/mountinfo".into())?;
+    let table = fs::read_to_string("/proc/self/mountinfo").doing(|| "reading /proc/self/mountinfo".into())?;
     let found = parse_mountinfo(&table);
     if found.is_empty() {
         return Err(Error::Requirement(
@@ -54,24 +53,9 @@ fn parse_mountinfo(table: &str) -> Vec<Hierarchy> {
         if !kind.starts_with("cgroup") || !at.starts_with(ROOT) {
             continue;
         }
-        let own = [
-            "rw",
-            "ro",
-            "xattr",
-            "clone_children",
-            "nsdelegate",
-            "memory_recursiveprot",
-            "memory_hugetlb_accounting",
-        ];
-        let options: Vec<&str> = options
-            .split(',')
-            .filter(|option| !own.contains(option) && !option.starts_with("release_agent="))
-            .collect();
-        let hierarchy = Hierarchy {
-            at: at.into(),
-            kind: kind.into(),
-            options: options.join(","),
-        };
+        let own = ["rw", "ro", "xattr", "clone_children", "nsdelegate", "memory_recursiveprot", "memory_hugetlb_accounting"];
+        let options: Vec<&str> = options.split(',').filter(|option| !own.contains(option) && !option.starts_with("release_agent=")).collect();
+        let hierarchy = Hierarchy { at: at.into(), kind: kind.into(), options: options.join(",") };
         if !found.contains(&hierarchy) {
             found.push(hierarchy);
         }
@@ -80,9 +64,7 @@ fn parse_mountinfo(table: &str) -> Vec<Hierarchy> {
 }
 
 fn is_v2_alone(hierarchies: &[Hierarchy]) -> bool {
-    hierarchies
-        .iter()
-        .all(|hierarchy| hierarchy.at == Path::new(ROOT))
+    hierarchies.iter().all(|hierarchy| hierarchy.at == Path::new(ROOT))
 }
 
 /// Makes the groups and puts the calling process, a node's first, into them.
@@ -112,35 +94,22 @@ pub(crate) fn mount_inside() -> Result<()> {
         mount_at("cgroup2", Path::new(ROOT), "")?;
         return delegate();
     }
-    mount(
-        Some("tmpfs"),
-        ROOT,
-        Some("tmpfs"),
-        MsFlags::empty(),
-        Some("mode=755"),
-    )
-    .doing(|| format!("mounting {ROOT}"))?;
+    mount(Some("tmpfs"), ROOT, Some("tmpfs"), MsFlags::empty(), Some("mode=755")).doing(|| format!("mounting {ROOT}"))?;
     for hierarchy in &hierarchies {
         fs::create_dir_all(&hierarchy.at).doing(|| format!("making {}", hierarchy.at.display()))?;
         mount_at(&hierarchy.kind, &hierarchy.at, &hierarchy.options)?;
         // cpu and cpuacct are often mounted together as `cpu,cpuacct`, with a link for each.
-        let name = hierarchy
-            .at
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
+        let name = hierarchy.at.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         for part in name.split(',').filter(|part| *part != name) {
             let link = Path::new(ROOT).join(part);
-            std::os::unix::fs::symlink(name, &link)
-                .doing(|| format!("linking {}", link.display()))?;
+            std::os::unix::fs::symlink(name, &link).doing(|| format!("linking {}", link.display()))?;
         }
     }
     Ok(())
 }
 
 fn mount_at(kind: &str, at: &Path, options: &str) -> Result<()> {
-    mount(Some(kind), at, Some(kind), MsFlags::empty(), Some(options))
-        .doing(|| format!("mounting {}", at.display()))
+    mount(Some(kind), at, Some(kind), MsFlags::empty(), Some(options)).doing(|| format!("mounting {}", at.display()))
 }
 
 /// Version 2 lets no group have both processes and controlled children, so the node's own processes move one down.
@@ -150,10 +119,7 @@ fn delegate() -> Result<()> {
     fs::create_dir_all(&own).doing(|| format!("making the control group {}", own.display()))?;
     write(&own.join("cgroup.procs"), "0")?;
     for controller in read(&root.join("cgroup.controllers"))?.split_ascii_whitespace() {
-        write(
-            &root.join("cgroup.subtree_control"),
-            &format!("+{controller}"),
-        )?;
+        write(&root.join("cgroup.subtree_control"), &format!("+{controller}"))?;
     }
     Ok(())
 }
@@ -162,28 +128,15 @@ fn delegate() -> Result<()> {
 pub(crate) fn prepare_host() -> Result<()> {
     let hierarchies = hierarchies()?;
     if is_v2_alone(&hierarchies) {
-        for controller in
-            read(&Path::new(ROOT).join("cgroup.controllers"))?.split_ascii_whitespace()
-        {
-            write(
-                &Path::new(ROOT).join("cgroup.subtree_control"),
-                &format!("+{controller}"),
-            )?;
+        for controller in read(&Path::new(ROOT).join("cgroup.controllers"))?.split_ascii_whitespace() {
+            write(&Path::new(ROOT).join("cgroup.subtree_control"), &format!("+{controller}"))?;
         }
     }
     let has = |controller: &str| {
-        hierarchies.iter().any(|hierarchy| {
-            hierarchy
-                .options
-                .split(',')
-                .any(|option| option == controller)
-        }) || read(&Path::new(ROOT).join("cgroup.controllers"))
-            .is_ok_and(|all| all.split_ascii_whitespace().any(|one| one == controller))
+        hierarchies.iter().any(|hierarchy| hierarchy.options.split(',').any(|option| option == controller))
+            || read(&Path::new(ROOT).join("cgroup.controllers")).is_ok_and(|all| all.split_ascii_whitespace().any(|one| one == controller))
     };
-    match ["cpu", "memory", "pids"]
-        .into_iter()
-        .find(|controller| !has(controller))
-    {
+    match ["cpu", "memory", "pids"].into_iter().find(|controller| !has(controller)) {
         Some(missing) => Err(Error::Requirement(format!(
             "the kernel offers no control group controller `{missing}`: boot with `cgroup_enable={missing}` on the kernel's command line"
         ))),
@@ -231,11 +184,7 @@ pub(crate) fn clear(group: &str) -> Result<()> {
 }
 
 fn kill_below(dir: &Path) {
-    for pid in read(&dir.join("cgroup.procs"))
-        .unwrap_or_default()
-        .lines()
-        .filter_map(|line| line.parse().ok())
-    {
+    for pid in read(&dir.join("cgroup.procs")).unwrap_or_default().lines().filter_map(|line| line.parse().ok()) {
         // Ids in this file belong to the group at this moment; 0 would be a process this namespace can't see.
         if pid > 1 {
             let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
@@ -265,9 +214,7 @@ fn children(dir: &Path) -> Vec<PathBuf> {
 }
 
 fn read(path: &Path) -> Result<String> {
-    fs::read_to_string(path)
-        .map(|text| text.trim().to_string())
-        .doing(|| format!("reading {}", path.display()))
+    fs::read_to_string(path).map(|text| text.trim().to_string()).doing(|| format!("reading {}", path.display()))
 }
 
 fn write(path: &Path, value: &str) -> Result<()> {
@@ -276,12 +223,7 @@ fn write(path: &Path, value: &str) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]
@@ -292,10 +234,7 @@ mod tests {
             41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw,nsdelegate\n\
             42 31 0:39 / /mnt/other rw - cgroup2 cgroup2 rw\n";
         let found = parse_mountinfo(table);
-        let short: Vec<(&str, &str, &str)> = found
-            .iter()
-            .map(|h| (h.at.to_str().unwrap(), h.kind.as_str(), h.options.as_str()))
-            .collect();
+        let short: Vec<(&str, &str, &str)> = found.iter().map(|h| (h.at.to_str().unwrap(), h.kind.as_str(), h.options.as_str())).collect();
         assert_eq!(
             short,
             [
@@ -305,9 +244,7 @@ mod tests {
             ]
         );
         assert!(!is_v2_alone(&found));
-        let v2 = parse_mountinfo(
-            "30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n",
-        );
+        let v2 = parse_mountinfo("30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n");
         assert!(is_v2_alone(&v2));
     }
 

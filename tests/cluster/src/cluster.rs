@@ -85,39 +85,19 @@ impl Cluster {
         if let Ok(cluster) = Self::attach(&options.name)
             && cluster.health().is_ok()
         {
-            let same =
-                cluster.record.nodes == options.nodes && cluster.record.audit == options.audit;
+            let same = cluster.record.nodes == options.nodes && cluster.record.audit == options.audit;
             return if same {
                 Ok((cluster, Found::Running))
             } else {
-                let audit = if cluster.record.audit {
-                    "an audit log"
-                } else {
-                    "no audit log"
-                };
+                let audit = if cluster.record.audit { "an audit log" } else { "no audit log" };
                 let running = format!("{} nodes and {audit}", cluster.record.nodes);
-                Err(Error::OtherOptions {
-                    name: options.name.clone(),
-                    running,
-                })
+                Err(Error::OtherOptions { name: options.name.clone(), running })
             };
         }
         crate::down::clear(&layout)?;
-        let listener = TcpListener::bind(("127.0.0.1", 0))
-            .doing(|| "taking a free port for the API server".into())?;
-        let port = listener
-            .local_addr()
-            .doing(|| "reading the API server's port".into())?
-            .port();
-        let cluster = Self {
-            record: Record {
-                nodes: options.nodes,
-                audit: options.audit,
-                port,
-                dist,
-            },
-            layout,
-        };
+        let listener = TcpListener::bind(("127.0.0.1", 0)).doing(|| "taking a free port for the API server".into())?;
+        let port = listener.local_addr().doing(|| "reading the API server's port".into())?.port();
+        let cluster = Self { record: Record { nodes: options.nodes, audit: options.audit, port, dist }, layout };
         up::start(&cluster, listener, progress)?;
         Ok((cluster, Found::Started))
     }
@@ -130,8 +110,7 @@ impl Cluster {
         let layout = Layout::new(name)?;
         let path = layout.record();
         let text = std::fs::read(&path).map_err(|_| Error::NoSuchCluster(name.into()))?;
-        let record =
-            serde_json::from_slice(&text).map_err(|source| Error::State { path, source })?;
+        let record = serde_json::from_slice(&text).map_err(|source| Error::State { path, source })?;
         Ok(Self { layout, record })
     }
 
@@ -205,16 +184,9 @@ impl Cluster {
     /// When the file can't be read or containerd refuses it.
     pub fn load_image(&self, archive: &Path) -> Result<()> {
         std::thread::scope(|scope| {
-            let nodes: Vec<_> = (1..=self.nodes())
-                .map(|node| scope.spawn(move || self.load_image_on(node, archive)))
-                .collect();
+            let nodes: Vec<_> = (1..=self.nodes()).map(|node| scope.spawn(move || self.load_image_on(node, archive))).collect();
             nodes.into_iter().try_for_each(|node| {
-                node.join().unwrap_or_else(|_| {
-                    Err(Error::Start {
-                        what: "loading an image".into(),
-                        message: "it panicked".into(),
-                    })
-                })
+                node.join().unwrap_or_else(|_| Err(Error::Start { what: "loading an image".into(), message: "it panicked".into() }))
             })
         })
     }
@@ -222,22 +194,10 @@ impl Cluster {
     pub(crate) fn load_image_on(&self, node: usize, archive: &Path) -> Result<()> {
         let file = File::open(archive).doing(|| format!("opening {}", archive.display()))?;
         let ctr = self.record.dist.runtime_bin().join("ctr");
-        let mut command = self.command_inside(
-            node,
-            [
-                ctr.as_os_str(),
-                "-n".as_ref(),
-                "k8s.io".as_ref(),
-                "images".as_ref(),
-                "import".as_ref(),
-                "-".as_ref(),
-            ],
-        )?;
+        let mut command =
+            self.command_inside(node, [ctr.as_os_str(), "-n".as_ref(), "k8s.io".as_ref(), "images".as_ref(), "import".as_ref(), "-".as_ref()])?;
         // Through standard input: the file may be where the node does not see it.
-        let output = command
-            .stdin(file)
-            .output()
-            .doing(|| "starting ctr".into())?;
+        let output = command.stdin(file).output().doing(|| "starting ctr".into())?;
         succeeded("ctr images import", &output)
     }
 
@@ -245,15 +205,8 @@ impl Cluster {
     ///
     /// # Errors
     /// When the node does not run. A program that fails is no error: look at the output's status.
-    pub fn exec<S: AsRef<std::ffi::OsStr>>(
-        &self,
-        node: usize,
-        argv: impl IntoIterator<Item = S>,
-    ) -> Result<Output> {
-        self.command_inside(node, argv)?
-            .stdin(Stdio::null())
-            .output()
-            .doing(|| "starting a program in the node".into())
+    pub fn exec<S: AsRef<std::ffi::OsStr>>(&self, node: usize, argv: impl IntoIterator<Item = S>) -> Result<Output> {
+        self.command_inside(node, argv)?.stdin(Stdio::null()).output().doing(|| "starting a program in the node".into())
     }
 
     /// A program that will run inside a node, with the node's files, processes and network. It is killed when the
@@ -261,11 +214,7 @@ impl Cluster {
     ///
     /// # Errors
     /// When there is no such node.
-    pub fn command_inside<S: AsRef<std::ffi::OsStr>>(
-        &self,
-        node: usize,
-        argv: impl IntoIterator<Item = S>,
-    ) -> Result<Command> {
+    pub fn command_inside<S: AsRef<std::ffi::OsStr>>(&self, node: usize, argv: impl IntoIterator<Item = S>) -> Result<Command> {
         self.enter(node, &[], argv)
     }
 
@@ -275,26 +224,14 @@ impl Cluster {
     ///
     /// # Errors
     /// When there is no such node.
-    pub fn command_in_node<S: AsRef<std::ffi::OsStr>>(
-        &self,
-        node: usize,
-        argv: impl IntoIterator<Item = S>,
-    ) -> Result<Command> {
+    pub fn command_in_node<S: AsRef<std::ffi::OsStr>>(&self, node: usize, argv: impl IntoIterator<Item = S>) -> Result<Command> {
         self.enter(node, &["--network-only"], argv)
     }
 
-    fn enter<S: AsRef<std::ffi::OsStr>>(
-        &self,
-        node: usize,
-        flags: &[&str],
-        argv: impl IntoIterator<Item = S>,
-    ) -> Result<Command> {
+    fn enter<S: AsRef<std::ffi::OsStr>>(&self, node: usize, flags: &[&str], argv: impl IntoIterator<Item = S>) -> Result<Command> {
         self.check_node(node)?;
         let mut command = Command::new(helper::program()?);
-        command
-            .args([helper::ENTER, "--state"])
-            .arg(self.layout.dir())
-            .args(["--node", &node.to_string()]);
+        command.args([helper::ENTER, "--state"]).arg(self.layout.dir()).args(["--node", &node.to_string()]);
         command.args(flags).arg("--").args(argv);
         Ok(command)
     }
@@ -306,20 +243,8 @@ impl Cluster {
     /// When it is not running, or does not run on that node, or does not end within 40 s.
     pub fn stop(&self, component: Component, node: usize, signal: Signal) -> Result<()> {
         self.check_component(component, node)?;
-        let wait = !matches!(
-            signal,
-            Signal::SIGSTOP | Signal::SIGCONT | Signal::SIGHUP | Signal::SIGUSR1 | Signal::SIGUSR2
-        );
-        ask(
-            &self.layout,
-            node,
-            &Request::Signal {
-                name: component.name().into(),
-                signal: signal as i32,
-                wait,
-            },
-        )
-        .map(|_| ())
+        let wait = !matches!(signal, Signal::SIGSTOP | Signal::SIGCONT | Signal::SIGHUP | Signal::SIGUSR1 | Signal::SIGUSR2);
+        ask(&self.layout, node, &Request::Signal { name: component.name().into(), signal: signal as i32, wait }).map(|_| ())
     }
 
     /// Starts a component that has ended, or continues one that was stopped with SIGSTOP. For the API server, this
@@ -329,20 +254,12 @@ impl Cluster {
     /// When it can't be started, or the API server is not ready within 60 s.
     pub fn start(&self, component: Component, node: usize) -> Result<()> {
         self.check_component(component, node)?;
-        if self
-            .programs(node)?
-            .iter()
-            .any(|program| program.name == component.name() && program.running)
-        {
+        if self.programs(node)?.iter().any(|program| program.name == component.name() && program.running) {
             self.stop(component, node, Signal::SIGCONT)?;
         } else {
             up::start_component(self, component, node)?;
         }
-        if component == Component::KubeApiserver {
-            self.wait_ready(Duration::from_secs(60))
-        } else {
-            Ok(())
-        }
+        if component == Component::KubeApiserver { self.wait_ready(Duration::from_secs(60)) } else { Ok(()) }
     }
 
     /// Cuts a node's link: no packet passes between it and the other nodes. Node 1's API server stays reachable from
@@ -364,8 +281,7 @@ impl Cluster {
 
     fn link(&self, node: usize, up: bool) -> Result<()> {
         self.check_node(node)?;
-        let hub =
-            hub::running(&self.layout).ok_or_else(|| Error::NoSuchCluster(self.name().into()))?;
+        let hub = hub::running(&self.layout).ok_or_else(|| Error::NoSuchCluster(self.name().into()))?;
         network::inside(hub, || network::ip(&network::link(node, up)))
     }
 
@@ -385,10 +301,7 @@ impl Cluster {
     pub fn start_node(&self, node: usize) -> Result<()> {
         self.check_node(node)?;
         if Process::recorded(&self.layout.init(node)).is_some() {
-            return Err(Error::Node {
-                node,
-                message: "is running".into(),
-            });
+            return Err(Error::Node { node, message: "is running".into() });
         }
         up::restart_node(self, node)
     }
@@ -396,27 +309,11 @@ impl Cluster {
     /// The programs of all nodes and whether they run. A node that does not answer counts as one that is not running.
     #[must_use]
     pub fn status(&self) -> Vec<State> {
-        let mut states = vec![State {
-            node: 0,
-            program: Program {
-                name: "hub".into(),
-                running: hub::running(&self.layout).is_some(),
-                end: None,
-            },
-        }];
+        let mut states = vec![State { node: 0, program: Program { name: "hub".into(), running: hub::running(&self.layout).is_some(), end: None } }];
         for node in 1..=self.nodes() {
             match self.programs(node) {
-                Ok(programs) => {
-                    states.extend(programs.into_iter().map(|program| State { node, program }))
-                }
-                Err(_) => states.push(State {
-                    node,
-                    program: Program {
-                        name: "node".into(),
-                        running: false,
-                        end: None,
-                    },
-                }),
+                Ok(programs) => states.extend(programs.into_iter().map(|program| State { node, program })),
+                Err(_) => states.push(State { node, program: Program { name: "node".into(), running: false, end: None } }),
             }
         }
         states
@@ -433,25 +330,11 @@ impl Cluster {
     pub fn health(&self) -> Result<()> {
         let states = self.status();
         if let Some(state) = states.iter().find(|state| !state.program.running) {
-            return Err(Error::Node {
-                node: state.node,
-                message: format!("{} is not running", state.program.name),
-            });
+            return Err(Error::Node { node: state.node, message: format!("{} is not running", state.program.name) });
         }
-        let expected: usize = 1
-            + (1..=self.nodes())
-                .map(|node| {
-                    Component::ALL
-                        .into_iter()
-                        .filter(|one| one.runs_on(node))
-                        .count()
-                })
-                .sum::<usize>();
+        let expected: usize = 1 + (1..=self.nodes()).map(|node| Component::ALL.into_iter().filter(|one| one.runs_on(node)).count()).sum::<usize>();
         if states.len() < expected {
-            return Err(Error::Node {
-                node: 1,
-                message: "was never started to its end".into(),
-            });
+            return Err(Error::Node { node: 1, message: "was never started to its end".into() });
         }
         self.wait_ready(Duration::from_secs(2))
     }
@@ -462,23 +345,12 @@ impl Cluster {
 
     pub(crate) fn wait_ready(&self, within: Duration) -> Result<()> {
         let api = self.api()?;
-        self.wait("an API server that is ready", within, || {
-            Ok(api.ready().then_some(()))
-        })
+        self.wait("an API server that is ready", within, || Ok(api.ready().then_some(())))
     }
 
     /// Waits for something about the cluster, or fails with the place of the logs.
-    pub(crate) fn wait<T>(
-        &self,
-        what: &str,
-        within: Duration,
-        ask: impl FnMut() -> Result<Option<T>>,
-    ) -> Result<T> {
-        wait_for(within, Duration::from_millis(25), ask)?.ok_or_else(|| Error::Timeout {
-            what: what.into(),
-            after: within,
-            logs: self.layout.logs(),
-        })
+    pub(crate) fn wait<T>(&self, what: &str, within: Duration, ask: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+        wait_for(within, Duration::from_millis(25), ask)?.ok_or_else(|| Error::Timeout { what: what.into(), after: within, logs: self.layout.logs() })
     }
 
     pub(crate) fn write_record(&self) -> Result<()> {
@@ -489,23 +361,12 @@ impl Cluster {
         if (1..=self.nodes()).contains(&node) {
             return Ok(());
         }
-        Err(Error::NoSuchNode {
-            cluster: self.name().into(),
-            node,
-            nodes: self.nodes(),
-        })
+        Err(Error::NoSuchNode { cluster: self.name().into(), node, nodes: self.nodes() })
     }
 
     fn check_component(&self, component: Component, node: usize) -> Result<()> {
         self.check_node(node)?;
-        if component.runs_on(node) {
-            Ok(())
-        } else {
-            Err(Error::NotThere {
-                component: component.name(),
-                node,
-            })
-        }
+        if component.runs_on(node) { Ok(()) } else { Err(Error::NotThere { component: component.name(), node }) }
     }
 }
 
@@ -538,9 +399,7 @@ fn lock(layout: &Layout) -> Result<Flock<File>> {
         let path = layout.lock();
         let doing = || format!("locking {}", path.display());
         let file = File::create(&path).doing(doing)?;
-        let lock = Flock::lock(file, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| errno)
-            .doing(doing)?;
+        let lock = Flock::lock(file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).doing(doing)?;
         // A `down` may have removed the file while this waited for it; then the lock is on nothing.
         use std::os::unix::fs::MetadataExt;
         let held = lock.metadata().doing(doing)?.ino();
@@ -555,9 +414,5 @@ pub(crate) fn succeeded(command: &str, output: &Output) -> Result<()> {
         return Ok(());
     }
     let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
-    Err(Error::Command {
-        command: command.into(),
-        status: output.status,
-        output: String::from_utf8_lossy(&text).trim().into(),
-    })
+    Err(Error::Command { command: command.into(), status: output.status, output: String::from_utf8_lossy(&text).trim().into() })
 }

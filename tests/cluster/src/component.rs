@@ -67,13 +67,7 @@ impl Component {
     }
 
     /// The program and its arguments.
-    pub(crate) fn argv(
-        self,
-        layout: &Layout,
-        dist: &Dist,
-        node: usize,
-        audit: bool,
-    ) -> Vec<String> {
+    pub(crate) fn argv(self, layout: &Layout, dist: &Dist, node: usize, audit: bool) -> Vec<String> {
         let path = |path: PathBuf| path.to_string_lossy().into_owned();
         let pki = |file: &str| path(layout.pki(file));
         let etc = |file: &str| path(layout.node(node, "etc").join(file));
@@ -103,10 +97,7 @@ impl Component {
                     format!("--tls-cert-file={}", pki("apiserver.crt")),
                     format!("--tls-private-key-file={}", pki("apiserver.key")),
                     format!("--service-account-key-file={}", pki("service-accounts.pub")),
-                    format!(
-                        "--service-account-signing-key-file={}",
-                        pki("service-accounts.key")
-                    ),
+                    format!("--service-account-signing-key-file={}", pki("service-accounts.key")),
                     "--service-account-issuer=https://kubernetes.default.svc.cluster.local".into(),
                     format!("--kubelet-client-certificate={}", pki("kubelet-client.crt")),
                     format!("--kubelet-client-key={}", pki("kubelet-client.key")),
@@ -117,20 +108,14 @@ impl Component {
                     "--v=1".into(),
                 ];
                 if audit {
-                    flags.push(format!(
-                        "--audit-policy-file={}",
-                        path(layout.audit_policy())
-                    ));
+                    flags.push(format!("--audit-policy-file={}", path(layout.audit_policy())));
                     flags.push(format!("--audit-log-path={}", path(layout.audit_log())));
                 }
                 flags
             }
             Self::KubeControllerManager => vec![
                 format!("--kubeconfig={}", pki("admin.kubeconfig")),
-                format!(
-                    "--service-account-private-key-file={}",
-                    pki("service-accounts.key")
-                ),
+                format!("--service-account-private-key-file={}", pki("service-accounts.key")),
                 format!("--root-ca-file={}", pki("ca.crt")),
                 // One identity for all controllers: credentials of their own cost five seconds of the start.
                 "--use-service-account-credentials=false".into(),
@@ -152,18 +137,12 @@ impl Component {
             Self::Containerd => vec!["--config".into(), etc("containerd.toml")],
             Self::Kubelet => vec![
                 format!("--config={}", etc("kubelet.json")),
-                format!(
-                    "--kubeconfig={}",
-                    pki(&format!("kubelet-{node}.kubeconfig"))
-                ),
+                format!("--kubeconfig={}", pki(&format!("kubelet-{node}.kubeconfig"))),
                 format!("--hostname-override={}", layout.node_name(node)),
                 format!("--node-ip={}", node_address(node)),
                 "--v=2".into(),
             ],
-            Self::KubeProxy => vec![
-                format!("--config={}", etc("kube-proxy.json")),
-                "--v=2".into(),
-            ],
+            Self::KubeProxy => vec![format!("--config={}", etc("kube-proxy.json")), "--v=2".into()],
         });
         argv
     }
@@ -171,33 +150,20 @@ impl Component {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
     use clap::ValueEnum;
     use std::path::Path;
 
     fn argv(component: Component, node: usize, audit: bool) -> Vec<String> {
         let layout = Layout::under(Path::new("/s"), "demo").unwrap();
-        component.argv(
-            &layout,
-            &Dist::at(Path::new("/c"), Path::new("/r")),
-            node,
-            audit,
-        )
+        component.argv(&layout, &Dist::at(Path::new("/c"), Path::new("/r")), node, audit)
     }
 
     #[test]
     fn the_command_line_names_components_as_their_programs_are_named() {
         for component in Component::ALL {
-            assert_eq!(
-                component.to_possible_value().unwrap().get_name(),
-                component.name()
-            );
+            assert_eq!(component.to_possible_value().unwrap().get_name(), component.name());
         }
         assert_eq!(Component::ALL.len(), Component::value_variants().len());
     }
@@ -209,28 +175,13 @@ mod tests {
         assert!(kubelet.contains(&"--hostname-override=demo-n2".to_string()));
         assert!(kubelet.contains(&"--kubeconfig=/s/demo/pki/kubelet-2.kubeconfig".to_string()));
         assert!(kubelet.contains(&"--node-ip=198.18.0.2".to_string()));
-        assert!(
-            Component::Kubelet.runs_on(2)
-                && !Component::Etcd.runs_on(2)
-                && Component::Etcd.runs_on(1)
-        );
-        assert_eq!(
-            argv(Component::Containerd, 2, false),
-            [
-                "/r/bin/containerd",
-                "--config",
-                "/s/demo/n2/etc/containerd.toml"
-            ]
-        );
+        assert!(Component::Kubelet.runs_on(2) && !Component::Etcd.runs_on(2) && Component::Etcd.runs_on(1));
+        assert_eq!(argv(Component::Containerd, 2, false), ["/r/bin/containerd", "--config", "/s/demo/n2/etc/containerd.toml"]);
     }
 
     #[test]
     fn the_audit_log_is_written_only_when_asked_for() {
-        let has = |audit| {
-            argv(Component::KubeApiserver, 1, audit)
-                .iter()
-                .any(|flag| flag.starts_with("--audit"))
-        };
+        let has = |audit| argv(Component::KubeApiserver, 1, audit).iter().any(|flag| flag.starts_with("--audit"));
         assert!(has(true) && !has(false));
     }
 }

@@ -16,15 +16,9 @@ pub(crate) fn write(layout: &Layout, dist: &Dist, node: usize) -> Result<()> {
         (etc.join("containerd.toml"), containerd(layout, dist, node)),
         (etc.join("kubelet.json"), kubelet(layout, node).to_string()),
         (etc.join("resolv.conf"), String::new()),
-        (
-            etc.join("kube-proxy.json"),
-            kube_proxy(layout, node).to_string(),
-        ),
+        (etc.join("kube-proxy.json"), kube_proxy(layout, node).to_string()),
         (etc.join("Corefile"), corefile(layout)),
-        (
-            layout.node(node, "cni-conf").join("10-pods.conflist"),
-            pod_networking(node).to_string(),
-        ),
+        (layout.node(node, "cni-conf").join("10-pods.conflist"), pod_networking(node).to_string()),
     ];
     for (path, text) in files {
         fs::write(&path, text).doing(|| format!("writing {}", path.display()))?;
@@ -205,12 +199,7 @@ pub(crate) fn dns_objects() -> [(&'static str, Value); 2] {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
     use std::path::Path;
 
@@ -223,13 +212,7 @@ mod tests {
         let read = |file: &str| fs::read_to_string(layout.node(2, file)).unwrap();
         assert!(read("cni-conf/10-pods.conflist").contains("198.18.17.0/24"));
         let toml = read("etc/containerd.toml");
-        assert!(
-            toml.contains(&format!(
-                "root = \"{}\"",
-                layout.node(2, "containerd").display()
-            )),
-            "{toml}"
-        );
+        assert!(toml.contains(&format!("root = \"{}\"", layout.node(2, "containerd").display())), "{toml}");
         assert!(toml.contains("BinaryName = \"/r/bin/runc\""), "{toml}");
         let kubelet: Value = serde_json::from_str(&read("etc/kubelet.json")).unwrap();
         assert_eq!(kubelet["clusterDNS"][0], "198.19.0.10");
@@ -239,17 +222,8 @@ mod tests {
     #[test]
     fn the_dns_slice_belongs_to_the_dns_service() {
         let [(_, service), (_, slice)] = dns_objects();
-        assert_eq!(
-            slice["metadata"]["labels"]["kubernetes.io/service-name"],
-            service["metadata"]["name"]
-        );
-        assert!(
-            service["spec"].get("selector").is_none(),
-            "a selector would empty the slice"
-        );
-        assert_eq!(
-            slice["ports"][0],
-            json!({"name": "dns", "protocol": "UDP", "port": 53})
-        );
+        assert_eq!(slice["metadata"]["labels"]["kubernetes.io/service-name"], service["metadata"]["name"]);
+        assert!(service["spec"].get("selector").is_none(), "a selector would empty the slice");
+        assert_eq!(slice["ports"][0], json!({"name": "dns", "protocol": "UDP", "port": 53}));
     }
 }

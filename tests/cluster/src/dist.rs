@@ -93,37 +93,14 @@ const RUNTIME: Module = Module {
             cgo: false,
         },
         // Without seccomp every pod would fail: the kubelet's and containerd's defaults ask for it.
-        Build {
-            what: "runc",
-            packages: &["github.com/opencontainers/runc"],
-            output: "bin/",
-            tags: "seccomp",
-            ldflags: "-s -w",
-            cgo: true,
-        },
-        Build {
-            what: "the pause image",
-            packages: &["./pause"],
-            output: "bin/",
-            tags: "",
-            ldflags: "-s -w",
-            cgo: false,
-        },
+        Build { what: "runc", packages: &["github.com/opencontainers/runc"], output: "bin/", tags: "seccomp", ldflags: "-s -w", cgo: true },
+        Build { what: "the pause image", packages: &["./pause"], output: "bin/", tags: "", ldflags: "-s -w", cgo: false },
     ],
 };
 
 /// The names under which the one binary of [`COMPONENTS`] is called, in `bin/`, and of these the user's, in `tools/`.
-const PROGRAMS: [&str; 9] = [
-    "coredns",
-    "etcd",
-    "helm",
-    "kube-apiserver",
-    "kube-controller-manager",
-    "kube-proxy",
-    "kube-scheduler",
-    "kubectl",
-    "kubelet",
-];
+const PROGRAMS: [&str; 9] =
+    ["coredns", "etcd", "helm", "kube-apiserver", "kube-controller-manager", "kube-proxy", "kube-scheduler", "kubectl", "kubelet"];
 const TOOLS: [&str; 2] = ["helm", "kubectl"];
 
 /// The built programs.
@@ -136,10 +113,7 @@ pub(crate) struct Dist {
 impl Dist {
     #[cfg(test)]
     pub(crate) fn at(components: &Path, runtime: &Path) -> Self {
-        Self {
-            components: components.into(),
-            runtime: runtime.into(),
-        }
+        Self { components: components.into(), runtime: runtime.into() }
     }
 
     /// Kubernetes' programs, etcd and CoreDNS.
@@ -170,11 +144,7 @@ impl Dist {
 fn cache() -> PathBuf {
     match std::env::var_os("BLUEGREEN_CACHE") {
         Some(dir) if !dir.is_empty() => std::path::absolute(&dir).unwrap_or_else(|_| dir.into()),
-        _ => Path::new(env!("CARGO_MANIFEST_DIR"))
-            .ancestors()
-            .nth(2)
-            .unwrap_or(Path::new("/"))
-            .join(".cache/cluster"),
+        _ => Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2).unwrap_or(Path::new("/")).join(".cache/cluster"),
     }
 }
 
@@ -185,10 +155,7 @@ fn cache() -> PathBuf {
 pub(crate) fn build(progress: &mut dyn Progress) -> Result<Dist> {
     let cache = cache();
     let go_version = requirements::go_version()?;
-    let dist = Dist {
-        components: cache.join(COMPONENTS.result_name(&go_version)),
-        runtime: cache.join(RUNTIME.result_name(&go_version)),
-    };
+    let dist = Dist { components: cache.join(COMPONENTS.result_name(&go_version)), runtime: cache.join(RUNTIME.result_name(&go_version)) };
     if dist.components.exists() && dist.runtime.exists() {
         return Ok(dist);
     }
@@ -196,21 +163,11 @@ pub(crate) fn build(progress: &mut dyn Progress) -> Result<Dist> {
     let lock = cache.join("lock");
     let lock_file = fs::File::create(&lock).doing(|| format!("making {}", lock.display()))?;
     progress.detail("waiting for another build to end");
-    let _lock = Flock::lock(lock_file, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| errno)
-        .doing(|| format!("locking {}", lock.display()))?;
+    let _lock = Flock::lock(lock_file, FlockArg::LockExclusive).map_err(|(_, errno)| errno).doing(|| format!("locking {}", lock.display()))?;
 
-    let missing: Vec<(&Module, &Path)> = [
-        (&COMPONENTS, dist.components.as_path()),
-        (&RUNTIME, dist.runtime.as_path()),
-    ]
-    .into_iter()
-    .filter(|(_, result)| !result.exists())
-    .collect();
-    if missing
-        .iter()
-        .any(|(module, _)| module.builds.iter().any(|build| build.cgo))
-    {
+    let missing: Vec<(&Module, &Path)> =
+        [(&COMPONENTS, dist.components.as_path()), (&RUNTIME, dist.runtime.as_path())].into_iter().filter(|(_, result)| !result.exists()).collect();
+    if missing.iter().any(|(module, _)| module.builds.iter().any(|build| build.cgo)) {
         requirements::for_cgo()?;
     }
     let of = missing.iter().map(|(module, _)| module.builds.len()).sum();
@@ -241,13 +198,7 @@ impl Module {
         format!("{}-{}", self.kind, digest.get(..16).unwrap_or_default())
     }
 
-    fn build(
-        &self,
-        cache: &Path,
-        result: &Path,
-        (number, of): (&mut usize, usize),
-        progress: &mut dyn Progress,
-    ) -> Result<()> {
+    fn build(&self, cache: &Path, result: &Path, (number, of): (&mut usize, usize), progress: &mut dyn Progress) -> Result<()> {
         let work = cache.join(format!("{}.unfinished", self.kind));
         // What an interrupted build left; the lock says that nobody else is at it.
         if work.exists() {
@@ -256,8 +207,7 @@ impl Module {
         let source = work.join("source");
         for (name, content) in self.files {
             let path = source.join(name);
-            fs::create_dir_all(path.parent().unwrap_or(&source))
-                .doing(|| format!("making the directory of {}", path.display()))?;
+            fs::create_dir_all(path.parent().unwrap_or(&source)).doing(|| format!("making the directory of {}", path.display()))?;
             fs::write(&path, content).doing(|| format!("writing {}", path.display()))?;
         }
         for build in self.builds {
@@ -267,53 +217,33 @@ impl Module {
         }
         self.finish(&work)?;
         fs::remove_dir_all(&source).doing(|| format!("removing {}", source.display()))?;
-        fs::rename(&work, result)
-            .doing(|| format!("renaming {} to {}", work.display(), result.display()))
+        fs::rename(&work, result).doing(|| format!("renaming {} to {}", work.display(), result.display()))
     }
 
     fn finish(&self, work: &Path) -> Result<()> {
         if self.kind == RUNTIME.kind {
-            return Image::new(PAUSE_IMAGE)
-                .file(work.join("bin/pause"), "/pause")
-                .entrypoint(["/pause"])
-                .write(&work.join("pause.tar"));
+            return Image::new(PAUSE_IMAGE).file(work.join("bin/pause"), "/pause").entrypoint(["/pause"]).write(&work.join("pause.tar"));
         }
         fs::create_dir_all(work.join("tools")).doing(|| "making tools/".into())?;
-        let bin = PROGRAMS
-            .iter()
-            .map(|name| ("components", work.join("bin").join(name)));
-        let tools = TOOLS
-            .iter()
-            .map(|name| ("../bin/components", work.join("tools").join(name)));
+        let bin = PROGRAMS.iter().map(|name| ("components", work.join("bin").join(name)));
+        let tools = TOOLS.iter().map(|name| ("../bin/components", work.join("tools").join(name)));
         for (to, link) in bin.chain(tools) {
-            std::os::unix::fs::symlink(to, &link)
-                .doing(|| format!("linking {}", link.display()))?;
+            std::os::unix::fs::symlink(to, &link).doing(|| format!("linking {}", link.display()))?;
         }
         // One look at the result: a program that can't say its version is not worth keeping.
         let kubectl = work.join("tools/kubectl");
-        let output = Command::new(&kubectl)
-            .args(["version", "--client"])
-            .output()
-            .doing(|| format!("running {}", kubectl.display()))?;
+        let output = Command::new(&kubectl).args(["version", "--client"]).output().doing(|| format!("running {}", kubectl.display()))?;
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         if text.contains(&format!("v{VERSION}")) {
             return Ok(());
         }
-        Err(Error::Build {
-            what: "kubectl".into(),
-            output: format!("it calls itself {text:?}, not v{VERSION}"),
-        })
+        Err(Error::Build { what: "kubectl".into(), output: format!("it calls itself {text:?}, not v{VERSION}") })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]
@@ -323,34 +253,16 @@ mod tests {
         assert_ne!(name, COMPONENTS.result_name("go1.26.9"));
         let files: &[(&str, &str)] = &[("go.mod", "a"), ("go.sum", "b")];
         let files: &'static [(&'static str, &'static str)] = files.to_vec().leak();
-        let other = |files, builds| {
-            Module {
-                kind: "components",
-                files,
-                builds,
-            }
-            .result_name("go1.26.8")
-        };
-        let moved: &'static [(&'static str, &'static str)] =
-            vec![("go.mod", "ab"), ("go.sum", "")].leak();
-        assert_ne!(
-            other(files, COMPONENTS.builds),
-            other(moved, COMPONENTS.builds)
-        );
-        assert_ne!(
-            other(files, COMPONENTS.builds),
-            other(files, RUNTIME.builds)
-        );
+        let other = |files, builds| Module { kind: "components", files, builds }.result_name("go1.26.8");
+        let moved: &'static [(&'static str, &'static str)] = vec![("go.mod", "ab"), ("go.sum", "")].leak();
+        assert_ne!(other(files, COMPONENTS.builds), other(moved, COMPONENTS.builds));
+        assert_ne!(other(files, COMPONENTS.builds), other(files, RUNTIME.builds));
     }
 
     #[test]
     fn the_version_shown_is_the_version_required() {
         let go_mod = COMPONENTS.files[0].1;
         assert!(go_mod.contains(&format!("k8s.io/kubernetes v{VERSION}\n")));
-        assert!(
-            COMPONENTS.builds[0]
-                .ldflags
-                .contains(&format!("gitVersion=v{VERSION} "))
-        );
+        assert!(COMPONENTS.builds[0].ldflags.contains(&format!("gitVersion=v{VERSION} ")));
     }
 }

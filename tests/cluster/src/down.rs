@@ -23,24 +23,17 @@ pub(crate) fn clear(layout: &Layout) -> Result<()> {
         }
         found.iter().try_for_each(Process::kill)?;
     }
-    for group in cgroup::existing()?
-        .iter()
-        .filter(|group| cluster_of(group) == Some(layout.name()))
-    {
+    for group in cgroup::existing()?.iter().filter(|group| cluster_of(group) == Some(layout.name())) {
         cgroup::clear(group)?;
     }
     // All mounts are in the nodes' namespaces and gone with them. Should one be on the host all the same, removing the
     // directory would go through it into what is mounted.
-    let table = fs::read_to_string("/proc/self/mountinfo")
-        .doing(|| "reading /proc/self/mountinfo".into())?;
+    let table = fs::read_to_string("/proc/self/mountinfo").doing(|| "reading /proc/self/mountinfo".into())?;
     for mounted in mounts_below(&table, layout.dir()) {
-        umount2(&mounted, MntFlags::MNT_DETACH)
-            .doing(|| format!("unmounting {}", mounted.display()))?;
+        umount2(&mounted, MntFlags::MNT_DETACH).doing(|| format!("unmounting {}", mounted.display()))?;
     }
     match fs::remove_dir_all(layout.dir()) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(error).doing(|| format!("removing {}", layout.dir().display()))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).doing(|| format!("removing {}", layout.dir().display())),
         _ => Ok(()),
     }
 }
@@ -50,11 +43,7 @@ pub(crate) fn clear_node(layout: &Layout, node: usize) -> Result<()> {
     let number = node.to_string();
     let keepers = helpers_of(&[KEEPER], layout.dir());
     let init = Process::recorded(&layout.init(node));
-    for keeper in keepers
-        .into_iter()
-        .filter(|keeper| keeps(keeper, &number))
-        .chain(init)
-    {
+    for keeper in keepers.into_iter().filter(|keeper| keeps(keeper, &number)).chain(init) {
         keeper.kill()?;
     }
     cgroup::clear(&layout.cgroup(node))
@@ -63,9 +52,7 @@ pub(crate) fn clear_node(layout: &Layout, node: usize) -> Result<()> {
 fn keeps(keeper: &Process, node: &str) -> bool {
     let arguments = fs::read(format!("/proc/{}/cmdline", keeper.pid)).unwrap_or_default();
     let arguments: Vec<&[u8]> = arguments.split(|byte| *byte == 0).collect();
-    arguments
-        .windows(2)
-        .any(|pair| matches!(pair, [b"--node", number] if *number == node.as_bytes()))
+    arguments.windows(2).any(|pair| matches!(pair, [b"--node", number] if *number == node.as_bytes()))
 }
 
 /// The clusters of which anything is left.
@@ -76,46 +63,27 @@ pub(crate) fn names(root: &Path) -> Result<Vec<String>> {
         let name = name.to_string_lossy();
         names.insert(name.strip_suffix(".lock").unwrap_or(&name).to_string());
     }
-    names.extend(
-        cgroup::existing()?
-            .iter()
-            .filter_map(|group| cluster_of(group))
-            .map(String::from),
-    );
-    Ok(names
-        .into_iter()
-        .filter(|name| Layout::new(name).is_ok())
-        .collect())
+    names.extend(cgroup::existing()?.iter().filter_map(|group| cluster_of(group)).map(String::from));
+    Ok(names.into_iter().filter(|name| Layout::new(name).is_ok()).collect())
 }
 
 /// The cluster a control group's name stands for.
 fn cluster_of(group: &str) -> Option<&str> {
     let (name, node) = group.strip_prefix(CGROUP_PREFIX)?.rsplit_once("-n")?;
-    node.bytes()
-        .all(|byte| byte.is_ascii_digit())
-        .then_some(name)
+    node.bytes().all(|byte| byte.is_ascii_digit()).then_some(name)
 }
 
 /// Mount points at or below `dir`, innermost first.
 fn mounts_below(mountinfo: &str, dir: &Path) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = mountinfo
-        .lines()
-        .filter_map(|line| line.split(' ').nth(4))
-        .map(PathBuf::from)
-        .filter(|at| at.starts_with(dir))
-        .collect();
+    let mut found: Vec<PathBuf> =
+        mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from).filter(|at| at.starts_with(dir)).collect();
     found.sort_by_key(|at| std::cmp::Reverse(at.components().count()));
     found
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]
@@ -133,12 +101,6 @@ mod tests {
             3 2 0:3 / /var/lib/x/demo/n1/a/b rw - tmpfs a rw\n\
             4 1 0:4 / /var/lib/x/demo2/n1 rw - tmpfs a rw\n";
         let found = mounts_below(table, Path::new("/var/lib/x/demo"));
-        assert_eq!(
-            found,
-            [
-                Path::new("/var/lib/x/demo/n1/a/b"),
-                Path::new("/var/lib/x/demo/n1/a")
-            ]
-        );
+        assert_eq!(found, [Path::new("/var/lib/x/demo/n1/a/b"), Path::new("/var/lib/x/demo/n1/a")]);
     }
 }

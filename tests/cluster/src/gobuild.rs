@@ -13,32 +13,17 @@ use crate::progress::Progress;
 const LAST_LINES: usize = 15;
 
 /// Runs one build of the module in `source`; its programs go below `result`.
-pub(crate) fn run(
-    build: &Build,
-    source: &Path,
-    result: &Path,
-    progress: &mut dyn Progress,
-) -> Result<()> {
+pub(crate) fn run(build: &Build, source: &Path, result: &Path, progress: &mut dyn Progress) -> Result<()> {
     let mut meter = Meter::default();
     let mut list = go(build, source);
-    list.args(["list", "-deps", "-tags", build.tags])
-        .args(build.packages);
+    list.args(["list", "-deps", "-tags", build.tags]).args(build.packages);
     meter.packages = follow(list, build.what, |line| {
         meter.read(line);
         progress.detail(&meter.to_string());
     })?;
     let mut compile = go(build, source);
     compile
-        .args([
-            "build",
-            "-v",
-            "-trimpath",
-            "-tags",
-            build.tags,
-            "-ldflags",
-            build.ldflags,
-            "-o",
-        ])
+        .args(["build", "-v", "-trimpath", "-tags", build.tags, "-ldflags", build.ldflags, "-o"])
         .arg(result.join(build.output))
         .args(build.packages);
     if build.output.ends_with('/') {
@@ -66,24 +51,11 @@ fn go(build: &Build, source: &Path) -> Command {
 
 /// Runs `go`, hands on each line of its standard error, and returns the number of lines of its standard output.
 fn follow(mut command: Command, what: &str, mut each: impl FnMut(&str)) -> Result<usize> {
-    let mut child = command
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .doing(|| "starting go".into())?;
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().doing(|| "starting go".into())?;
     let output = child.stdout.take();
-    let counter = std::thread::spawn(move || {
-        output.map_or(0, |output| BufReader::new(output).lines().count())
-    });
+    let counter = std::thread::spawn(move || output.map_or(0, |output| BufReader::new(output).lines().count()));
     let mut last = VecDeque::new();
-    for line in child
-        .stderr
-        .take()
-        .map(BufReader::new)
-        .into_iter()
-        .flat_map(BufRead::lines)
-        .map_while(std::io::Result::ok)
-    {
+    for line in child.stderr.take().map(BufReader::new).into_iter().flat_map(BufRead::lines).map_while(std::io::Result::ok) {
         each(&line);
         last.push_back(line);
         if last.len() > LAST_LINES {
@@ -94,10 +66,7 @@ fn follow(mut command: Command, what: &str, mut each: impl FnMut(&str)) -> Resul
     if status.success() {
         return Ok(counter.join().unwrap_or_default());
     }
-    Err(Error::Build {
-        what: what.into(),
-        output: Vec::from(last).join("\n"),
-    })
+    Err(Error::Build { what: what.into(), output: Vec::from(last).join("\n") })
 }
 
 /// What `go` has told so far.
@@ -125,22 +94,13 @@ impl std::fmt::Display for Meter {
         if self.packages == 0 {
             return write!(f, "{} modules downloaded", self.downloaded);
         }
-        write!(
-            f,
-            "{} of at most {} packages compiled",
-            self.compiled, self.packages
-        )
+        write!(f, "{} of at most {} packages compiled", self.compiled, self.packages)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]

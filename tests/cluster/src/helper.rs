@@ -30,10 +30,7 @@ pub(crate) fn program() -> Result<PathBuf> {
         return Ok(own);
     }
     own.ancestors().skip(1).take(2).map(|dir| dir.join("cluster")).find(|path| path.is_file()).ok_or_else(|| {
-        Error::Requirement(format!(
-            "the program `cluster` is not beside {}: build it with `cargo build --release -p cluster`",
-            own.display()
-        ))
+        Error::Requirement(format!("the program `cluster` is not beside {}: build it with `cargo build --release -p cluster`", own.display()))
     })
 }
 
@@ -58,9 +55,5 @@ pub(crate) const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/
 
 /// Opens a log to be written at its end.
 pub(crate) fn append(log: &Path) -> Result<std::fs::File> {
-    std::fs::OpenOptions::new()
-        .create(true)
-        .append(true)
-        .open(log)
-        .doing(|| format!("opening {}", log.display()))
+    std::fs::OpenOptions::new().create(true).append(true).open(log).doing(|| format!("opening {}", log.display()))
 }

@@ -22,27 +22,15 @@ use crate::process::{Process, wait_for};
 /// Starts the hub of a cluster, which takes over `listener`, and waits until its bridge is there.
 pub(crate) fn start(layout: &Layout, listener: TcpListener) -> Result<()> {
     let mut command = helper::command(helper::HUB, layout, &layout.hub_log())?;
-    let mut child = command
-        .stdin(std::os::fd::OwnedFd::from(listener))
-        .spawn()
-        .doing(|| "starting the hub".into())?;
+    let mut child = command.stdin(std::os::fd::OwnedFd::from(listener)).spawn().doing(|| "starting the hub".into())?;
     let within = std::time::Duration::from_secs(10);
     let up = wait_for(within, std::time::Duration::from_millis(5), || {
-        let ended = child
-            .try_wait()
-            .doing(|| "waiting for the hub".into())?
-            .is_some();
+        let ended = child.try_wait().doing(|| "waiting for the hub".into())?.is_some();
         Ok((ended || running(layout).is_some()).then_some(!ended))
     })?;
     match up {
         Some(true) => Ok(()),
-        _ => Err(Error::Start {
-            what: "the hub".into(),
-            message: std::fs::read_to_string(layout.hub_log())
-                .unwrap_or_default()
-                .trim()
-                .into(),
-        }),
+        _ => Err(Error::Start { what: "the hub".into(), message: std::fs::read_to_string(layout.hub_log()).unwrap_or_default().trim().into() }),
     }
 }
 
@@ -59,10 +47,7 @@ pub fn run(state: &Path) -> Result<()> {
     let layout = Layout::of_dir(state)?;
     // Fails only for a process group's leader, which a freshly started program is not unless it is one already.
     let _ = setsid();
-    let listener = io::stdin()
-        .as_fd()
-        .try_clone_to_owned()
-        .doing(|| "taking over the listener".into())?;
+    let listener = io::stdin().as_fd().try_clone_to_owned().doing(|| "taking over the listener".into())?;
     let listener = TcpListener::from(listener);
     unshare(CloneFlags::CLONE_NEWNET).doing(|| "making the hub's network namespace".into())?;
     network::ip(network::BRIDGE)?;
@@ -70,27 +55,20 @@ pub fn run(state: &Path) -> Result<()> {
         me.record(&layout.hub())?;
     }
     loop {
-        let (client, _) = listener
-            .accept()
-            .doing(|| "accepting a connection".into())?;
+        let (client, _) = listener.accept().doing(|| "accepting a connection".into())?;
         let layout = layout.clone();
         std::thread::spawn(move || {
             // A connection that can't be made or breaks ends; the client sees that. Nobody else needs to know.
-            let _ =
-                dial(&layout).and_then(|server| join(client, server).doing(|| "forwarding".into()));
+            let _ = dial(&layout).and_then(|server| join(client, server).doing(|| "forwarding".into()));
         });
     }
 }
 
 /// Connects to the API server; moves the calling thread into node 1's namespace.
 fn dial(layout: &Layout) -> Result<TcpStream> {
-    let init = Process::recorded(&layout.init(1)).ok_or_else(|| Error::Node {
-        node: 1,
-        message: "is not running".into(),
-    })?;
+    let init = Process::recorded(&layout.init(1)).ok_or_else(|| Error::Node { node: 1, message: "is not running".into() })?;
     network::enter(init)?;
-    TcpStream::connect((Ipv4Addr::LOCALHOST, API_PORT))
-        .doing(|| "connecting to the API server".into())
+    TcpStream::connect((Ipv4Addr::LOCALHOST, API_PORT)).doing(|| "connecting to the API server".into())
 }
 
 /// Copies both ways until both are done. What the server ends is ended for the client at once; a client may still
@@ -116,12 +94,7 @@ fn join(client: TcpStream, server: TcpStream) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
     use std::io::{Read, Write};
 
@@ -154,9 +127,7 @@ mod tests {
         let (hub_server, server) = pair();
         let hub = std::thread::spawn(move || join(hub_client, hub_server));
         drop(server);
-        client
-            .set_read_timeout(Some(std::time::Duration::from_secs(5)))
-            .unwrap();
+        client.set_read_timeout(Some(std::time::Duration::from_secs(5))).unwrap();
         assert_eq!(client.read(&mut [0]).unwrap(), 0);
         let _ = hub.join().unwrap();
     }

@@ -25,13 +25,7 @@ impl Image {
     /// An empty image called `tag`, such as `localhost/shop:v1`.
     #[must_use]
     pub fn new(tag: impl Into<String>) -> Self {
-        Self {
-            tag: tag.into(),
-            files: Vec::new(),
-            entrypoint: Vec::new(),
-            env: Vec::new(),
-            user: String::new(),
-        }
+        Self { tag: tag.into(), files: Vec::new(), entrypoint: Vec::new(), env: Vec::new(), user: String::new() }
     }
 
     /// Puts the host's file `from` at the absolute path `to`. Its permission bits stay.
@@ -80,26 +74,18 @@ impl Image {
         .to_string();
         let config_name = format!("{}.json", hex(&Sha256::digest(config.as_bytes())));
         let layer_name = format!("{layer_digest}/layer.tar");
-        let manifest =
-            json!([{"Config": config_name, "RepoTags": [self.tag], "Layers": [layer_name]}])
-                .to_string();
+        let manifest = json!([{"Config": config_name, "RepoTags": [self.tag], "Layers": [layer_name]}]).to_string();
 
         let temporary = path.with_extension(format!("tmp{}", std::process::id()));
         let doing = || format!("writing {}", temporary.display());
         let mut archive = tar::Builder::new(fs::File::create(&temporary).doing(doing)?);
-        for (name, content) in [
-            (&config_name, config.as_bytes()),
-            (&layer_name, layer.as_slice()),
-            (&"manifest.json".to_string(), manifest.as_bytes()),
-        ] {
+        for (name, content) in
+            [(&config_name, config.as_bytes()), (&layer_name, layer.as_slice()), (&"manifest.json".to_string(), manifest.as_bytes())]
+        {
             append(&mut archive, name, content, 0o644).doing(doing)?;
         }
-        archive
-            .into_inner()
-            .and_then(|mut file| file.flush())
-            .doing(doing)?;
-        fs::rename(&temporary, path)
-            .doing(|| format!("renaming {} to {}", temporary.display(), path.display()))
+        archive.into_inner().and_then(|mut file| file.flush()).doing(doing)?;
+        fs::rename(&temporary, path).doing(|| format!("renaming {} to {}", temporary.display(), path.display()))
     }
 
     fn layer(&self) -> Result<Vec<u8>> {
@@ -111,25 +97,17 @@ impl Image {
             let content = fs::read(from).doing(doing)?;
             let mode = fs::metadata(from).doing(doing)?.permissions().mode() & 0o777;
             let to = to.trim_start_matches('/');
-            let parents: Vec<&Path> = Path::new(to)
-                .ancestors()
-                .skip(1)
-                .filter(|dir| !dir.as_os_str().is_empty())
-                .collect();
+            let parents: Vec<&Path> = Path::new(to).ancestors().skip(1).filter(|dir| !dir.as_os_str().is_empty()).collect();
             for dir in parents.into_iter().rev() {
                 if made.insert(dir.to_path_buf()) {
                     let mut header = header(0, 0o755);
                     header.set_entry_type(tar::EntryType::Directory);
-                    layer
-                        .append_data(&mut header, dir, std::io::empty())
-                        .doing(doing)?;
+                    layer.append_data(&mut header, dir, std::io::empty()).doing(doing)?;
                 }
             }
             append(&mut layer, to, &content, mode).doing(doing)?;
         }
-        layer
-            .into_inner()
-            .doing(|| format!("ending the layer of image {}", self.tag))
+        layer.into_inner().doing(|| format!("ending the layer of image {}", self.tag))
     }
 }
 
@@ -143,12 +121,7 @@ fn header(size: u64, mode: u32) -> tar::Header {
     header
 }
 
-fn append<W: Write>(
-    archive: &mut tar::Builder<W>,
-    name: &str,
-    content: &[u8],
-    mode: u32,
-) -> std::io::Result<()> {
+fn append<W: Write>(archive: &mut tar::Builder<W>, name: &str, content: &[u8], mode: u32) -> std::io::Result<()> {
     archive.append_data(&mut header(content.len() as u64, mode), name, content)
 }
 
@@ -168,12 +141,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
     use std::collections::BTreeMap;
     use std::io::Read;
@@ -199,59 +167,35 @@ mod tests {
         fs::write(&program, "#!").unwrap();
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
         let out = dir.path().join("i.tar");
-        let image = Image::new("localhost/shop:v1")
-            .file(&program, "/opt/app/shop")
-            .entrypoint(["/opt/app/shop", "serve"])
-            .user("65532")
-            .env("A", "b");
+        let image =
+            Image::new("localhost/shop:v1").file(&program, "/opt/app/shop").entrypoint(["/opt/app/shop", "serve"]).user("65532").env("A", "b");
         image.write(&out).unwrap();
         let bytes = fs::read(&out).unwrap();
 
         let archive = entries(&bytes);
-        let manifest: serde_json::Value =
-            serde_json::from_slice(&archive["manifest.json"].1).unwrap();
+        let manifest: serde_json::Value = serde_json::from_slice(&archive["manifest.json"].1).unwrap();
         assert_eq!(manifest[0]["RepoTags"], json!(["localhost/shop:v1"]));
         let config_name = manifest[0]["Config"].as_str().unwrap();
         let config_text = &archive[config_name].1;
-        assert_eq!(
-            config_name,
-            format!("{}.json", hex(&Sha256::digest(config_text))),
-            "named by its own digest"
-        );
+        assert_eq!(config_name, format!("{}.json", hex(&Sha256::digest(config_text))), "named by its own digest");
         let config: serde_json::Value = serde_json::from_slice(config_text).unwrap();
-        assert_eq!(
-            config["config"]["Entrypoint"],
-            json!(["/opt/app/shop", "serve"])
-        );
+        assert_eq!(config["config"]["Entrypoint"], json!(["/opt/app/shop", "serve"]));
         assert_eq!(config["config"]["User"], "65532");
         assert_eq!(config["config"]["Env"], json!(["A=b"]));
         let layer = &archive[manifest[0]["Layers"][0].as_str().unwrap()].1;
-        assert_eq!(
-            config["rootfs"]["diff_ids"],
-            json!([format!("sha256:{}", hex(&Sha256::digest(layer)))])
-        );
+        assert_eq!(config["rootfs"]["diff_ids"], json!([format!("sha256:{}", hex(&Sha256::digest(layer)))]));
         let files = entries(layer);
-        assert_eq!(
-            files.keys().collect::<Vec<_>>(),
-            ["opt", "opt/app", "opt/app/shop"]
-        );
+        assert_eq!(files.keys().collect::<Vec<_>>(), ["opt", "opt/app", "opt/app/shop"]);
         assert_eq!(files["opt/app/shop"], (0o755, b"#!".to_vec()));
 
         let again = dir.path().join("j.tar");
         image.write(&again).unwrap();
-        assert_eq!(
-            fs::read(&again).unwrap(),
-            bytes,
-            "the same files give the same bytes"
-        );
+        assert_eq!(fs::read(&again).unwrap(), bytes, "the same files give the same bytes");
     }
 
     #[test]
     fn a_missing_file_is_named() {
-        let error = Image::new("a:b")
-            .file("/nowhere/x", "/x")
-            .write(Path::new("/tmp/never"))
-            .unwrap_err();
+        let error = Image::new("a:b").file("/nowhere/x", "/x").write(Path::new("/tmp/never")).unwrap_err();
         assert!(error.to_string().contains("/nowhere/x"), "{error}");
     }
 }

@@ -54,25 +54,17 @@ impl Layout {
     }
 
     pub(crate) fn under(root: &Path, name: &str) -> Result<Self> {
-        let letters = name
-            .bytes()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-');
+        let letters = name.bytes().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-');
         let begins = name.starts_with(|c: char| c.is_ascii_lowercase());
         if name.len() > 20 || !letters || !begins || name.ends_with('-') {
             return Err(Error::Name(name.into()));
         }
-        Ok(Self {
-            name: name.into(),
-            dir: root.join(name),
-        })
+        Ok(Self { name: name.into(), dir: root.join(name) })
     }
 
     /// The layout a helper process finds itself in: its state directory is an argument.
     pub(crate) fn of_dir(dir: &Path) -> Result<Self> {
-        let name = dir
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
+        let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         Self::under(dir.parent().unwrap_or(Path::new("/")), name)
     }
 
@@ -174,25 +166,11 @@ impl Layout {
 }
 
 /// The directories of a node: configuration, what is mounted over the usual places, and containerd's store.
-const NODE_DIRS: [&str; 8] = [
-    "etc",
-    "cni-conf",
-    "cni",
-    "kubelet",
-    "containerd",
-    "pods",
-    "containers",
-    "sysctl",
-];
+const NODE_DIRS: [&str; 8] = ["etc", "cni-conf", "cni", "kubelet", "containerd", "pods", "containers", "sysctl"];
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]
@@ -200,17 +178,7 @@ mod tests {
         for name in ["a", "demo", "e2e-1", "a2345678901234567890"] {
             assert!(Layout::new(name).is_ok(), "{name}");
         }
-        for name in [
-            "",
-            "1a",
-            "-a",
-            "a-",
-            "A",
-            "a_b",
-            "a/b",
-            "..",
-            "a23456789012345678901",
-        ] {
+        for name in ["", "1a", "-a", "a-", "A", "a_b", "a/b", "..", "a23456789012345678901"] {
             assert!(matches!(Layout::new(name), Err(Error::Name(_))), "{name}");
         }
     }

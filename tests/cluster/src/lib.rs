@@ -41,6 +41,7 @@ mod pki;
 mod process;
 pub mod progress;
 mod requirements;
+mod selfcheck;
 mod up;
 
 pub use crate::cluster::{Cluster, Found, Options, State, down, names};
@@ -50,6 +51,7 @@ pub use hub::run as run_hub;
 pub use nix::sys::signal::Signal;
 pub use node::control::Program;
 pub use node::{become_program, enter, init, keep};
+pub use selfcheck::{answer, run as selfcheck};
 
 /// Builds every program a cluster is made of that is not built yet.
 ///

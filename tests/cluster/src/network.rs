@@ -15,21 +15,13 @@ use crate::process::Process;
 
 /// Runs `work` on a thread of its own inside the network namespace of `process`; sockets made and programs started
 /// there stay in it.
-pub(crate) fn inside<T: Send>(
-    process: Process,
-    work: impl FnOnce() -> Result<T> + Send,
-) -> Result<T> {
+pub(crate) fn inside<T: Send>(process: Process, work: impl FnOnce() -> Result<T> + Send) -> Result<T> {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             enter(process)?;
             work()
         });
-        thread.join().unwrap_or_else(|_| {
-            Err(Error::Start {
-                what: "work in a network namespace".into(),
-                message: "it panicked".into(),
-            })
-        })
+        thread.join().unwrap_or_else(|_| Err(Error::Start { what: "work in a network namespace".into(), message: "it panicked".into() }))
     })
 }
 
@@ -50,19 +42,13 @@ pub(crate) fn ip(commands: &str) -> Result<()> {
         .spawn()
         .doing(|| "starting ip (of the package iproute2)".into())?;
     if let Some(mut input) = child.stdin.take() {
-        input
-            .write_all(commands.as_bytes())
-            .doing(|| "writing to ip".into())?;
+        input.write_all(commands.as_bytes()).doing(|| "writing to ip".into())?;
     }
     let output = child.wait_with_output().doing(|| "waiting for ip".into())?;
     if output.status.success() {
         return Ok(());
     }
-    Err(Error::Command {
-        command: "ip -batch".into(),
-        status: output.status,
-        output: String::from_utf8_lossy(&output.stderr).trim().into(),
-    })
+    Err(Error::Command { command: "ip -batch".into(), status: output.status, output: String::from_utf8_lossy(&output.stderr).trim().into() })
 }
 
 /// What makes the bridge, in the hub's namespace.
@@ -70,9 +56,12 @@ pub(crate) const BRIDGE: &str = "link set lo up\nlink add br0 type bridge\nlink 
 
 /// What joins a node to the bridge, in the hub's namespace; `init` is the node's first process.
 pub(crate) fn plug(node: usize, init: i32) -> String {
-    format!(
-        "link add port{node} type veth peer name eth0 netns {init}\nlink set port{node} master br0 up\n"
-    )
+    format!("link add port{node} type veth peer name eth0 netns {init}\nlink set port{node} master br0 up\n")
+}
+
+/// What takes a dead node's end off the bridge. The kernel does so too, but only some time after the node's last process.
+pub(crate) fn unplug(node: usize) -> String {
+    format!("link del port{node}\n")
 }
 
 /// What cuts or restores a node's link, in the hub's namespace.
@@ -82,18 +71,11 @@ pub(crate) fn link(node: usize, up: bool) -> String {
 
 /// A node's own interfaces and routes, in its namespace.
 pub(crate) fn node(node: usize, nodes: usize) -> String {
-    let mut commands = format!(
-        "link set lo up\naddr add {}/24 dev eth0\nlink set eth0 up\n",
-        node_address(node)
-    );
+    let mut commands = format!("link set lo up\naddr add {}/24 dev eth0\nlink set eth0 up\n", node_address(node));
     // The kernel routes before it translates, so Services need a route; what no rule translates dies on the bridge.
     commands.push_str(&format!("route add {SERVICES} dev eth0\n"));
     for other in (1..=nodes).filter(|other| *other != node) {
-        commands.push_str(&format!(
-            "route add {} via {}\n",
-            pod_network(other),
-            node_address(other)
-        ));
+        commands.push_str(&format!("route add {} via {}\n", pod_network(other), node_address(other)));
     }
     commands
 }
@@ -102,9 +84,7 @@ pub(crate) fn node(node: usize, nodes: usize) -> String {
 /// second is no answer.
 pub(crate) fn resolve(name: &str) -> Option<Ipv4Addr> {
     let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
-    socket
-        .set_read_timeout(Some(Duration::from_millis(500)))
-        .ok()?;
+    socket.set_read_timeout(Some(Duration::from_millis(500))).ok()?;
     socket.send_to(&dns_query(name), (DNS_SERVICE, 53)).ok()?;
     let mut answer = [0; 512];
     let (length, _) = socket.recv_from(&mut answer).ok()?;
@@ -140,12 +120,7 @@ fn dns_address(answer: &[u8]) -> Option<Ipv4Addr> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]
@@ -154,14 +129,8 @@ mod tests {
         assert!(commands.contains("addr add 198.18.0.2/24 dev eth0"));
         assert!(commands.contains("route add 198.18.16.0/24 via 198.18.0.1"));
         assert!(commands.contains("route add 198.18.18.0/24 via 198.18.0.3"));
-        assert!(
-            !commands.contains("198.18.17.0"),
-            "its own pods are routed by the CNI plugin"
-        );
-        assert!(
-            !commands.contains("default"),
-            "a default route would be a way out"
-        );
+        assert!(!commands.contains("198.18.17.0"), "its own pods are routed by the CNI plugin");
+        assert!(!commands.contains("default"), "a default route would be a way out");
     }
 
     #[test]

@@ -7,8 +7,7 @@ use std::path::Path;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose,
 };
 use serde_json::json;
 
@@ -19,11 +18,7 @@ use crate::layout::{API_PORT, API_SERVICE, Layout, node_address};
 /// (Kubernetes' documentation, "PKI certificates and requirements").
 const CLIENTS: [(&str, &str, Option<&str>); 4] = [
     ("admin", "admin", Some("system:masters")),
-    (
-        "kubelet-client",
-        "kube-apiserver-kubelet-client",
-        Some("system:masters"),
-    ),
+    ("kubelet-client", "kube-apiserver-kubelet-client", Some("system:masters")),
     ("kube-scheduler", "system:kube-scheduler", None),
     ("kube-proxy", "system:kube-proxy", None),
 ];
@@ -36,26 +31,14 @@ pub(crate) fn write(layout: &Layout, nodes: usize, port: u16) -> Result<()> {
     let mut params = CertificateParams::new(Vec::new())?;
     params.distinguished_name = name(&format!("{} authority", layout.name()), None);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![
-        KeyUsagePurpose::KeyCertSign,
-        KeyUsagePurpose::CrlSign,
-        KeyUsagePurpose::DigitalSignature,
-    ];
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign, KeyUsagePurpose::DigitalSignature];
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate()?)?;
     put(&layout.pki("ca.crt"), &authority.pem())?;
 
-    let mut names: Vec<String> = [
-        "kubernetes",
-        "kubernetes.default",
-        "kubernetes.default.svc",
-        "kubernetes.default.svc.cluster.local",
-        "localhost",
-    ]
-    .map(String::from)
-    .to_vec();
-    names.extend(
-        [Ipv4Addr::LOCALHOST, API_SERVICE, node_address(1)].map(|address| address.to_string()),
-    );
+    let mut names: Vec<String> = ["kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local", "localhost"]
+        .map(String::from)
+        .to_vec();
+    names.extend([Ipv4Addr::LOCALHOST, API_SERVICE, node_address(1)].map(|address| address.to_string()));
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name = name("kube-apiserver", None);
     params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
@@ -66,42 +49,19 @@ pub(crate) fn write(layout: &Layout, nodes: usize, port: u16) -> Result<()> {
     }
     let inside = format!("https://{}:{API_PORT}", node_address(1));
     for file in CONFIGURED {
-        put_kubeconfig(
-            layout,
-            file,
-            &inside,
-            &layout.pki(&format!("{file}.kubeconfig")),
-        )?;
+        put_kubeconfig(layout, file, &inside, &layout.pki(&format!("{file}.kubeconfig")))?;
     }
     for node in 1..=nodes {
         let file = format!("kubelet-{node}");
         let user = format!("system:node:{}", layout.node_name(node));
-        sign(
-            layout,
-            &file,
-            client(&user, Some("system:nodes"))?,
-            &authority,
-        )?;
-        put_kubeconfig(
-            layout,
-            &file,
-            &inside,
-            &layout.pki(&format!("{file}.kubeconfig")),
-        )?;
+        sign(layout, &file, client(&user, Some("system:nodes"))?, &authority)?;
+        put_kubeconfig(layout, &file, &inside, &layout.pki(&format!("{file}.kubeconfig")))?;
     }
-    put_kubeconfig(
-        layout,
-        "admin",
-        &format!("https://127.0.0.1:{port}"),
-        &layout.kubeconfig(),
-    )?;
+    put_kubeconfig(layout, "admin", &format!("https://127.0.0.1:{port}"), &layout.kubeconfig())?;
 
     let tokens = KeyPair::generate()?;
     put(&layout.pki("service-accounts.key"), &tokens.serialize_pem())?;
-    put(
-        &layout.pki("service-accounts.pub"),
-        &tokens.public_key_pem(),
-    )
+    put(&layout.pki("service-accounts.pub"), &tokens.public_key_pem())
 }
 
 fn client(user: &str, group: Option<&str>) -> Result<CertificateParams> {
@@ -120,12 +80,7 @@ fn name(common: &str, organization: Option<&str>) -> DistinguishedName {
     name
 }
 
-fn sign(
-    layout: &Layout,
-    file: &str,
-    mut params: CertificateParams,
-    authority: &CertifiedIssuer<'_, KeyPair>,
-) -> Result<()> {
+fn sign(layout: &Layout, file: &str, mut params: CertificateParams, authority: &CertifiedIssuer<'_, KeyPair>) -> Result<()> {
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     let key = KeyPair::generate()?;
     let certificate = params.signed_by(&key, authority)?;
@@ -158,25 +113,14 @@ fn put_kubeconfig(layout: &Layout, client: &str, server: &str, path: &Path) -> R
 fn put(path: &Path, text: &str) -> Result<()> {
     use std::io::Write;
     use std::os::unix::fs::OpenOptionsExt;
-    let mut file = fs::OpenOptions::new()
-        .create(true)
-        .write(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)
-        .doing(|| format!("making {}", path.display()))?;
-    file.write_all(text.as_bytes())
-        .doing(|| format!("writing {}", path.display()))
+    let mut file =
+        fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(path).doing(|| format!("making {}", path.display()))?;
+    file.write_all(text.as_bytes()).doing(|| format!("writing {}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]
@@ -186,29 +130,12 @@ mod tests {
         let layout = Layout::under(dir.path(), "demo").unwrap();
         layout.make_dirs(2).unwrap();
         write(&layout, 2, 40_123).unwrap();
-        let config: serde_json::Value =
-            serde_json::from_slice(&fs::read(layout.kubeconfig()).unwrap()).unwrap();
-        assert_eq!(
-            config["clusters"][0]["cluster"]["server"],
-            "https://127.0.0.1:40123"
-        );
-        let key = STANDARD
-            .decode(
-                config["users"][0]["user"]["client-key-data"]
-                    .as_str()
-                    .unwrap(),
-            )
-            .unwrap();
+        let config: serde_json::Value = serde_json::from_slice(&fs::read(layout.kubeconfig()).unwrap()).unwrap();
+        assert_eq!(config["clusters"][0]["cluster"]["server"], "https://127.0.0.1:40123");
+        let key = STANDARD.decode(config["users"][0]["user"]["client-key-data"].as_str().unwrap()).unwrap();
         assert!(key.starts_with(b"-----BEGIN PRIVATE KEY-----"));
-        let mode = fs::metadata(layout.kubeconfig())
-            .unwrap()
-            .permissions()
-            .mode();
-        assert_eq!(
-            mode & 0o077,
-            0,
-            "nobody else may read an administrator's key"
-        );
+        let mode = fs::metadata(layout.kubeconfig()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "nobody else may read an administrator's key");
         assert!(layout.pki("kubelet-2.kubeconfig").exists());
         assert!(!layout.pki("kubelet-3.kubeconfig").exists());
     }

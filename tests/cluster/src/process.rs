@@ -88,10 +88,7 @@ pub(crate) fn helpers_of(commands: &[&str], state: &Path) -> Vec<Process> {
     let mut found: Vec<Process> = entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
         .filter_map(Process::of)
-        .filter(|process| {
-            fs::read(format!("/proc/{}/cmdline", process.pid))
-                .is_ok_and(|line| is_helper(&line, commands, state))
-        })
+        .filter(|process| fs::read(format!("/proc/{}/cmdline", process.pid)).is_ok_and(|line| is_helper(&line, commands, state)))
         .collect();
     found.sort_by_key(|process| std::cmp::Reverse(process.started));
     found
@@ -107,20 +104,13 @@ fn is_helper(cmdline: &[u8], commands: &[&str], state: &Path) -> bool {
 /// Writes a JSON file so that a reader sees the old or the new one, never half of it.
 pub(crate) fn write_json(path: &Path, value: &impl Serialize) -> Result<()> {
     let temporary = path.with_extension("tmp");
-    let text = serde_json::to_vec_pretty(value).map_err(|source| Error::State {
-        path: path.to_path_buf(),
-        source,
-    })?;
+    let text = serde_json::to_vec_pretty(value).map_err(|source| Error::State { path: path.to_path_buf(), source })?;
     fs::write(&temporary, text).doing(|| format!("writing {}", temporary.display()))?;
     fs::rename(&temporary, path).doing(|| format!("renaming {} to its place", temporary.display()))
 }
 
 /// Asks again and again until there is an answer or the time is over; `None` then.
-pub(crate) fn wait_for<T>(
-    within: Duration,
-    every: Duration,
-    mut ask: impl FnMut() -> Result<Option<T>>,
-) -> Result<Option<T>> {
+pub(crate) fn wait_for<T>(within: Duration, every: Duration, mut ask: impl FnMut() -> Result<Option<T>>) -> Result<Option<T>> {
     let deadline = Instant::now() + within;
     loop {
         if let Some(answer) = ask()? {
@@ -135,12 +125,7 @@ pub(crate) fn wait_for<T>(
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]
@@ -154,10 +139,7 @@ mod tests {
     fn a_recycled_id_is_not_taken_for_the_recorded_process() {
         let me = Process::of(std::process::id() as i32).unwrap();
         assert!(me.alive());
-        let other = Process {
-            started: me.started + 1,
-            ..me
-        };
+        let other = Process { started: me.started + 1, ..me };
         assert!(!other.alive());
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("p.json");
@@ -171,10 +153,7 @@ mod tests {
 
     #[test]
     fn a_child_is_killed_and_reaped() {
-        let mut child = std::process::Command::new("/bin/sleep")
-            .arg("60")
-            .spawn()
-            .unwrap();
+        let mut child = std::process::Command::new("/bin/sleep").arg("60").spawn().unwrap();
         let process = Process::of(child.id() as i32).unwrap();
         process.kill().unwrap();
         assert!(!Path::new(&format!("/proc/{}", process.pid)).exists());
@@ -185,11 +164,7 @@ mod tests {
     fn helpers_are_told_by_their_whole_state_directory() {
         let state = Path::new("/var/lib/x/a");
         let line = |dir: &str| format!("/bin/cluster\0__hub\0--state\0{dir}\0").into_bytes();
-        assert!(is_helper(
-            &line("/var/lib/x/a"),
-            &["__keeper", "__hub"],
-            state
-        ));
+        assert!(is_helper(&line("/var/lib/x/a"), &["__keeper", "__hub"], state));
         assert!(!is_helper(&line("/var/lib/x/ab"), &["__hub"], state));
         assert!(!is_helper(&line("/var/lib/x/a"), &["__keeper"], state));
         assert!(!is_helper(b"vi\0/var/lib/x/a\0", &["__hub"], state));
@@ -203,10 +178,7 @@ mod tests {
             Ok((left == 0).then_some("here"))
         });
         assert_eq!(answer.unwrap(), Some("here"));
-        let none: Option<()> = wait_for(Duration::from_millis(5), Duration::from_millis(1), || {
-            Ok(None)
-        })
-        .unwrap();
+        let none: Option<()> = wait_for(Duration::from_millis(5), Duration::from_millis(1), || Ok(None)).unwrap();
         assert_eq!(none, None);
     }
 }

@@ -35,12 +35,7 @@ const REDRAW_EVERY: Duration = Duration::from_millis(200);
 
 impl Default for Console {
     fn default() -> Self {
-        Self {
-            begun: Instant::now(),
-            head: String::new(),
-            written: Instant::now(),
-            terminal: std::io::stderr().is_terminal(),
-        }
+        Self { begun: Instant::now(), head: String::new(), written: Instant::now(), terminal: std::io::stderr().is_terminal() }
     }
 }
 
@@ -49,17 +44,9 @@ impl Console {
         let elapsed = self.begun.elapsed().as_secs_f64();
         let gap = if detail.is_empty() { "" } else { ": " };
         // Back to the line's beginning and clear it: the same line again, or the next one after a step's newline.
-        let (start, end) = if self.terminal {
-            ("\r\x1b[2K", "")
-        } else {
-            ("", "\n")
-        };
+        let (start, end) = if self.terminal { ("\r\x1b[2K", "") } else { ("", "\n") };
         // Progress that can't be written is no reason to fail.
-        let _ = write!(
-            std::io::stderr(),
-            "{start}[{elapsed:6.1} s] {}{gap}{detail}{end}",
-            self.head
-        );
+        let _ = write!(std::io::stderr(), "{start}[{elapsed:6.1} s] {}{gap}{detail}{end}", self.head);
         self.written = Instant::now();
     }
 }
@@ -74,11 +61,7 @@ impl Progress for Console {
     }
 
     fn detail(&mut self, text: &str) {
-        let every = if self.terminal {
-            REDRAW_EVERY
-        } else {
-            LOG_EVERY
-        };
+        let every = if self.terminal { REDRAW_EVERY } else { LOG_EVERY };
         if self.written.elapsed() >= every {
             self.write(text);
         }

@@ -12,9 +12,7 @@ const INSTALL: &str = "tests/cluster/install-dependencies.sh";
 /// Checks what `up` needs.
 pub(crate) fn for_up() -> Result<()> {
     if !nix::unistd::geteuid().is_root() {
-        return Err(Error::Requirement(
-            "a cluster needs root, for namespaces and mounts: run it with `sudo`".into(),
-        ));
+        return Err(Error::Requirement("a cluster needs root, for namespaces and mounts: run it with `sudo`".into()));
     }
     for (program, package) in [("ip", "iproute2"), ("nft", "nftables"), ("mount", "mount")] {
         need(program, package)?;
@@ -23,31 +21,21 @@ pub(crate) fn for_up() -> Result<()> {
     let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
     if !has_filesystem(&filesystems, "overlay") {
         // The mount that containerd will make would load it, on a host that has it as a module.
-        let loaded = Command::new("modprobe")
-            .arg("overlay")
-            .output()
-            .is_ok_and(|output| output.status.success());
+        let loaded = Command::new("modprobe").arg("overlay").output().is_ok_and(|output| output.status.success());
         if !loaded {
-            return Err(Error::Requirement(
-                "the kernel has no overlay file system: load it with `modprobe overlay`".into(),
-            ));
+            return Err(Error::Requirement("the kernel has no overlay file system: load it with `modprobe overlay`".into()));
         }
     }
     Ok(())
 }
 
 fn has_filesystem(table: &str, name: &str) -> bool {
-    table
-        .lines()
-        .any(|line| line.split_ascii_whitespace().last() == Some(name))
+    table.lines().any(|line| line.split_ascii_whitespace().last() == Some(name))
 }
 
 /// The version of Go, which is part of what a build is made from.
 pub(crate) fn go_version() -> Result<String> {
-    let output = Command::new("go")
-        .args(["env", "GOVERSION", "GOARCH"])
-        .current_dir("/")
-        .output();
+    let output = Command::new("go").args(["env", "GOVERSION", "GOARCH"]).current_dir("/").output();
     match output {
         Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).trim().replace('\n', " ")),
         _ => Err(Error::Requirement(
@@ -62,72 +50,38 @@ pub(crate) fn go_version() -> Result<String> {
 pub(crate) fn for_cgo() -> Result<()> {
     need("gcc", "gcc")?;
     need("pkg-config", "pkg-config")?;
-    let found = Command::new("pkg-config")
-        .args(["--exists", "libseccomp"])
-        .status()
-        .is_ok_and(|status| status.success());
-    if found {
-        Ok(())
-    } else {
-        Err(missing("the library libseccomp", "libseccomp-dev"))
-    }
+    let found = Command::new("pkg-config").args(["--exists", "libseccomp"]).status().is_ok_and(|status| status.success());
+    if found { Ok(()) } else { Err(missing("the library libseccomp", "libseccomp-dev")) }
 }
 
 fn need(program: &str, package: &str) -> Result<()> {
     // Root's usual PATH, even if this was started with a user's.
     let path = std::env::var("PATH").unwrap_or_default();
-    let found = path
-        .split(':')
-        .chain(crate::helper::SYSTEM_PATH.split(':'))
-        .any(|dir| Path::new(dir).join(program).is_file());
-    if found {
-        Ok(())
-    } else {
-        Err(missing(&format!("the program {program}"), package))
-    }
+    let found = path.split(':').chain(crate::helper::SYSTEM_PATH.split(':')).any(|dir| Path::new(dir).join(program).is_file());
+    if found { Ok(()) } else { Err(missing(&format!("the program {program}"), package)) }
 }
 
 fn missing(what: &str, package: &str) -> Error {
-    Error::Requirement(format!(
-        "{what} is missing: install it with `apt-get install {package}`, or all there is to install with {INSTALL}"
-    ))
+    Error::Requirement(format!("{what} is missing: install it with `apt-get install {package}`, or all there is to install with {INSTALL}"))
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]
     fn what_is_missing_is_named_with_its_package() {
         assert!(need("sh", "dash").is_ok());
-        let sentence = need("no-such-program", "its-package")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            sentence.contains("no-such-program")
-                && sentence.contains("apt-get install its-package"),
-            "{sentence}"
-        );
+        let sentence = need("no-such-program", "its-package").unwrap_err().to_string();
+        assert!(sentence.contains("no-such-program") && sentence.contains("apt-get install its-package"), "{sentence}");
         assert_eq!(sentence.lines().count(), 1);
     }
 
     #[test]
     fn the_script_installs_every_package_that_is_asked_for() {
         let script = include_str!("../install-dependencies.sh");
-        for package in [
-            "iproute2",
-            "nftables",
-            "mount",
-            "gcc",
-            "pkg-config",
-            "libseccomp-dev",
-        ] {
+        for package in ["iproute2", "nftables", "mount", "gcc", "pkg-config", "libseccomp-dev"] {
             assert!(script.contains(package), "{package}");
         }
     }

@@ -19,11 +19,7 @@ const WITHIN: Duration = Duration::from_secs(120);
 const STEPS: usize = 5;
 
 /// Starts all of it. Nothing of this cluster may be there; the caller holds its lock.
-pub(crate) fn start(
-    cluster: &Cluster,
-    listener: TcpListener,
-    progress: &mut dyn Progress,
-) -> Result<()> {
+pub(crate) fn start(cluster: &Cluster, listener: TcpListener, progress: &mut dyn Progress) -> Result<()> {
     let (layout, nodes) = (&cluster.layout, cluster.nodes());
     progress.step(1, STEPS, &format!("making {nodes} nodes"));
     layout.make_dirs(nodes)?;
@@ -44,21 +40,12 @@ pub(crate) fn start(
         std::thread::spawn(move || on_all_nodes(cluster.nodes(), |node| load_pause(&cluster, node)))
     };
     cluster.wait_ready(WITHIN)?;
-    for component in [
-        Component::KubeControllerManager,
-        Component::KubeScheduler,
-        Component::Coredns,
-    ] {
+    for component in [Component::KubeControllerManager, Component::KubeScheduler, Component::Coredns] {
         start_component(cluster, component, 1)?;
     }
 
     progress.step(3, STEPS, "starting the nodes' programs");
-    images.join().unwrap_or_else(|_| {
-        Err(Error::Start {
-            what: "loading the pause image".into(),
-            message: "it panicked".into(),
-        })
-    })?;
+    images.join().unwrap_or_else(|_| Err(Error::Start { what: "loading the pause image".into(), message: "it panicked".into() }))?;
     for node in 1..=nodes {
         for component in [Component::Kubelet, Component::KubeProxy] {
             start_component(cluster, component, node)?;
@@ -75,19 +62,18 @@ pub(crate) fn start(
     }
 
     progress.step(5, STEPS, "waiting for ServiceAccounts and DNS");
-    cluster.wait("the default ServiceAccount", WITHIN, || {
-        Ok(api.get("/api/v1/namespaces/default/serviceaccounts/default"))
-    })?;
+    cluster.wait("the default ServiceAccount", WITHIN, || Ok(api.get("/api/v1/namespaces/default/serviceaccounts/default")))?;
     wait_dns(cluster)
 }
 
 /// Starts a killed node again.
 pub(crate) fn restart_node(cluster: &Cluster, node: usize) -> Result<()> {
+    if let Some(hub) = hub::running(&cluster.layout) {
+        // It fails if the kernel was faster.
+        let _ = network::inside(hub, || network::ip(&network::unplug(node)));
+    }
     make_node(cluster, node)?;
-    for component in Component::ALL
-        .into_iter()
-        .filter(|component| component.runs_on(node))
-    {
+    for component in Component::ALL.into_iter().filter(|component| component.runs_on(node)) {
         // Containerd runs already; the others wait for each other by themselves, but the API server not for its store.
         if component != Component::Containerd {
             start_component(cluster, component, node)?;
@@ -105,10 +91,7 @@ fn make_node(cluster: &Cluster, node: usize) -> Result<()> {
     let layout = &cluster.layout;
     config::write(layout, &cluster.record.dist, node)?;
     let init = node::start(layout, node)?;
-    let hub = hub::running(layout).ok_or_else(|| Error::Start {
-        what: "the hub".into(),
-        message: "it has ended".into(),
-    })?;
+    let hub = hub::running(layout).ok_or_else(|| Error::Start { what: "the hub".into(), message: "it has ended".into() })?;
     network::inside(hub, || network::ip(&network::plug(node, init.pid)))?;
     network::inside(init, || network::ip(&network::node(node, cluster.nodes())))?;
     start_component(cluster, Component::Containerd, node)
@@ -131,17 +114,13 @@ pub(crate) fn start_component(cluster: &Cluster, component: Component, node: usi
 fn load_pause(cluster: &Cluster, node: usize) -> Result<()> {
     let archive = cluster.record.dist.pause_image();
     let mut last = None;
-    let loaded = cluster.wait(
-        &format!("containerd on node {node}"),
-        WITHIN,
-        || match cluster.load_image_on(node, &archive) {
-            Ok(()) => Ok(Some(())),
-            Err(error) => {
-                last = Some(error);
-                Ok(None)
-            }
-        },
-    );
+    let loaded = cluster.wait(&format!("containerd on node {node}"), WITHIN, || match cluster.load_image_on(node, &archive) {
+        Ok(()) => Ok(Some(())),
+        Err(error) => {
+            last = Some(error);
+            Ok(None)
+        }
+    });
     // What containerd said is worth more than that it did not come.
     loaded.map_err(|timeout| last.unwrap_or(timeout))
 }
@@ -153,20 +132,14 @@ fn wait_node_ready(cluster: &Cluster, node: usize) -> Result<()> {
     let begun = api.get(&path).as_ref().and_then(heartbeat);
     cluster.wait(&format!("node {node} Ready"), WITHIN, || {
         let object = api.get(&path);
-        Ok(object
-            .as_ref()
-            .and_then(heartbeat)
-            .filter(|now| begun.as_ref() != Some(now))
-            .map(|_| ()))
+        Ok(object.as_ref().and_then(heartbeat).filter(|now| begun.as_ref() != Some(now)).map(|_| ()))
     })
 }
 
 /// The last heartbeat of a node that is Ready; none otherwise.
 fn heartbeat(node: &Value) -> Option<String> {
     let conditions = node.pointer("/status/conditions")?.as_array()?;
-    let ready = conditions
-        .iter()
-        .find(|condition| condition.get("type").is_some_and(|kind| kind == "Ready"))?;
+    let ready = conditions.iter().find(|condition| condition.get("type").is_some_and(|kind| kind == "Ready"))?;
     let time = ready.get("lastHeartbeatTime")?.as_str()?;
     (ready.get("status")? == "True").then(|| time.to_string())
 }
@@ -174,20 +147,13 @@ fn heartbeat(node: &Value) -> Option<String> {
 fn wait_dns(cluster: &Cluster) -> Result<()> {
     let init = init(&cluster.layout, 1)?;
     cluster.wait("an answer of the cluster's DNS", WITHIN, || {
-        let answer = network::inside(init, || {
-            Ok(network::resolve("kubernetes.default.svc.cluster.local"))
-        })?;
-        Ok(answer
-            .filter(|address: &Ipv4Addr| *address == API_SERVICE)
-            .map(|_| ()))
+        let answer = network::inside(init, || Ok(network::resolve("kubernetes.default.svc.cluster.local")))?;
+        Ok(answer.filter(|address: &Ipv4Addr| *address == API_SERVICE).map(|_| ()))
     })
 }
 
 fn init(layout: &Layout, node: usize) -> Result<Process> {
-    Process::recorded(&layout.init(node)).ok_or_else(|| Error::Node {
-        node,
-        message: "has ended".into(),
-    })
+    Process::recorded(&layout.init(node)).ok_or_else(|| Error::Node { node, message: "has ended".into() })
 }
 
 fn on_all_nodes(nodes: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
@@ -203,25 +169,15 @@ fn on_all_nodes(nodes: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Resu
                 )
             })
             .collect();
-        threads.into_iter().try_for_each(|(node, thread)| {
-            thread.join().unwrap_or_else(|_| {
-                Err(Error::Node {
-                    node,
-                    message: "could not be made: a panic".into(),
-                })
-            })
-        })
+        threads
+            .into_iter()
+            .try_for_each(|(node, thread)| thread.join().unwrap_or_else(|_| Err(Error::Node { node, message: "could not be made: a panic".into() })))
     })
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
     use serde_json::json;
 
@@ -241,13 +197,7 @@ mod tests {
     #[test]
     fn the_first_failing_node_fails_the_whole() {
         assert!(on_all_nodes(3, |_| Ok(())).is_ok());
-        let result = on_all_nodes(3, |node| {
-            if node == 2 {
-                Err(Error::Nodes(2))
-            } else {
-                Ok(())
-            }
-        });
+        let result = on_all_nodes(3, |node| if node == 2 { Err(Error::Nodes(2)) } else { Ok(()) });
         assert!(matches!(result, Err(Error::Nodes(2))));
     }
 }

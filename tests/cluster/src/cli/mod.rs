@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -121,6 +122,8 @@ enum Verb {
     KillNode(Node),
     /// Start a killed node again
     StartNode(Node),
+    /// Check on real clusters that all of this works; takes about three minutes
+    Selfcheck,
     #[command(flatten)]
     Helper(Helper),
 }
@@ -166,6 +169,11 @@ enum Helper {
         #[arg(last = true)]
         argv: Vec<OsString>,
     },
+    #[command(name = cluster::helper::ANSWER, hide = true)]
+    Answer {
+        #[arg(long)]
+        port: u16,
+    },
     #[command(name = cluster::helper::BECOME, hide = true)]
     Become {
         #[arg(last = true)]
@@ -181,78 +189,41 @@ fn source_and_destination(text: &str) -> Result<(PathBuf, String), String> {
 }
 
 fn signal(text: &str) -> Result<Signal, String> {
-    text.parse()
-        .map_err(|_| "give a signal's name, such as SIGKILL, SIGTERM, SIGSTOP or SIGCONT".into())
+    text.parse().map_err(|_| "give a signal's name, such as SIGKILL, SIGTERM, SIGSTOP or SIGCONT".into())
 }
 
 /// Parses the command line and does what it says.
 pub(crate) fn run() -> Result<ExitCode> {
     match Arguments::parse().command {
         Verb::Build => cluster::build(&mut Console::default())?,
-        Verb::Up { name, nodes, audit } => up(&Options {
-            name: name.name,
-            nodes,
-            audit,
-        })?,
+        Verb::Up { name, nodes, audit } => up(&Options { name: name.name, nodes, audit })?,
         Verb::Down { name, all: false } => cluster::down(&name.name)?,
-        Verb::Down { all: true, .. } => cluster::names()?
-            .iter()
-            .try_for_each(|name| cluster::down(name))?,
+        Verb::Down { all: true, .. } => cluster::names()?.iter().try_for_each(|name| cluster::down(name))?,
         Verb::Status => status()?,
-        Verb::Kubeconfig(Name { name }) => {
-            println!("{}", Cluster::attach(&name)?.kubeconfig().display())
-        }
-        Verb::Tools => println!("{}", cluster::tools_dir(&mut Console::default())?.display()),
-        Verb::Logs(Name { name }) => println!("{}", Cluster::attach(&name)?.logs_dir().display()),
+        Verb::Kubeconfig(Name { name }) => say(Cluster::attach(&name)?.kubeconfig().display())?,
+        Verb::Tools => say(cluster::tools_dir(&mut Console::default())?.display())?,
+        Verb::Logs(Name { name }) => say(Cluster::attach(&name)?.logs_dir().display())?,
         Verb::LoadImage { name, archive } => Cluster::attach(&name.name)?.load_image(&archive)?,
-        Verb::Image {
-            out,
-            tag,
-            entrypoint,
-            user,
-            files,
-        } => {
-            let image = Image::new(tag)
-                .entrypoint(entrypoint)
-                .user(user.unwrap_or_default());
-            files
-                .into_iter()
-                .fold(image, |image, (from, to)| image.file(from, to))
-                .write(&out)?;
+        Verb::Image { out, tag, entrypoint, user, files } => {
+            let image = Image::new(tag).entrypoint(entrypoint).user(user.unwrap_or_default());
+            files.into_iter().fold(image, |image, (from, to)| image.file(from, to)).write(&out)?;
         }
-        Verb::Exec {
-            name,
-            node,
-            network_only,
-            argv,
-        } => {
+        Verb::Exec { name, node, network_only, argv } => {
             let cluster = Cluster::attach(&name.name)?;
-            let mut command = if network_only {
-                cluster.command_in_node(node, argv)?
-            } else {
-                cluster.command_inside(node, argv)?
-            };
-            let status = command.status().map_err(|source| Error::Io {
-                doing: "starting a program in the node".into(),
-                source,
-            })?;
+            let mut command = if network_only { cluster.command_in_node(node, argv)? } else { cluster.command_inside(node, argv)? };
+            let status = command.status().map_err(|source| Error::Io { doing: "starting a program in the node".into(), source })?;
             return Ok(exit_code(status.code().unwrap_or(1)));
         }
-        Verb::Stop {
-            name,
-            component,
-            node,
-            signal,
-        } => Cluster::attach(&name.name)?.stop(component, node, signal)?,
-        Verb::Start {
-            name,
-            component,
-            node,
-        } => Cluster::attach(&name.name)?.start(component, node)?,
+        Verb::Stop { name, component, node, signal } => Cluster::attach(&name.name)?.stop(component, node, signal)?,
+        Verb::Start { name, component, node } => Cluster::attach(&name.name)?.start(component, node)?,
         Verb::Cut(Node { name, node }) => Cluster::attach(&name.name)?.cut(node)?,
         Verb::Restore(Node { name, node }) => Cluster::attach(&name.name)?.restore(node)?,
         Verb::KillNode(Node { name, node }) => Cluster::attach(&name.name)?.kill_node(node)?,
         Verb::StartNode(Node { name, node }) => Cluster::attach(&name.name)?.start_node(node)?,
+        Verb::Selfcheck => {
+            cluster::selfcheck(&mut Console::default())?;
+            say("all checks passed")?;
+        }
         Verb::Helper(helper) => return run_helper(helper),
     }
     Ok(ExitCode::SUCCESS)
@@ -263,15 +234,16 @@ fn run_helper(helper: Helper) -> Result<ExitCode> {
         Helper::Hub { state } => cluster::run_hub(&state)?,
         Helper::Keeper { state, node } => cluster::keep(&state, node)?,
         Helper::Init { state, node } => cluster::init(&state, node)?,
-        Helper::Enter {
-            state,
-            node,
-            network_only,
-            argv,
-        } => return cluster::enter(&state, node, network_only, &argv).map(exit_code),
+        Helper::Enter { state, node, network_only, argv } => return cluster::enter(&state, node, network_only, &argv).map(exit_code),
+        Helper::Answer { port } => cluster::answer(port)?,
         Helper::Become { argv } => return cluster::become_program(&argv, true).map(exit_code),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Prints a line; a reader that has gone away, as in a pipe to `head`, is an error and not a panic.
+fn say(line: impl std::fmt::Display) -> Result<()> {
+    writeln!(std::io::stdout(), "{line}").map_err(|source| Error::Io { doing: "printing".into(), source })
 }
 
 fn exit_code(code: i32) -> ExitCode {
@@ -285,53 +257,29 @@ fn up(options: &Options) -> Result<()> {
     drop(console);
     let (name, seconds) = (cluster.name(), begun.elapsed().as_secs_f64());
     match found {
-        Found::Started => println!("cluster {name} is up after {seconds:.1} s"),
-        Found::Running => println!("cluster {name} was up already"),
+        Found::Started => say(format_args!("cluster {name} is up after {seconds:.1} s"))?,
+        Found::Running => say(format_args!("cluster {name} was up already"))?,
     }
-    println!(
-        "export KUBECONFIG={} PATH={}:$PATH",
-        cluster.kubeconfig().display(),
-        cluster.tools_dir().display()
-    );
+    say(format_args!("export KUBECONFIG={} PATH={}:$PATH", cluster.kubeconfig().display(), cluster.tools_dir().display()))?;
     Ok(())
 }
 
 fn status() -> Result<()> {
     let names = cluster::names()?;
     if names.is_empty() {
-        println!("no clusters");
+        say(format_args!("no clusters"))?;
     }
     for name in names {
         let Ok(cluster) = Cluster::attach(&name) else {
-            println!(
-                "{name}: remains of an interrupted start; clear them with `cluster down --name {name}`"
-            );
+            say(format_args!("{name}: remains of an interrupted start; clear them with `cluster down --name {name}`"))?;
             continue;
         };
-        let health = cluster
-            .health()
-            .map_or_else(|error| error.to_string(), |()| "all well".into());
-        println!("{name}: {} nodes, {health}", cluster.nodes());
+        let health = cluster.health().map_or_else(|error| error.to_string(), |()| "all well".into());
+        say(format_args!("{name}: {} nodes, {health}", cluster.nodes()))?;
         for state in cluster.status() {
-            let place = if state.node == 0 {
-                "-".into()
-            } else {
-                cluster.node_name(state.node)
-            };
-            let end = state
-                .program
-                .end
-                .map(|end| format!(" ({end})"))
-                .unwrap_or_default();
-            println!(
-                "  {place:24} {:24} {}{end}",
-                state.program.name,
-                if state.program.running {
-                    "running"
-                } else {
-                    "not running"
-                }
-            );
+            let place = if state.node == 0 { "-".into() } else { cluster.node_name(state.node) };
+            let end = state.program.end.map(|end| format!(" ({end})")).unwrap_or_default();
+            say(format_args!("  {place:24} {:24} {}{end}", state.program.name, if state.program.running { "running" } else { "not running" }))?;
         }
     }
     Ok(())

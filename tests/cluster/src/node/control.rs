@@ -14,18 +14,9 @@ use crate::layout::Layout;
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     /// Start a program that is not running.
-    Start {
-        name: String,
-        argv: Vec<String>,
-        env: Vec<(String, String)>,
-        log: PathBuf,
-    },
+    Start { name: String, argv: Vec<String>, env: Vec<(String, String)>, log: PathBuf },
     /// Send a signal; `wait`: answer when the program has ended.
-    Signal {
-        name: String,
-        signal: i32,
-        wait: bool,
-    },
+    Signal { name: String, signal: i32, wait: bool },
     /// Tell of all programs ever started.
     List,
 }
@@ -66,8 +57,6 @@ pub(crate) fn ask(layout: &Layout, node: usize, request: &Request) -> Result<Vec
         Ok(Reply::Done) => Ok(Vec::new()),
         Ok(Reply::Programs(programs)) => Ok(programs),
         Ok(Reply::Failed(message)) => Err(failed(message)),
-        Err(error) => Err(failed(format!(
-            "is not running ({error}): start it with `cluster start-node`, or end the cluster with `cluster down`"
-        ))),
+        Err(error) => Err(failed(format!("is not running ({error}): start it with `cluster start-node`, or end the cluster with `cluster down`"))),
     }
 }

@@ -27,10 +27,7 @@ use crate::process::Process;
 /// When the node does not run or the program does not exist.
 pub fn enter(state: &Path, node: usize, network_only: bool, argv: &[OsString]) -> Result<i32> {
     let layout = Layout::of_dir(state)?;
-    let init = Process::recorded(&layout.init(node)).ok_or_else(|| Error::Node {
-        node,
-        message: "is not running".into(),
-    })?;
+    let init = Process::recorded(&layout.init(node)).ok_or_else(|| Error::Node { node, message: "is not running".into() })?;
     let own_program = helper::program()?;
     let mut kinds = vec![("net", CloneFlags::CLONE_NEWNET)];
     if !network_only {
@@ -64,10 +61,7 @@ pub fn enter(state: &Path, node: usize, network_only: bool, argv: &[OsString]) -
         .current_dir("/")
         .status()
         .doing(|| "starting a program in the node".into())?;
-    Ok(status
-        .code()
-        .or_else(|| status.signal().map(|signal| 128 + signal))
-        .unwrap_or(1))
+    Ok(status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(1))
 }
 
 /// Turns this process into `argv`; with `dies_with_parent`, it is killed when its parent ends.
@@ -78,14 +72,9 @@ pub fn become_program(argv: &[OsString], dies_with_parent: bool) -> Result<i32> 
     if dies_with_parent {
         set_pdeathsig(Signal::SIGKILL).doing(|| "tying the program to its parent".into())?;
     }
-    let words: Vec<CString> = argv
-        .iter()
-        .filter_map(|word| CString::new(word.as_bytes()).ok())
-        .collect();
+    let words: Vec<CString> = argv.iter().filter_map(|word| CString::new(word.as_bytes()).ok()).collect();
     let Some(program) = words.first() else {
-        return Err(Error::Requirement(
-            "nothing to run: give a command after `--`".into(),
-        ));
+        return Err(Error::Requirement("nothing to run: give a command after `--`".into()));
     };
     match execvp(program, &words) {
         Ok(never) => match never {},

@@ -11,12 +11,8 @@ use crate::error::{Doing, Result};
 use crate::layout::Layout;
 
 /// Directories of the node over the places where the kubelet and containerd's CNI library look, whatever they are told.
-const DIRS: [(&str, &str); 4] = [
-    ("kubelet", "/var/lib/kubelet"),
-    ("cni", "/var/lib/cni"),
-    ("pods", "/var/log/pods"),
-    ("containers", "/var/log/containers"),
-];
+const DIRS: [(&str, &str); 4] =
+    [("kubelet", "/var/lib/kubelet"), ("cni", "/var/lib/cni"), ("pods", "/var/log/pods"), ("containers", "/var/log/containers")];
 
 /// Settings the kubelet insists on. They are the whole machine's, so it is shown files with the wanted values instead.
 const SHOWN_SETTINGS: [(&str, &str); 6] = [
@@ -29,23 +25,14 @@ const SHOWN_SETTINGS: [(&str, &str); 6] = [
 ];
 
 /// Settings of the node's network namespace: it routes, and answers may come back another way than they went.
-const NETWORK_SETTINGS: [(&str, &str); 3] = [
-    ("net/ipv4/ip_forward", "1"),
-    ("net/ipv4/conf/all/rp_filter", "0"),
-    ("net/ipv4/conf/default/rp_filter", "0"),
-];
+const NETWORK_SETTINGS: [(&str, &str); 3] =
+    [("net/ipv4/ip_forward", "1"), ("net/ipv4/conf/all/rp_filter", "0"), ("net/ipv4/conf/default/rp_filter", "0")];
 
 /// Mounts all of it; the calling process must be the first of its process, mount, network and cgroup namespaces.
 pub(super) fn make(layout: &Layout, node: usize) -> Result<()> {
     // First of all: nothing that is mounted from here on may reach the host.
-    mount(
-        None::<&str>,
-        "/",
-        None::<&str>,
-        MsFlags::MS_REC | MsFlags::MS_PRIVATE,
-        None::<&str>,
-    )
-    .doing(|| "making the node's mounts its own".into())?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .doing(|| "making the node's mounts its own".into())?;
     fresh("proc", "/proc", "")?;
     fresh("sysfs", "/sys", "")?;
     cgroup::mount_inside()?;
@@ -67,22 +54,14 @@ pub(super) fn make(layout: &Layout, node: usize) -> Result<()> {
         fs::write(&file, value).doing(|| format!("writing {}", file.display()))?;
     }
     // Pods with mount propagation need it, and it ends at the node.
-    mount(
-        None::<&str>,
-        "/",
-        None::<&str>,
-        MsFlags::MS_REC | MsFlags::MS_SHARED,
-        None::<&str>,
-    )
-    .doing(|| "sharing the node's mounts with its pods".into())
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_SHARED, None::<&str>)
+        .doing(|| "sharing the node's mounts with its pods".into())
 }
 
 fn fresh(kind: &str, at: &str, options: &str) -> Result<()> {
-    mount(Some(kind), at, Some(kind), MsFlags::empty(), Some(options))
-        .doing(|| format!("mounting {at}"))
+    mount(Some(kind), at, Some(kind), MsFlags::empty(), Some(options)).doing(|| format!("mounting {at}"))
 }
 
 fn bind(from: &Path, at: &Path) -> Result<()> {
-    mount(Some(from), at, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-        .doing(|| format!("mounting {} at {}", from.display(), at.display()))
+    mount(Some(from), at, None::<&str>, MsFlags::MS_BIND, None::<&str>).doing(|| format!("mounting {} at {}", from.display(), at.display()))
 }

@@ -35,8 +35,7 @@ struct Entry {
 
 /// Serves requests at `socket` for ever.
 pub(super) fn serve(socket: &Path) -> Result<()> {
-    let listener =
-        UnixListener::bind(socket).doing(|| format!("listening at {}", socket.display()))?;
+    let listener = UnixListener::bind(socket).doing(|| format!("listening at {}", socket.display()))?;
     let supervisor = Arc::new(Supervisor::default());
     let reaper = Arc::clone(&supervisor);
     std::thread::spawn(move || reaper.reap());
@@ -66,12 +65,7 @@ impl Supervisor {
 
     fn answer(&self, request: Request) -> Reply {
         let result = match request {
-            Request::Start {
-                name,
-                argv,
-                env,
-                log,
-            } => self.start(&name, &argv, env, &log),
+            Request::Start { name, argv, env, log } => self.start(&name, &argv, env, &log),
             Request::Signal { name, signal, wait } => self.signal(&name, signal, wait),
             Request::List => return Reply::Programs(self.list()),
         };
@@ -83,23 +77,10 @@ impl Supervisor {
     }
 
     fn list(&self) -> Vec<Program> {
-        self.programs()
-            .iter()
-            .map(|(name, entry)| Program {
-                name: name.clone(),
-                running: entry.end.is_none(),
-                end: entry.end.clone(),
-            })
-            .collect()
+        self.programs().iter().map(|(name, entry)| Program { name: name.clone(), running: entry.end.is_none(), end: entry.end.clone() }).collect()
     }
 
-    fn start(
-        &self,
-        name: &str,
-        argv: &[String],
-        env: Vec<(String, String)>,
-        log: &Path,
-    ) -> Result<(), String> {
+    fn start(&self, name: &str, argv: &[String], env: Vec<(String, String)>, log: &Path) -> Result<(), String> {
         // Held while the program starts, so that the reaper finds it in the table however soon it ends.
         let mut programs = self.programs();
         if programs.get(name).is_some_and(|entry| entry.end.is_none()) {
@@ -109,9 +90,7 @@ impl Supervisor {
         // Looked at first: the standard library waits for a child that could not become the program, and would find
         // that the reaper was faster.
         if !Path::new(program).is_file() {
-            return Err(format!(
-                "{program} does not exist: build it with `cluster build`"
-            ));
+            return Err(format!("{program} does not exist: build it with `cluster build`"));
         }
         let log = crate::helper::append(log).map_err(|error| error.to_string())?;
         let child = Command::new(program)
@@ -124,45 +103,27 @@ impl Supervisor {
             .stderr(log)
             .spawn()
             .map_err(|error| format!("starting {program}: {error}"))?;
-        programs.insert(
-            name.into(),
-            Entry {
-                pid: i32::try_from(child.id()).unwrap_or(i32::MAX),
-                end: None,
-            },
-        );
+        programs.insert(name.into(), Entry { pid: i32::try_from(child.id()).unwrap_or(i32::MAX), end: None });
         self.changed.notify_all();
         Ok(())
     }
 
     fn signal(&self, name: &str, signal: i32, wait: bool) -> Result<(), String> {
-        let signal =
-            Signal::try_from(signal).map_err(|_| format!("there is no signal {signal}"))?;
+        let signal = Signal::try_from(signal).map_err(|_| format!("there is no signal {signal}"))?;
         let mut programs = self.programs();
         let pid = match programs.get(name) {
             Some(Entry { pid, end: None }) => *pid,
             _ => return Err(format!("{name} is not running")),
         };
         // The table is locked and the reaper reaps only under that lock: the id is still this program's.
-        kill(Pid::from_raw(pid), signal)
-            .map_err(|errno| format!("sending {signal} to {name}: {errno}"))?;
+        kill(Pid::from_raw(pid), signal).map_err(|errno| format!("sending {signal} to {name}: {errno}"))?;
         let deadline = Instant::now() + END_WITHIN;
-        while wait
-            && programs
-                .get(name)
-                .is_some_and(|entry| entry.pid == pid && entry.end.is_none())
-        {
+        while wait && programs.get(name).is_some_and(|entry| entry.pid == pid && entry.end.is_none()) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(format!(
-                    "{name} has not ended {} s after {signal}",
-                    END_WITHIN.as_secs()
-                ));
+                return Err(format!("{name} has not ended {} s after {signal}", END_WITHIN.as_secs()));
             }
-            (programs, _) = self
-                .changed
-                .wait_timeout(programs, left)
-                .unwrap_or_else(PoisonError::into_inner);
+            (programs, _) = self.changed.wait_timeout(programs, left).unwrap_or_else(PoisonError::into_inner);
         }
         Ok(())
     }
@@ -176,10 +137,7 @@ impl Supervisor {
                     let Some(pid) = status.pid() else { continue };
                     // Started by the standard library and waited for by it, if it was faster.
                     let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
-                    if let Some(entry) = programs
-                        .values_mut()
-                        .find(|entry| entry.pid == pid.as_raw() && entry.end.is_none())
-                    {
+                    if let Some(entry) = programs.values_mut().find(|entry| entry.pid == pid.as_raw() && entry.end.is_none()) {
                         entry.end = Some(describe(status));
                     }
                     self.changed.notify_all();
@@ -187,9 +145,7 @@ impl Supervisor {
                 Err(Errno::ECHILD) => {
                     // No child at all: nothing to wait for before a program is started.
                     let programs = self.programs();
-                    let none_runs = |programs: &mut BTreeMap<String, Entry>| {
-                        programs.values().all(|entry| entry.end.is_some())
-                    };
+                    let none_runs = |programs: &mut BTreeMap<String, Entry>| programs.values().all(|entry| entry.end.is_some());
                     drop(self.changed.wait_while(programs, none_runs));
                 }
                 Err(_) => {}
@@ -208,12 +164,7 @@ fn describe(status: WaitStatus) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     // The reaper waits for any child of this process, so these tests are one, lest they reap each other's.
@@ -230,26 +181,13 @@ mod tests {
         };
 
         start(&["/bin/sleep", "60"]).unwrap();
-        assert!(
-            start(&["/bin/sleep", "60"])
-                .unwrap_err()
-                .contains("running already")
-        );
+        assert!(start(&["/bin/sleep", "60"]).unwrap_err().contains("running already"));
         assert!(supervisor.list()[0].running);
-        supervisor
-            .signal("it", Signal::SIGSTOP as i32, false)
-            .unwrap();
+        supervisor.signal("it", Signal::SIGSTOP as i32, false).unwrap();
         assert!(supervisor.list()[0].running, "stopped is not ended");
-        supervisor
-            .signal("it", Signal::SIGKILL as i32, true)
-            .unwrap();
+        supervisor.signal("it", Signal::SIGKILL as i32, true).unwrap();
         assert_eq!(supervisor.list()[0].end.as_deref(), Some("SIGKILL"));
-        assert!(
-            supervisor
-                .signal("it", Signal::SIGTERM as i32, true)
-                .unwrap_err()
-                .contains("not running")
-        );
+        assert!(supervisor.signal("it", Signal::SIGTERM as i32, true).unwrap_err().contains("not running"));
 
         // The reaper was without children; it must notice the next one, with its environment and its log.
         start(&["/bin/sh", "-c", "echo $WORD; exit 3"]).unwrap();
@@ -260,16 +198,7 @@ mod tests {
         assert_eq!(supervisor.list()[0].end.as_deref(), Some("exit code 3"));
         assert_eq!(std::fs::read_to_string(&log).unwrap(), "said\n");
 
-        assert!(
-            start(&["/nowhere/program"])
-                .unwrap_err()
-                .contains("cluster build")
-        );
-        assert!(
-            supervisor
-                .signal("it", 4711, false)
-                .unwrap_err()
-                .contains("4711")
-        );
+        assert!(start(&["/nowhere/program"]).unwrap_err().contains("cluster build"));
+        assert!(supervisor.signal("it", 4711, false).unwrap_err().contains("4711"));
     }
 }

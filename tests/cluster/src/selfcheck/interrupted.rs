@@ -1,0 +1,95 @@
+//! Starts that are killed or interrupted at different moments, and what the next command makes of what they leave.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::{INTERRUPTED, check};
+use crate::cluster::{Cluster, Found, Options};
+use crate::component::Component;
+use crate::error::{Doing, Error, Result};
+use crate::helper::{self, LASTING};
+use crate::layout::Layout;
+use crate::process::{helpers_of, wait_for};
+use crate::progress::{Progress, Quiet};
+use crate::{cgroup, cluster};
+
+pub(super) fn all(progress: &mut dyn Progress) -> Result<()> {
+    let layout = Layout::new(INTERRUPTED)?;
+    // Each file appears at a later point of a start.
+    let moments: [(PathBuf, Signal); 5] = [
+        (layout.record(), Signal::SIGKILL),
+        (layout.hub_log(), Signal::SIGKILL),
+        (layout.log(1, "init"), Signal::SIGKILL),
+        (layout.log(1, Component::KubeApiserver.name()), Signal::SIGINT),
+        (layout.log(2, Component::Kubelet.name()), Signal::SIGKILL),
+    ];
+    for (file, signal) in &moments {
+        progress.detail(&format!("{signal} when {} is there", file.display()));
+        interrupt(file, *signal)?;
+        cluster::down(INTERRUPTED)?;
+        nothing_left(INTERRUPTED)?;
+    }
+    progress.detail("`up` after a killed `up`");
+    if let Some((file, signal)) = moments.last() {
+        interrupt(file, *signal)?;
+    }
+    let options = Options { name: INTERRUPTED.into(), nodes: 2, audit: false };
+    let (interrupted, found) = Cluster::up(&options, &mut Quiet)?;
+    check(found == Found::Started, || "a half-started cluster was taken for a running one".into())?;
+    interrupted.health()?;
+
+    progress.detail("killed keepers and hub");
+    for process in helpers_of(&LASTING, layout.dir()) {
+        process.kill()?;
+    }
+    let (again, found) = Cluster::up(&options, &mut Quiet)?;
+    check(found == Found::Started, || "a cluster without nodes was taken for a running one".into())?;
+    again.down()?;
+    nothing_left(INTERRUPTED)
+}
+
+/// Starts a cluster by the command line and sends a signal as soon as `file` exists.
+fn interrupt(file: &Path, signal: Signal) -> Result<()> {
+    let mut up = Command::new(helper::program()?)
+        .args(["up", "--name", INTERRUPTED, "--nodes", "2"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .doing(|| "starting `cluster up`".into())?;
+    let there = wait_for(Duration::from_secs(60), Duration::from_millis(1), || Ok(file.exists().then_some(())));
+    let pid = i32::try_from(up.id()).unwrap_or_default();
+    let ended = up.try_wait().doing(|| "waiting for `cluster up`".into())?;
+    // A child that has not been waited for keeps its id.
+    let signalled = if ended.is_none() { kill(Pid::from_raw(pid), signal) } else { Ok(()) };
+    let _ = up.wait();
+    signalled.doing(|| "signalling `cluster up`".into())?;
+    match there? {
+        Some(()) if ended.is_none() => Ok(()),
+        _ => Err(Error::Check(format!("`cluster up` was not to be interrupted at {}: {ended:?}", file.display()))),
+    }
+}
+
+/// Looks for anything of the cluster `name`.
+pub(super) fn nothing_left(name: &str) -> Result<()> {
+    let layout = Layout::new(name)?;
+    let processes = helpers_of(&LASTING, layout.dir());
+    check(processes.is_empty(), || format!("processes of {name} are left: {processes:?}"))?;
+    let groups: Vec<String> = cgroup::existing()?.into_iter().filter(|group| group.contains(&format!("-{name}-n"))).collect();
+    check(groups.is_empty(), || format!("control groups of {name} are left: {groups:?}"))?;
+    check(!layout.dir().exists() && !layout.lock().exists(), || format!("{} is left", layout.dir().display()))?;
+    // Any process with a file or argument below the state directory: components and containers' shims name it.
+    let state = layout.dir().as_os_str().as_encoded_bytes().to_vec();
+    let shims = std::fs::read_dir("/proc").doing(|| "reading /proc".into())?.flatten().filter(|entry| {
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        line.windows(state.len() + 1).any(|window| window.starts_with(&state) && window.ends_with(b"/"))
+    });
+    let names: Vec<String> = shims.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    check(names.is_empty(), || format!("processes of {name} are left: {names:?}"))?;
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").doing(|| "reading /proc/self/mountinfo".into())?;
+    check(!mounts.contains(&format!("{}/", layout.dir().display())), || format!("mounts of {name} are left on the host"))
+}
