@@ -46,3 +46,33 @@ fn not_connected(what: &str, error: &io::Error, deadline: Deadline) -> Failure {
         _ => Failure::Unreachable { what, why: "the connection broke while it was being opened" },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use std::time::Duration;
+
+    use super::*;
+
+    /// What loopback can't bring about: the numbers are those of Linux, as tokio passes them on.
+    #[test]
+    fn what_the_kernel_says_is_told_apart() {
+        let deadline = Deadline::new(Duration::from_secs(1));
+        for (errno, reason, part) in [
+            (13, "Unreachable", "firewall"),
+            (24, "NotTried", "file descriptor"),
+            (97, "NotTried", "address's family"),
+            (99, "NotTried", "local port"),
+            (101, "Unreachable", "network"),
+            (104, "Unreachable", "while it was being opened"),
+            (110, "ConnectTimeout", "no connection within 1s"),
+            (111, "ConnectionRefused", "nothing listens"),
+            (113, "Unreachable", "route to the pod's address"),
+        ] {
+            let failure = not_connected("x", &io::Error::from_raw_os_error(errno), deadline);
+            assert_eq!(failure.reason(), reason, "{errno}");
+            assert!(failure.to_string().contains(part), "{errno}: {failure}");
+        }
+    }
+}
