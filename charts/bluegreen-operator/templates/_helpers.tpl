@@ -1,0 +1,70 @@
+{{/* Name of everything that lives in the release's namespace. 40 characters, so that "-agent" and the hashes of pods still fit. */}}
+{{- define "bluegreen.name" -}}
+{{- if contains .Chart.Name .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name .Chart.Name | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Name of what belongs to the whole cluster: two releases of the same name in two namespaces must not share it. */}}
+{{- define "bluegreen.clusterName" -}}
+{{- printf "%s.%s" (include "bluegreen.name" .) .Release.Namespace -}}
+{{- end -}}
+
+{{/* Name of the agent's DaemonSet and ServiceAccount. */}}
+{{- define "bluegreen.agentName" -}}
+{{- printf "%s-agent" (include "bluegreen.name" .) -}}
+{{- end -}}
+
+{{- define "bluegreen.image" -}}
+{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- end -}}
+
+{{- define "bluegreen.selectorLabels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
+{{/* Labels of objects. The chart's version is not among those of pods: it would restart them without need. */}}
+{{- define "bluegreen.labels" -}}
+{{ include "bluegreen.selectorLabels" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end -}}
+
+{{/* What the controller does in the namespaces of the applications. Each verb is one the controller uses. */}}
+{{- define "bluegreen.workRules" -}}
+- apiGroups: [bluegreen.dev]
+  resources: [bluegreendeployments]
+  verbs: [get, list, watch, patch]
+- apiGroups: [bluegreen.dev]
+  resources: [bluegreendeployments/status]
+  verbs: [patch]
+# Asked for where OwnerReferencesPermissionEnforcement is on: ReplicaSets block their owner's deletion.
+- apiGroups: [bluegreen.dev]
+  resources: [bluegreendeployments/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [replicasets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list, watch]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, patch]
+- apiGroups: [discovery.k8s.io]
+  resources: [endpointslices]
+  verbs: [list, watch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end -}}
+
+{{- define "bluegreen.nodeRules" -}}
+- apiGroups: [""]
+  resources: [nodes]
+  verbs: [list, watch]
+{{- end -}}
