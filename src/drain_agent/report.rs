@@ -37,6 +37,9 @@ pub enum Why {
     ZeroForASecond,
     /// A peer has connected that was not told of for that port.
     NewPeer,
+    /// Connections came that neither loopback nor other ports explain, seen or only counted by the kernel, while none had
+    /// come between the two reports before. What keeps coming rides on the heartbeat.
+    Arrival,
     /// Long enough since the last report.
     Heartbeat,
 }
@@ -56,6 +59,10 @@ struct ToldPod {
     /// For each port the peers told of that had arrived in this round, at most [`PEERS_SHOWN`]: a controller that knows
     /// of so many needs no report for each one more.
     peers: BTreeMap<i32, BTreeSet<String>>,
+    /// Connections that came in this round, without the explained ones.
+    came: i64,
+    /// Whether some came between the last report and the one before.
+    kept_coming: bool,
 }
 
 impl Told {
@@ -78,6 +85,8 @@ impl Told {
             Some(Why::ZeroForASecond)
         } else if is.peers.iter().any(|(port, peers)| told.knows_not(*port, peers)) {
             Some(Why::NewPeer)
+        } else if !told.kept_coming && is.came > told.came {
+            Some(Why::Arrival)
         } else {
             None
         }
@@ -89,6 +98,7 @@ impl Told {
         for pod in now {
             let mut is = ToldPod::of(pod);
             if let Some(earlier) = before.remove(&pod.uid).filter(|earlier| earlier.round == pod.round) {
+                is.kept_coming = is.came > earlier.came;
                 for (port, peers) in earlier.peers {
                     let all = is.peers.entry(port).or_default();
                     for peer in peers {
@@ -108,12 +118,15 @@ impl ToldPod {
         let arrived = |port: &crate::api::PortReport| {
             port.peers.iter().filter(|peer| peer.arrivals > 0).map(|peer| peer.address.clone()).collect::<BTreeSet<_>>()
         };
+        let seen = pod.ports.iter().map(|port| port.arrivals).sum::<i64>();
         Self {
             round: pod.round,
             unreadable: pod.unreadable.clone(),
             open: pod.ports.iter().any(|port| port.open > 0),
             zero_for_a_second: pod.zero_millis.is_some_and(|millis| millis >= ZERO_WORTH_TELLING_MILLIS),
             peers: pod.ports.iter().map(|port| (port.port, arrived(port))).collect(),
+            came: seen.max(pod.passive_opens - pod.elsewhere),
+            kept_coming: false,
         }
     }
 

@@ -82,6 +82,26 @@ fn peers_told_of_stay_known_and_five_are_enough() {
 }
 
 #[test]
+fn the_first_of_more_connections_is_told_the_next_ride_on_the_heartbeat() {
+    let counted = |arrivals, passive_opens, elsewhere| {
+        let mut pod = pod(0, Some(0), &[]);
+        pod.ports[0].arrivals = arrivals;
+        PodReport { passive_opens, elsewhere, ..pod }
+    };
+    let mut told = told(&counted(0, 10, 10));
+    let decide = |told: &Told, now: PodReport| told.decide(&[now], Duration::ZERO, HEARTBEAT);
+    assert_eq!(decide(&told, counted(0, 15, 15)), None, "explained");
+    assert_eq!(decide(&told, counted(1, 11, 10)), Some(Why::Arrival), "seen");
+    assert_eq!(decide(&told, counted(0, 11, 10)), Some(Why::Arrival), "only counted");
+    assert_eq!(decide(&told, counted(1, 0, 0)), Some(Why::Arrival), "half-open");
+    told.told(&[counted(0, 11, 10)]);
+    assert_eq!(decide(&told, counted(0, 19, 10)), None, "they keep coming");
+    told.told(&[counted(0, 19, 10)]);
+    told.told(&[counted(0, 19, 10)]);
+    assert_eq!(decide(&told, counted(0, 20, 10)), Some(Why::Arrival), "again after a quiet report");
+}
+
+#[test]
 fn transitions_have_an_allowance() {
     let mut allowance = Allowance::new();
     let mut sent = Vec::new();
