@@ -20,10 +20,7 @@ use crate::{config::Fault, http::json_line, state::State};
 
 /// The routes of the admin port.
 pub fn router(state: Arc<State>) -> Router {
-    Router::new()
-        .route("/drain", get(show).post(drain))
-        .route("/fail", get(show).post(fail))
-        .with_state(state)
+    Router::new().route("/drain", get(show).post(drain)).route("/fail", get(show).post(fail)).with_state(state)
 }
 
 async fn show(Shared(state): Shared<Arc<State>>) -> Response {
@@ -41,10 +38,7 @@ struct Switch {
     on: bool,
 }
 
-async fn fail(
-    Shared(state): Shared<Arc<State>>,
-    Query(Switch { what, on }): Query<Switch>,
-) -> Response {
+async fn fail(Shared(state): Shared<Arc<State>>, Query(Switch { what, on }): Query<Switch>) -> Response {
     state.fail(what, on);
     json_line(&json!(state.told()))
 }

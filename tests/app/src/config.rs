@@ -12,12 +12,7 @@ pub struct Config {
     #[arg(long, env = "APP_NAME", default_value = "shop")]
     pub name: String,
     /// The version it says it is.
-    #[arg(
-        id = "app-version",
-        long = "app-version",
-        env = "APP_VERSION",
-        default_value = "v0"
-    )]
+    #[arg(id = "app-version", long = "app-version", env = "APP_VERSION", default_value = "v0")]
     pub version: String,
     /// The pod it says it is [default: the host name].
     #[arg(long, env = "POD_NAME")]

@@ -33,10 +33,7 @@ pub type Draining = Option<(watch::Receiver<Told>, Duration)>;
 
 /// Serves HTTP/1.1 on each connection of the listener, for ever.
 pub async fn serve(listener: TcpListener, router: Router, draining: Draining) {
-    each_connection(listener, move |stream| {
-        connection(stream, router.clone(), draining.clone())
-    })
-    .await;
+    each_connection(listener, move |stream| connection(stream, router.clone(), draining.clone())).await;
 }
 
 /// Runs a task for each connection of the listener, for ever; all of them end with this future.
@@ -64,10 +61,7 @@ where
 
 async fn connection(stream: TcpStream, router: Router, draining: Draining) {
     let activity = Activity::new();
-    let io = TokioIo::new(Noted {
-        stream,
-        activity: activity.clone(),
-    });
+    let io = TokioIo::new(Noted { stream, activity: activity.clone() });
     let service = TowerToHyperService::new(router);
     let mut served = std::pin::pin!(
         http1::Builder::new()
@@ -116,10 +110,7 @@ struct Activity {
 
 impl Activity {
     fn new() -> Activity {
-        Activity {
-            start: Instant::now(),
-            last: Arc::new(AtomicU64::new(0)),
-        }
+        Activity { start: Instant::now(), last: Arc::new(AtomicU64::new(0)) }
     }
 
     fn note(&self) {
@@ -139,11 +130,7 @@ struct Noted {
 }
 
 impl AsyncRead for Noted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let polled = Pin::new(&mut self.stream).poll_read(context, buffer);
         if polled.is_ready() {
             self.activity.note();
@@ -153,11 +140,7 @@ impl AsyncRead for Noted {
 }
 
 impl AsyncWrite for Noted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
         if polled.is_ready() {
             self.activity.note();

@@ -35,10 +35,7 @@ async fn echo(mut stream: TcpStream, identity: &Identity) -> io::Result<()> {
     let mut read = BufReader::new(read);
     loop {
         let mut line = Vec::new();
-        (&mut read)
-            .take(LONGEST_LINE)
-            .read_until(b'\n', &mut line)
-            .await?;
+        (&mut read).take(LONGEST_LINE).read_until(b'\n', &mut line).await?;
         if line.is_empty() {
             return write.shutdown().await;
         }

@@ -26,11 +26,7 @@ pub async fn serve(listener: TcpListener, mut told: watch::Receiver<Told>) {
     let mut before = None;
     loop {
         let now = *told.borrow_and_update();
-        let status = if now.grpc {
-            ServingStatus::NotServing
-        } else {
-            ServingStatus::Serving
-        };
+        let status = if now.grpc { ServingStatus::NotServing } else { ServingStatus::Serving };
         for service in SERVICES {
             reporter.set_service_status(service, status).await;
         }
@@ -45,11 +41,7 @@ pub async fn serve(listener: TcpListener, mut told: watch::Receiver<Told>) {
                     std::future::pending::<()>().await;
                 }
             };
-            servers.spawn(Server::builder().serve_with_incoming_shutdown(
-                health.clone(),
-                accept(listener.clone()),
-                ended,
-            ));
+            servers.spawn(Server::builder().serve_with_incoming_shutdown(health.clone(), accept(listener.clone()), ended));
         }
         if told.changed().await.is_err() {
             return;

@@ -84,11 +84,7 @@ pub(crate) fn json_line(value: &serde_json::Value) -> Response {
 }
 
 async fn ready(Shared(state): Shared<Arc<State>>) -> (StatusCode, &'static str) {
-    if state.is_ready() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
-    }
+    if state.is_ready() { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") }
 }
 
 #[derive(Deserialize)]
@@ -123,22 +119,13 @@ fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::E
         .map_err(|_| D::Error::custom("write a duration as 100ms, 2s or 100"))
 }
 
-async fn stream_lines(
-    Shared(state): Shared<Arc<State>>,
-    Query(Pace { seconds, every }): Query<Pace>,
-) -> Response {
-    let length = Duration::try_from_secs_f64(seconds)
-        .unwrap_or(LONGEST)
-        .min(LONGEST);
+async fn stream_lines(Shared(state): Shared<Arc<State>>, Query(Pace { seconds, every }): Query<Pace>) -> Response {
+    let length = Duration::try_from_secs_f64(seconds).unwrap_or(LONGEST).min(LONGEST);
     let who = format!("{} {}", state.identity.version, state.identity.pod);
     Body::from_stream(lines(who, length, every.max(Duration::from_millis(1)))).into_response()
 }
 
-fn lines(
-    who: String,
-    length: Duration,
-    every: Duration,
-) -> impl Stream<Item = Result<Bytes, Infallible>> {
+fn lines(who: String, length: Duration, every: Duration) -> impl Stream<Item = Result<Bytes, Infallible>> {
     let start = Instant::now();
     stream::unfold(Some((0_u32, start)), move |next| {
         let who = who.clone();
@@ -155,10 +142,7 @@ fn lines(
     })
 }
 
-async fn upload(
-    Shared(state): Shared<Arc<State>>,
-    body: Body,
-) -> Result<Response, (StatusCode, &'static str)> {
+async fn upload(Shared(state): Shared<Arc<State>>, body: Body) -> Result<Response, (StatusCode, &'static str)> {
     let mut pieces = body.into_data_stream();
     let mut count = 0_u64;
     while let Some(piece) = pieces.next().await {
@@ -166,9 +150,7 @@ async fn upload(
         count += u64::try_from(piece.len()).unwrap_or(u64::MAX);
     }
     let identity = &state.identity;
-    Ok(json_line(
-        &json!({"bytes": count, "version": identity.version, "pod": identity.pod}),
-    ))
+    Ok(json_line(&json!({"bytes": count, "version": identity.version, "pod": identity.pod})))
 }
 
 #[derive(Deserialize)]
@@ -191,16 +173,11 @@ async fn bytes(Query(Size { n }): Query<Size>) -> Result<Response, (StatusCode, 
         return Err((StatusCode::BAD_REQUEST, "n is at most 268435456\n"));
     }
     let body = stream::unfold(n, |left| async move {
-        let size = usize::try_from(left)
-            .unwrap_or(usize::MAX)
-            .min(FILLER.len());
+        let size = usize::try_from(left).unwrap_or(usize::MAX).min(FILLER.len());
         let piece = FILLER.get(..size).filter(|piece| !piece.is_empty())?;
         let sent = u64::try_from(piece.len()).unwrap_or(left);
         Some((Ok::<_, io::Error>(Bytes::from_static(piece)), left - sent))
     });
-    let headers = [
-        (header::CONTENT_LENGTH, HeaderValue::from(n)),
-        (header::CONNECTION, HeaderValue::from_static("close")),
-    ];
+    let headers = [(header::CONTENT_LENGTH, HeaderValue::from(n)), (header::CONNECTION, HeaderValue::from_static("close"))];
     Ok((headers, Body::from_stream(body)).into_response())
 }

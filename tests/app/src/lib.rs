@@ -81,21 +81,11 @@ impl App {
         let state = Arc::new(State::new(config));
         let mut servers = JoinSet::new();
         let draining = Some((state.watch(), state.drain_idle));
-        servers.spawn(connection::serve(
-            http,
-            http::router(state.clone()),
-            draining,
-        ));
+        servers.spawn(connection::serve(http, http::router(state.clone()), draining));
         servers.spawn(connection::serve(admin, admin::router(state.clone()), None));
         servers.spawn(grpc::serve(grpc, state.watch()));
         servers.spawn(echo::serve(echo, state));
-        Ok(App {
-            http: http_address,
-            grpc: grpc_address,
-            echo: echo_address,
-            admin: admin_address,
-            servers,
-        })
+        Ok(App { http: http_address, grpc: grpc_address, echo: echo_address, admin: admin_address, servers })
     }
 
     /// Serves for ever; for the binary, which ends by a signal.
@@ -105,11 +95,7 @@ impl App {
 }
 
 /// A listening socket, and its address (the port may have been 0: any free one).
-fn listen(
-    config: &Config,
-    port: u16,
-    flag: &'static str,
-) -> Result<(TcpListener, SocketAddr), StartError> {
+fn listen(config: &Config, port: u16, flag: &'static str) -> Result<(TcpListener, SocketAddr), StartError> {
     let address = SocketAddr::new(config.listen, port);
     let opened = open(address, config.send_buffer).or_else(|error| {
         // `::` takes IPv4 too; where the kernel has no IPv6 at all, IPv4 is what is left of it.
@@ -124,19 +110,11 @@ fn listen(
             let address = listener.local_addr()?;
             Ok((listener, address))
         })
-        .map_err(|source| StartError::Listen {
-            address,
-            flag,
-            source,
-        })
+        .map_err(|source| StartError::Listen { address, flag, source })
 }
 
 fn open(address: SocketAddr, send_buffer: Option<u32>) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv4() {
-        TcpSocket::new_v4()?
-    } else {
-        TcpSocket::new_v6()?
-    };
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.set_reuseaddr(true)?;
     if let Some(bytes) = send_buffer {
         // Accepted sockets inherit it.

@@ -10,8 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 async fn main() -> ExitCode {
     let config = Config::parse();
     // As process 1 of a container it would not get a signal without a handler.
-    let signals = signal(SignalKind::terminate())
-        .and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)));
+    let signals = signal(SignalKind::terminate()).and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)));
     let (mut terminate, mut interrupt) = match signals {
         Ok(signals) => signals,
         Err(error) => {
@@ -26,10 +25,7 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    println!(
-        "app {} serves http {} grpc {} echo {} admin {}",
-        config.version, app.http, app.grpc, app.echo, app.admin
-    );
+    println!("app {} serves http {} grpc {} echo {} admin {}", config.version, app.http, app.grpc, app.echo, app.admin);
     tokio::select! {
         () = app.run() => ExitCode::FAILURE,
         // At once, and without a word to anybody: that is what the operator has to get along with.

@@ -66,11 +66,7 @@ impl State {
             told.set(*fault, true);
         }
         State {
-            identity: Identity {
-                app: config.name.clone(),
-                version: config.version.clone(),
-                pod: config.pod.clone().unwrap_or_else(host_name),
-            },
+            identity: Identity { app: config.name.clone(), version: config.version.clone(), pod: config.pod.clone().unwrap_or_else(host_name) },
             drain_idle: Duration::from_millis(config.drain_idle_ms),
             slow: Duration::from_millis(config.slow_ms),
             ready_at: Instant::now() + Duration::from_secs(config.ready_after),
@@ -95,11 +91,7 @@ impl State {
 
     /// How long `/` shall take now.
     pub fn delay(&self) -> Duration {
-        if self.told().slow {
-            self.slow
-        } else {
-            Duration::ZERO
-        }
+        if self.told().slow { self.slow } else { Duration::ZERO }
     }
 
     /// Turns a fault on or off.
@@ -116,7 +108,5 @@ impl State {
 /// The pod's name, unless its spec says otherwise.
 fn host_name() -> String {
     // proc(5): the host name of the reader's own UTS namespace; an image without a libc's files has it too.
-    fs::read_to_string("/proc/sys/kernel/hostname")
-        .map(|name| name.trim().to_owned())
-        .unwrap_or_else(|_| "unknown".to_owned())
+    fs::read_to_string("/proc/sys/kernel/hostname").map(|name| name.trim().to_owned()).unwrap_or_else(|_| "unknown".to_owned())
 }

@@ -1,10 +1,5 @@
 //! What the public HTTP port and the admin port answer.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod common;
 
@@ -23,10 +18,7 @@ async fn home_says_who_answers_and_keeps_the_connection() {
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.contains("x-version: v1\r\n"), "{answer}");
         assert!(answer.contains("x-pod: pod-1\r\n"), "{answer}");
-        assert!(
-            answer.contains(r#"{"app":"shop","pod":"pod-1","version":"v1"}"#),
-            "{answer}"
-        );
+        assert!(answer.contains(r#"{"app":"shop","pod":"pod-1","version":"v1"}"#), "{answer}");
         assert!(!answer.contains("connection: close"), "{answer}");
     }
 }
@@ -37,10 +29,7 @@ async fn a_stream_is_slow_and_ends_with_its_count() {
     let begun = Instant::now();
     let answer = ask(app.http, "GET /stream?seconds=0.3&every=100ms").await;
     assert!(begun.elapsed() >= Duration::from_millis(300));
-    assert!(
-        answer.contains("transfer-encoding: chunked\r\n"),
-        "{answer}"
-    );
+    assert!(answer.contains("transfer-encoding: chunked\r\n"), "{answer}");
     for line in ["0 v1 pod-1\n", "1 v1 pod-1\n", "2 v1 pod-1\n", "end 3\n"] {
         assert!(answer.contains(line), "{answer}");
     }
@@ -54,8 +43,7 @@ async fn an_upload_is_read_to_its_end() {
     let app = start(&[]).await;
     for method in ["POST", "PUT"] {
         let mut stream = connect(app.http).await;
-        let head =
-            format!("{method} /upload HTTP/1.1\r\nhost: app\r\ntransfer-encoding: chunked\r\n\r\n");
+        let head = format!("{method} /upload HTTP/1.1\r\nhost: app\r\ntransfer-encoding: chunked\r\n\r\n");
         stream.write_all(head.as_bytes()).await.unwrap();
         for _ in 0..5 {
             stream.write_all(b"3\r\nabc\r\n").await.unwrap();
@@ -64,10 +52,7 @@ async fn an_upload_is_read_to_its_end() {
         }
         stream.write_all(b"0\r\n\r\n").await.unwrap();
         let answer = read_until(&mut stream, "}\n").await;
-        assert!(
-            answer.contains(r#"{"bytes":15,"pod":"pod-1","version":"v1"}"#),
-            "{answer}"
-        );
+        assert!(answer.contains(r#"{"bytes":15,"pod":"pod-1","version":"v1"}"#), "{answer}");
     }
 }
 
@@ -108,16 +93,8 @@ async fn a_half_closed_client_is_answered() {
 #[tokio::test]
 async fn it_is_alive_but_ready_only_after_a_while() {
     let app = start(&["--ready-after=1"]).await;
-    assert!(
-        ask(app.http, "GET /healthz")
-            .await
-            .starts_with("HTTP/1.1 200")
-    );
-    assert!(
-        ask(app.http, "GET /readyz")
-            .await
-            .starts_with("HTTP/1.1 503")
-    );
+    assert!(ask(app.http, "GET /healthz").await.starts_with("HTTP/1.1 200"));
+    assert!(ask(app.http, "GET /readyz").await.starts_with("HTTP/1.1 503"));
     ask_until(app.http, "GET /readyz", "HTTP/1.1 200").await;
 }
 
@@ -125,36 +102,21 @@ async fn it_is_alive_but_ready_only_after_a_while() {
 async fn faults_from_the_start_can_be_taken_back() {
     let app = start(&["--fail=ready,home,slow", "--slow-ms=100"]).await;
     let begun = Instant::now();
-    assert!(
-        ask(app.http, "GET /readyz")
-            .await
-            .starts_with("HTTP/1.1 503")
-    );
+    assert!(ask(app.http, "GET /readyz").await.starts_with("HTTP/1.1 503"));
     let broken = ask(app.http, "GET /").await;
     assert!(broken.starts_with("HTTP/1.1 500"), "{broken}");
     assert!(!broken.contains("shop"), "{broken}");
     assert!(begun.elapsed() >= Duration::from_millis(100));
     let switches = ask(app.admin, "GET /fail").await;
-    assert!(
-        switches.contains(r#"{"drain":0,"grpc":false,"home":true,"ready":true,"slow":true}"#),
-        "{switches}"
-    );
+    assert!(switches.contains(r#"{"drain":0,"grpc":false,"home":true,"ready":true,"slow":true}"#), "{switches}");
     for what in ["ready", "home", "slow"] {
         ask(app.admin, &format!("POST /fail?what={what}&on=false")).await;
     }
-    assert!(
-        ask(app.http, "GET /readyz")
-            .await
-            .starts_with("HTTP/1.1 200")
-    );
+    assert!(ask(app.http, "GET /readyz").await.starts_with("HTTP/1.1 200"));
     assert!(ask(app.http, "GET /").await.starts_with("HTTP/1.1 200"));
     ask(app.admin, "POST /fail?what=home&on=true").await;
     assert!(ask(app.http, "GET /").await.starts_with("HTTP/1.1 500"));
-    assert!(
-        ask(app.admin, "POST /fail?what=else&on=true")
-            .await
-            .starts_with("HTTP/1.1 400")
-    );
+    assert!(ask(app.admin, "POST /fail?what=else&on=true").await.starts_with("HTTP/1.1 400"));
 }
 
 #[tokio::test]

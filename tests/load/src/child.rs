@@ -25,9 +25,7 @@ pub enum ChildError {
         source: io::Error,
     },
     /// What was waited for did not come in time.
-    #[error(
-        "the load generator did not say what was waited for within {within:?}; its last line: {last:?}"
-    )]
+    #[error("the load generator did not say what was waited for within {within:?}; its last line: {last:?}")]
     Late {
         /// How long it was waited.
         within: Duration,
@@ -83,21 +81,14 @@ impl Child {
     /// If it does not start.
     pub fn spawn(mut command: Command) -> Result<Child, ChildError> {
         let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
-        let mut process = spawned.map_err(|source| ChildError::Start {
-            command: format!("{command:?}"),
-            source,
-        })?;
+        let mut process = spawned.map_err(|source| ChildError::Start { command: format!("{command:?}"), source })?;
         let shared = Arc::new(Shared::default());
         if let Some(output) = process.stdout.take() {
             let shared = shared.clone();
             thread::spawn(move || listen(BufReader::new(output), &shared));
         }
         let input = process.stdin.take();
-        Ok(Child {
-            process,
-            input,
-            shared,
-        })
+        Ok(Child { process, input, shared })
     }
 
     /// All it said so far.
@@ -121,11 +112,7 @@ impl Child {
     ///
     /// # Errors
     /// If it does not come in time, or can't come any more.
-    pub fn wait_for<T>(
-        &self,
-        within: Duration,
-        mut find: impl FnMut(&Line) -> Option<T>,
-    ) -> Result<T, ChildError> {
+    pub fn wait_for<T>(&self, within: Duration, mut find: impl FnMut(&Line) -> Option<T>) -> Result<T, ChildError> {
         let deadline = Instant::now() + within;
         let mut heard = self.shared.heard();
         let mut seen = 0;
@@ -136,24 +123,13 @@ impl Child {
             seen = heard.lines.len();
             if heard.ended {
                 let strange = heard.strange.clone();
-                return Err(ChildError::Ended {
-                    last: heard.last(),
-                    strange,
-                });
+                return Err(ChildError::Ended { last: heard.last(), strange });
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(ChildError::Late {
-                    within,
-                    last: heard.last(),
-                });
+                return Err(ChildError::Late { within, last: heard.last() });
             }
-            heard = self
-                .shared
-                .changed
-                .wait_timeout(heard, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            heard = self.shared.changed.wait_timeout(heard, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 

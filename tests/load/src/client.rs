@@ -38,10 +38,7 @@ pub struct Fault {
 impl Fault {
     /// A fault with its detail.
     pub fn new(kind: Kind, detail: impl Into<String>) -> Fault {
-        Fault {
-            kind,
-            detail: detail.into(),
-        }
+        Fault { kind, detail: detail.into() }
     }
 }
 
@@ -81,11 +78,7 @@ impl Connection {
     ///
     /// # Errors
     /// One of the kinds of failing to connect.
-    pub async fn open(
-        address: SocketAddr,
-        timeouts: Timeouts,
-        receive_buffer: Option<u32>,
-    ) -> Result<Connection, Fault> {
+    pub async fn open(address: SocketAddr, timeouts: Timeouts, receive_buffer: Option<u32>) -> Result<Connection, Fault> {
         let connecting = async {
             let socket = match address {
                 SocketAddr::V4(_) => TcpSocket::new_v4()?,
@@ -105,20 +98,12 @@ impl Connection {
                 return Err(Fault::new(Kind::ConnectTimeout, detail));
             }
         };
-        Ok(Connection {
-            stream,
-            buffer: Vec::new(),
-            patience: timeouts.read,
-            answers: 0,
-            heard: false,
-        })
+        Ok(Connection { stream, buffer: Vec::new(), patience: timeouts.read, answers: 0, heard: false })
     }
 
     /// This side's address.
     pub fn local(&self) -> String {
-        self.stream
-            .local_addr()
-            .map_or_else(|error| error.to_string(), |address| address.to_string())
+        self.stream.local_addr().map_or_else(|error| error.to_string(), |address| address.to_string())
     }
 
     /// Sends bytes.
@@ -137,10 +122,7 @@ impl Connection {
     /// # Errors
     /// If the connection is gone.
     pub async fn finish_sending(&mut self) -> Result<(), Fault> {
-        self.stream
-            .shutdown()
-            .await
-            .map_err(|error| stream_fault(&error))
+        self.stream.shutdown().await.map_err(|error| stream_fault(&error))
     }
 
     fn silence(&self, what: &str) -> Fault {
@@ -211,11 +193,7 @@ impl Connection {
     ///
     /// # Errors
     /// If the connection ends first, or the framing is wrong.
-    pub async fn body(
-        &mut self,
-        framing: Framing,
-        mut piece: impl FnMut(&[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    pub async fn body(&mut self, framing: Framing, mut piece: impl FnMut(&[u8]) -> Result<(), Fault>) -> Result<(), Fault> {
         match framing {
             Framing::Length(length) => self.exactly(length, &mut piece).await?,
             Framing::Chunked => loop {
@@ -241,18 +219,12 @@ impl Connection {
         Ok(())
     }
 
-    async fn exactly(
-        &mut self,
-        mut left: u64,
-        piece: &mut impl FnMut(&[u8]) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    async fn exactly(&mut self, mut left: u64, piece: &mut impl FnMut(&[u8]) -> Result<(), Fault>) -> Result<(), Fault> {
         while left > 0 {
             if self.buffer.is_empty() {
                 self.need("within the body").await?;
             }
-            let usable = usize::try_from(left)
-                .unwrap_or(usize::MAX)
-                .min(self.buffer.len());
+            let usable = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
             let used: Vec<u8> = self.buffer.drain(..usable).collect();
             piece(&used)?;
             left -= u64::try_from(usable).unwrap_or(left);
@@ -272,9 +244,7 @@ impl Connection {
             Err(fault) => Err(fault),
         };
         answer.map_err(|fault| match fault.kind {
-            Kind::Reset | Kind::EarlyEof if self.answers > 0 && !self.heard => {
-                Fault::new(Kind::KeptClosed, fault.detail)
-            }
+            Kind::Reset | Kind::EarlyEof if self.answers > 0 && !self.heard => Fault::new(Kind::KeptClosed, fault.detail),
             _ => fault,
         })
     }
@@ -355,17 +325,9 @@ mod tests {
     #[test]
     fn what_lacks_on_this_side_is_not_held_against_the_server() {
         // errno(3): ENFILE, EMFILE, EADDRNOTAVAIL, ENOBUFS; ECONNREFUSED, ETIMEDOUT, EHOSTUNREACH.
-        let kinds = [23, 24, 99, 105, 111, 110, 113]
-            .map(|errno| connect_fault(&io::Error::from_raw_os_error(errno)).kind);
+        let kinds = [23, 24, 99, 105, 111, 110, 113].map(|errno| connect_fault(&io::Error::from_raw_os_error(errno)).kind);
         let [one, two, three, four, refused, late, other] = kinds;
         assert_eq!([one, two, three, four], [Kind::Local; 4]);
-        assert_eq!(
-            [refused, late, other],
-            [
-                Kind::ConnectRefused,
-                Kind::ConnectTimeout,
-                Kind::ConnectFailed
-            ]
-        );
+        assert_eq!([refused, late, other], [Kind::ConnectRefused, Kind::ConnectTimeout, Kind::ConnectFailed]);
     }
 }

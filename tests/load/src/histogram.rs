@@ -56,11 +56,7 @@ impl Histogram {
     /// What is reported of it.
     #[must_use]
     pub fn latency(&self) -> Latency {
-        Latency {
-            p50_us: self.quantile(50),
-            p99_us: self.quantile(99),
-            max_us: self.longest,
-        }
+        Latency { p50_us: self.quantile(50), p99_us: self.quantile(99), max_us: self.longest }
     }
 
     fn quantile(&self, percent: u64) -> u64 {
@@ -96,11 +92,7 @@ mod tests {
         for milliseconds in 1..=100 {
             histogram.add(Duration::from_millis(milliseconds));
         }
-        let Latency {
-            p50_us,
-            p99_us,
-            max_us,
-        } = histogram.latency();
+        let Latency { p50_us, p99_us, max_us } = histogram.latency();
         assert!((50_000..=53_200).contains(&p50_us), "{p50_us}");
         assert!((99_000..=100_000).contains(&p99_us), "{p99_us}");
         assert_eq!(max_us, 100_000);

@@ -61,13 +61,7 @@ pub(crate) struct Context {
 
 /// Does what the options say until it is done or stopped, and writes its lines to `output`.
 pub async fn execute(options: Options, output: Box<dyn Write + Send>, stop: Stop) -> Summary {
-    let Options {
-        mode,
-        duration,
-        connect_timeout,
-        read_timeout,
-        ignore_stdin,
-    } = options;
+    let Options { mode, duration, connect_timeout, read_timeout, ignore_stdin } = options;
     if !ignore_stdin {
         stop.at_end_of_input();
     }
@@ -75,10 +69,7 @@ pub async fn execute(options: Options, output: Box<dyn Write + Send>, stop: Stop
     let context = Arc::new(Context {
         recorder: Recorder::new(name, target.to_string(), output),
         stop,
-        timeouts: Timeouts {
-            connect: connect_timeout,
-            read: read_timeout,
-        },
+        timeouts: Timeouts { connect: connect_timeout, read: read_timeout },
     });
     // Ends with this function.
     let mut helpers = JoinSet::new();

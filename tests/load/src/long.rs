@@ -35,11 +35,7 @@ async fn try_upload(context: &Context, upload: &Upload, who: &mut Who) -> Result
     /// One chunk (RFC 9112, section 7.1) of [`PIECE`] bytes.
     const CHUNK: &[u8] = b"10\r\n0123456789abcdef\r\n";
     const PIECE: usize = 16;
-    let Upload {
-        target,
-        seconds,
-        every,
-    } = upload;
+    let Upload { target, seconds, every } = upload;
     let mut connection = Connection::open(target.address, context.timeouts, None).await?;
     let _opened = context.recorder.opened();
     let head = format!(
@@ -71,9 +67,7 @@ async fn try_upload(context: &Context, upload: &Upload, who: &mut Who) -> Result
     let answer = connection.answer().await?;
     *who = answer.head.who.clone();
     check(&answer)?;
-    let says: Option<u64> = serde_json::from_slice::<serde_json::Value>(&answer.body)
-        .ok()
-        .and_then(|says| says.get("bytes")?.as_u64());
+    let says: Option<u64> = serde_json::from_slice::<serde_json::Value>(&answer.body).ok().and_then(|says| says.get("bytes")?.as_u64());
     if says != u64::try_from(sent).ok() {
         let detail = format!("sent {sent} bytes, and the answer names {says:?}");
         return Err(Fault::new(Kind::WrongBody, detail));
@@ -117,17 +111,10 @@ async fn whole_answer(context: &Context, target: &Target, half_close: bool) {
     count(context, begun, &who, result);
 }
 
-async fn try_whole_answer(
-    context: &Context,
-    target: &Target,
-    half_close: bool,
-    who: &mut Who,
-) -> Result<(), Fault> {
+async fn try_whole_answer(context: &Context, target: &Target, half_close: bool, who: &mut Who) -> Result<(), Fault> {
     let mut connection = Connection::open(target.address, context.timeouts, None).await?;
     let _opened = context.recorder.opened();
-    connection
-        .send(&get(&target.path, target.address, false))
-        .await?;
+    connection.send(&get(&target.path, target.address, false)).await?;
     if half_close {
         connection.finish_sending().await?;
     }
@@ -182,10 +169,7 @@ impl Lines {
                 }
             };
             if !is_next {
-                return Err(Fault::new(
-                    Kind::WrongBody,
-                    format!("out of order: {line:?}"),
-                ));
+                return Err(Fault::new(Kind::WrongBody, format!("out of order: {line:?}")));
             }
         }
         Ok(())
@@ -212,20 +196,10 @@ pub(crate) async fn echo(context: &Arc<Context>, echo: Echo) {
             () = connection.ended() => true,
             _ = due.tick() => false,
         };
-        let begun = begun
-            .take()
-            .unwrap_or_else(|| context.recorder.begin(Source::Long));
+        let begun = begun.take().unwrap_or_else(|| context.recorder.begin(Source::Long));
         // Unlike an idle kept connection, one like this is missed by its user also between two lines.
-        let result = if ended {
-            Err(lost(&mut connection).await)
-        } else {
-            echo_line(
-                context,
-                &mut connection,
-                format!("line {number}\n").as_bytes(),
-            )
-            .await
-        };
+        let result =
+            if ended { Err(lost(&mut connection).await) } else { echo_line(context, &mut connection, format!("line {number}\n").as_bytes()).await };
         match result {
             Ok(answered) => who = answered,
             Err(fault) => return context.recorder.failed(begun, fault, &who),
@@ -244,11 +218,7 @@ async fn lost(connection: &mut Connection) -> Fault {
     }
 }
 
-async fn echo_line(
-    context: &Context,
-    connection: &mut Connection,
-    line: &[u8],
-) -> Result<Who, Fault> {
+async fn echo_line(context: &Context, connection: &mut Connection, line: &[u8]) -> Result<Who, Fault> {
     connection.send(line).await?;
     let answer = connection.line().await?;
     context.recorder.bytes(line.len(), answer.len());
@@ -287,12 +257,7 @@ pub(crate) async fn hold(context: &Arc<Context>, hold: Hold) {
     }
 }
 
-async fn stalled(
-    context: &Context,
-    connection: &mut Connection,
-    request: &[u8],
-    who: &mut Who,
-) -> Result<(), Fault> {
+async fn stalled(context: &Context, connection: &mut Connection, request: &[u8], who: &mut Who) -> Result<(), Fault> {
     connection.send(request).await?;
     let head = connection.head().await?;
     *who = head.who.clone();

@@ -14,9 +14,5 @@ async fn main() -> ExitCode {
         return ExitCode::FAILURE;
     }
     let summary = execute(options, Box::new(std::io::stdout()), stop).await;
-    if summary.failed == 0 {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if summary.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

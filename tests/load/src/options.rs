@@ -216,20 +216,11 @@ impl FromStr for Target {
             Some(at) => rest.split_at(at),
             None => (rest, "/"),
         };
-        if path
-            .chars()
-            .any(|character| character.is_whitespace() || character.is_control())
-        {
+        if path.chars().any(|character| character.is_whitespace() || character.is_control()) {
             return Err(BadTarget::Path);
         }
-        let address = address
-            .parse()
-            .map_err(|_| BadTarget::Address(address.to_owned()))?;
-        Ok(Target {
-            scheme,
-            address,
-            path: path.to_owned(),
-        })
+        let address = address.parse().map_err(|_| BadTarget::Address(address.to_owned()))?;
+        Ok(Target { scheme, address, path: path.to_owned() })
     }
 }
 
@@ -252,11 +243,7 @@ fn tcp(text: &str) -> Result<Target, String> {
 
 fn only(text: &str, scheme: Scheme, otherwise: &str) -> Result<Target, String> {
     let target: Target = text.parse().map_err(|error: BadTarget| error.to_string())?;
-    if target.scheme == scheme {
-        Ok(target)
-    } else {
-        Err(otherwise.to_owned())
-    }
+    if target.scheme == scheme { Ok(target) } else { Err(otherwise.to_owned()) }
 }
 
 /// `100ms`, `5s`, `15m` or `1h`; more than nothing and at most an hour.
@@ -274,61 +261,29 @@ fn length(text: &str) -> Result<Duration, String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
 
     #[test]
     fn lengths() {
-        for (text, milliseconds) in [
-            ("100ms", 100),
-            ("5s", 5000),
-            ("15m", 900_000),
-            ("1h", 3_600_000),
-        ] {
+        for (text, milliseconds) in [("100ms", 100), ("5s", 5000), ("15m", 900_000), ("1h", 3_600_000)] {
             assert_eq!(length(text).unwrap(), Duration::from_millis(milliseconds));
         }
-        for text in [
-            "",
-            "5",
-            "0s",
-            "-1s",
-            "61m",
-            "2h",
-            "18446744073709551615m",
-            "s",
-        ] {
+        for text in ["", "5", "0s", "-1s", "61m", "2h", "18446744073709551615m", "s"] {
             assert!(length(text).is_err(), "{text}");
         }
     }
 
     #[test]
     fn targets() {
-        for text in [
-            "http://10.0.0.1:80/a?b=c",
-            "http://[fd00::1]:80/",
-            "tcp://127.0.0.1:9000",
-        ] {
+        for text in ["http://10.0.0.1:80/a?b=c", "http://[fd00::1]:80/", "tcp://127.0.0.1:9000"] {
             let target: Target = text.parse().unwrap();
             assert_eq!(target.to_string(), text);
         }
         assert_eq!("http://10.0.0.1:80".parse::<Target>().unwrap().path, "/");
-        assert_eq!(
-            "https://10.0.0.1:80/".parse::<Target>(),
-            Err(BadTarget::Scheme)
-        );
-        assert_eq!(
-            "http://shop:80/".parse::<Target>(),
-            Err(BadTarget::Address("shop:80".into()))
-        );
-        assert_eq!(
-            "http://10.0.0.1:80/a\r\nb".parse::<Target>(),
-            Err(BadTarget::Path)
-        );
+        assert_eq!("https://10.0.0.1:80/".parse::<Target>(), Err(BadTarget::Scheme));
+        assert_eq!("http://shop:80/".parse::<Target>(), Err(BadTarget::Address("shop:80".into())));
+        assert_eq!("http://10.0.0.1:80/a\r\nb".parse::<Target>(), Err(BadTarget::Path));
         assert!(http("tcp://10.0.0.1:80").is_err());
         assert!(tcp("http://10.0.0.1:80").is_err());
     }

@@ -12,10 +12,7 @@ use tokio::sync::watch;
 use crate::{
     client::Fault,
     histogram::Histogram,
-    report::{
-        Bytes, Connections, Counts, FAILURES_SHOWN, Failed, Kind, Line, Open, Reason, Seen, Source,
-        Summary, Tick, now_ms,
-    },
+    report::{Bytes, Connections, Counts, FAILURES_SHOWN, Failed, Kind, Line, Open, Reason, Seen, Source, Summary, Tick, now_ms},
 };
 
 /// Who answered, as its headers or lines say.
@@ -75,14 +72,7 @@ impl Recorder {
     /// Nothing counted yet; lines go to `output`.
     #[must_use]
     pub fn new(mode: &'static str, target: String, output: Box<dyn Write + Send>) -> Recorder {
-        Recorder {
-            mode,
-            target,
-            started_ms: now_ms(),
-            counted: Mutex::default(),
-            output: Mutex::new(output),
-            deaf: watch::Sender::new(false),
-        }
+        Recorder { mode, target, started_ms: now_ms(), counted: Mutex::default(), output: Mutex::new(output), deaf: watch::Sender::new(false) }
     }
 
     /// Becomes true when nobody reads the output any more.
@@ -96,10 +86,7 @@ impl Recorder {
 
     fn say(&self, line: &Line) {
         let mut output = self.output.lock().unwrap_or_else(PoisonError::into_inner);
-        let written = serde_json::to_string(line)
-            .map_err(Into::into)
-            .and_then(|text| writeln!(output, "{text}"))
-            .and_then(|()| output.flush());
+        let written = serde_json::to_string(line).map_err(Into::into).and_then(|text| writeln!(output, "{text}")).and_then(|()| output.flush());
         if written.is_err() {
             self.deaf.send_replace(true);
         }
@@ -108,10 +95,7 @@ impl Recorder {
     /// A request begins.
     pub fn begin(&self, source: Source) -> Begun {
         self.counted().begun += 1;
-        Begun {
-            source,
-            at: Instant::now(),
-        }
+        Begun { source, at: Instant::now() }
     }
 
     /// It was answered well.
@@ -185,12 +169,7 @@ impl Recorder {
 
     /// Says that a long-lived connection is in use.
     pub fn say_open(&self, local: String, who: &Who) {
-        self.say(&Line::Open(Open {
-            at_ms: now_ms(),
-            local,
-            version: who.version.clone(),
-            pod: who.pod.clone(),
-        }));
+        self.say(&Line::Open(Open { at_ms: now_ms(), local, version: who.version.clone(), pod: who.pod.clone() }));
     }
 
     /// Says what happened since the last tick.
@@ -242,11 +221,7 @@ impl Recorder {
 }
 
 fn see(seen: &mut BTreeMap<String, Seen>, name: &str, now_ms: u64) {
-    let seen = seen.entry(name.to_owned()).or_insert_with(|| Seen {
-        answers: 0,
-        first_ms: now_ms,
-        last_ms: now_ms,
-    });
+    let seen = seen.entry(name.to_owned()).or_insert_with(|| Seen { answers: 0, first_ms: now_ms, last_ms: now_ms });
     seen.answers += 1;
     seen.last_ms = now_ms;
 }

@@ -40,10 +40,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Fault> {
     let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") else {
         return Ok(None);
     };
-    let text = bytes
-        .get(..end)
-        .and_then(|head| std::str::from_utf8(head).ok())
-        .ok_or_else(|| bad("a head that is not text"))?;
+    let text = bytes.get(..end).and_then(|head| std::str::from_utf8(head).ok()).ok_or_else(|| bad("a head that is not text"))?;
     let mut lines = text.split("\r\n");
     let first = lines.next().unwrap_or_default();
     let status: u16 = first
@@ -63,9 +60,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Fault> {
         is_json: false,
     };
     for line in lines {
-        let (name, value) = line
-            .split_once(':')
-            .ok_or_else(|| bad("a header without a colon"))?;
+        let (name, value) = line.split_once(':').ok_or_else(|| bad("a header without a colon"))?;
         note(&mut head, &name.to_ascii_lowercase(), value.trim())?;
     }
     if head.framing == Framing::ToEnd {
@@ -77,15 +72,11 @@ pub fn parse(bytes: &[u8]) -> Result<Option<(Head, usize)>, Fault> {
 fn note(head: &mut Head, name: &str, value: &str) -> Result<(), Fault> {
     match name {
         "content-length" if head.framing == Framing::ToEnd => {
-            let length = value
-                .parse()
-                .map_err(|_| bad("a length that is no number"))?;
+            let length = value.parse().map_err(|_| bad("a length that is no number"))?;
             head.framing = Framing::Length(length);
         }
         // Chunked wins over a length (RFC 9112, section 6.3).
-        "transfer-encoding" if value.eq_ignore_ascii_case("chunked") => {
-            head.framing = Framing::Chunked
-        }
+        "transfer-encoding" if value.eq_ignore_ascii_case("chunked") => head.framing = Framing::Chunked,
         "transfer-encoding" => return Err(bad("an unknown transfer encoding")),
         "connection" => {
             let mut options = value.split(',').map(str::trim);
@@ -117,12 +108,7 @@ fn bad(detail: &str) -> Fault {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
     use proptest::prelude::*;
 
     use super::*;
@@ -134,47 +120,25 @@ mod tests {
     #[test]
     fn framing() {
         assert_eq!(head("HTTP/1.1 200 OK\r\n\r\n").framing, Framing::ToEnd);
-        assert_eq!(
-            head("HTTP/1.1 204 No Content\r\n\r\n").framing,
-            Framing::Length(0)
-        );
-        assert_eq!(
-            head("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n").framing,
-            Framing::Length(7)
-        );
-        for order in [
-            "content-length: 7\r\ntransfer-encoding: chunked",
-            "transfer-encoding: Chunked\r\ncontent-length: 7",
-        ] {
-            assert_eq!(
-                head(&format!("HTTP/1.1 200 OK\r\n{order}\r\n\r\n")).framing,
-                Framing::Chunked
-            );
+        assert_eq!(head("HTTP/1.1 204 No Content\r\n\r\n").framing, Framing::Length(0));
+        assert_eq!(head("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n").framing, Framing::Length(7));
+        for order in ["content-length: 7\r\ntransfer-encoding: chunked", "transfer-encoding: Chunked\r\ncontent-length: 7"] {
+            assert_eq!(head(&format!("HTTP/1.1 200 OK\r\n{order}\r\n\r\n")).framing, Framing::Chunked);
         }
     }
 
     #[test]
     fn the_end_of_the_connection() {
         assert!(!head("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").close);
-        assert!(
-            head("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nConnection: foo, Close\r\n\r\n").close
-        );
+        assert!(head("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nConnection: foo, Close\r\n\r\n").close);
         assert!(head("HTTP/1.0 200 OK\r\ncontent-length: 0\r\n\r\n").close);
         assert!(head("HTTP/1.1 200 OK\r\n\r\n").close);
     }
 
     #[test]
     fn who_answers() {
-        let head = head(
-            "HTTP/1.1 200 OK\r\nX-Version: v1\r\nx-pod: p\r\ncontent-type: application/json\r\n\r\n",
-        );
-        assert_eq!(
-            head.who,
-            Who {
-                version: Some("v1".into()),
-                pod: Some("p".into())
-            }
-        );
+        let head = head("HTTP/1.1 200 OK\r\nX-Version: v1\r\nx-pod: p\r\ncontent-type: application/json\r\n\r\n");
+        assert_eq!(head.who, Who { version: Some("v1".into()), pod: Some("p".into()) });
         assert!(head.is_json);
     }
 
@@ -189,11 +153,7 @@ mod tests {
             "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
             "HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\n\r\n",
         ] {
-            assert_eq!(
-                parse(text.as_bytes()).unwrap_err().kind,
-                Kind::BadAnswer,
-                "{text}"
-            );
+            assert_eq!(parse(text.as_bytes()).unwrap_err().kind, Kind::BadAnswer, "{text}");
         }
         assert_eq!(parse(b"HTTP/1.1 200 OK\r\nx-pod: p\r\n").unwrap(), None);
         assert!(chunk_size(b"\r\n").is_err());

@@ -20,14 +20,7 @@ use crate::{
 const MOST_UNDER_WAY: usize = 512;
 
 pub(crate) async fn run(context: &Arc<Context>, run: Run) {
-    let Run {
-        target,
-        rate,
-        keepalive,
-        pace,
-        retire_after,
-        client_closes,
-    } = run;
+    let Run { target, rate, keepalive, pace, retire_after, client_closes } = run;
     let target = Arc::new(target);
     let mut drivers = JoinSet::new();
     if rate > 0 {
@@ -35,12 +28,7 @@ pub(crate) async fn run(context: &Arc<Context>, run: Run) {
         drivers.spawn(news(context.clone(), target.clone(), every, client_closes));
     }
     for number in 0..keepalive {
-        let kept = Kept {
-            context: context.clone(),
-            target: target.clone(),
-            pace,
-            retire_after,
-        };
+        let kept = Kept { context: context.clone(), target: target.clone(), pace, retire_after };
         // Spread over one pace, so that they do not all ask at once.
         let begin = pace * number / keepalive;
         drivers.spawn(async move {
@@ -53,11 +41,7 @@ pub(crate) async fn run(context: &Arc<Context>, run: Run) {
 }
 
 pub(crate) async fn flood(context: &Arc<Context>, flood: Flood) {
-    let Flood {
-        target,
-        rate,
-        client_closes,
-    } = flood;
+    let Flood { target, rate, client_closes } = flood;
     let every = Duration::from_secs(1) / rate.max(1);
     news(context.clone(), Arc::new(target), every, client_closes).await;
 }
@@ -86,33 +70,25 @@ async fn news(context: Arc<Context>, target: Arc<Target>, every: Duration, clien
         }
         let (context, target) = (context.clone(), target.clone());
         under_way.spawn(async move {
-            let begun = context.recorder.begin(Source::New);
-            match new(&context, &target, client_closes).await {
-                Ok(who) => context.recorder.ok(begun, &who),
-                Err(fault) => context.recorder.failed(begun, fault, &Who::default()),
-            }
+            new(&context, &target, client_closes).await;
         });
     }
     while under_way.join_next().await.is_some() {}
 }
 
-async fn new(context: &Context, target: &Target, client_closes: bool) -> Result<Who, Fault> {
-    let mut connection = Connection::open(target.address, context.timeouts, None).await?;
-    let _opened = context.recorder.opened();
-    let who = match target.scheme {
-        Scheme::Http => {
-            let request = get(&target.path, target.address, client_closes);
-            let answer = connection.ask(&request).await?;
-            context.recorder.bytes(0, answer.body.len());
-            check(&answer)?.clone()
-        }
-        Scheme::Tcp => {
-            connection.send(b"short\n").await?;
-            let line = connection.line().await?;
-            context.recorder.bytes(6, line.len());
-            echoed(&line, b"short\n")?
-        }
+/// One new connection with its request, to its end.
+async fn new(context: &Context, target: &Target, client_closes: bool) {
+    let Context { recorder, timeouts, .. } = context;
+    let begun = recorder.begin(Source::New);
+    let mut connection = match Connection::open(target.address, *timeouts, None).await {
+        Ok(connection) => connection,
+        Err(fault) => return recorder.failed(begun, fault, &Who::default()),
     };
+    let _opened = recorder.opened();
+    match exchange(context, &mut connection, target, client_closes).await {
+        Ok(who) => recorder.ok(begun, &who),
+        Err(fault) => return recorder.failed(begun, fault, &Who::default()),
+    }
     if !client_closes {
         if target.scheme == Scheme::Tcp {
             // The echo closes only after its client.
@@ -120,7 +96,23 @@ async fn new(context: &Context, target: &Target, client_closes: bool) -> Result<
         }
         connection.wait_for_end().await;
     }
-    Ok(who)
+}
+
+async fn exchange(context: &Context, connection: &mut Connection, target: &Target, keep: bool) -> Result<Who, Fault> {
+    match target.scheme {
+        Scheme::Http => {
+            let answer = connection.ask(&get(&target.path, target.address, keep)).await?;
+            context.recorder.bytes(0, answer.body.len());
+            Ok(check(&answer)?.clone())
+        }
+        Scheme::Tcp => {
+            const LINE: &[u8] = b"short\n";
+            connection.send(LINE).await?;
+            let line = connection.line().await?;
+            context.recorder.bytes(LINE.len(), line.len());
+            echoed(&line, LINE)
+        }
+    }
 }
 
 /// One kept connection after the other.
@@ -152,11 +144,7 @@ impl Kept {
 
     /// A connection from its opening, which is part of its first request, to its end.
     async fn connection(&self) {
-        let Context {
-            recorder,
-            stop,
-            timeouts,
-        } = &*self.context;
+        let Context { recorder, stop, timeouts } = &*self.context;
         let request = get(&self.target.path, self.target.address, true);
         let mut who = Who::default();
         let mut begun = recorder.begin(Source::Kept);

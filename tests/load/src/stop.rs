@@ -17,9 +17,7 @@ pub struct Stop {
 
 impl Default for Stop {
     fn default() -> Stop {
-        Stop {
-            reason: watch::Sender::new(None),
-        }
+        Stop { reason: watch::Sender::new(None) }
     }
 }
 

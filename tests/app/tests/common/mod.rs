@@ -16,24 +16,14 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// An app on free loopback ports, with these flags besides.
 pub async fn start(flags: &[&str]) -> App {
-    let ports = [
-        "--http-port=0",
-        "--grpc-port=0",
-        "--echo-port=0",
-        "--admin-port=0",
-    ];
+    let ports = ["--http-port=0", "--grpc-port=0", "--echo-port=0", "--admin-port=0"];
     let who = ["--listen=127.0.0.1", "--app-version=v1", "--pod=pod-1"];
     let all = ["app"].iter().chain(&ports).chain(&who).chain(flags);
-    App::start(&Config::try_parse_from(all).unwrap())
-        .await
-        .unwrap()
+    App::start(&Config::try_parse_from(all).unwrap()).await.unwrap()
 }
 
 pub async fn connect(address: SocketAddr) -> TcpStream {
-    timeout(DEADLINE, TcpStream::connect(address))
-        .await
-        .unwrap()
-        .unwrap()
+    timeout(DEADLINE, TcpStream::connect(address)).await.unwrap().unwrap()
 }
 
 /// Sends a request and leaves the connection open.
@@ -51,10 +41,7 @@ pub async fn read_until(stream: &mut TcpStream, end: &str) -> String {
             return text;
         }
         let mut piece = [0; 4096];
-        let count = timeout(DEADLINE, stream.read(&mut piece))
-            .await
-            .unwrap()
-            .unwrap();
+        let count = timeout(DEADLINE, stream.read(&mut piece)).await.unwrap().unwrap();
         assert!(count > 0, "closed before {end:?} came: {text:?}");
         all.extend_from_slice(&piece[..count]);
     }
@@ -63,10 +50,7 @@ pub async fn read_until(stream: &mut TcpStream, end: &str) -> String {
 /// Reads to the end of the connection.
 pub async fn read_to_end(stream: &mut TcpStream) -> String {
     let mut all = Vec::new();
-    timeout(DEADLINE, stream.read_to_end(&mut all))
-        .await
-        .unwrap()
-        .unwrap();
+    timeout(DEADLINE, stream.read_to_end(&mut all)).await.unwrap().unwrap();
     String::from_utf8(all).unwrap()
 }
 

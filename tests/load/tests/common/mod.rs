@@ -34,17 +34,10 @@ pub async fn app(flags: &[&str]) -> App {
 /// An app on this HTTP port.
 pub async fn app_on(port: u16, flags: &[&str]) -> App {
     let http = format!("--http-port={port}");
-    let ports = [
-        http.as_str(),
-        "--grpc-port=0",
-        "--echo-port=0",
-        "--admin-port=0",
-    ];
+    let ports = [http.as_str(), "--grpc-port=0", "--echo-port=0", "--admin-port=0"];
     let who = ["--listen=127.0.0.1", "--app-version=v1", "--pod=pod-1"];
     let all = ["app"].iter().chain(&ports).chain(&who).chain(flags);
-    App::start(&Config::try_parse_from(all).unwrap())
-        .await
-        .unwrap()
+    App::start(&Config::try_parse_from(all).unwrap()).await.unwrap()
 }
 
 /// A server that does this with each connection.
@@ -78,9 +71,7 @@ pub async fn request(stream: &mut TcpStream) -> bool {
 /// Answers 200 with this body, said to be of v1, with these headers besides.
 pub async fn answer(stream: &mut TcpStream, headers: &str, body: &str) {
     let length = body.len();
-    let text = format!(
-        "HTTP/1.1 200 OK\r\nx-version: v1\r\ncontent-length: {length}\r\n{headers}\r\n{body}"
-    );
+    let text = format!("HTTP/1.1 200 OK\r\nx-version: v1\r\ncontent-length: {length}\r\n{headers}\r\n{body}");
     stream.write_all(text.as_bytes()).await.unwrap();
 }
 
@@ -113,10 +104,7 @@ pub struct Running {
 
 /// Starts a load with the words of a command line.
 pub fn load(words: &str) -> Running {
-    let all = ["load"]
-        .into_iter()
-        .chain(words.split_whitespace())
-        .chain(["--ignore-stdin"]);
+    let all = ["load"].into_iter().chain(words.split_whitespace()).chain(["--ignore-stdin"]);
     let options = Options::try_parse_from(all).unwrap();
     let (output, stop) = (Output::default(), Stop::default());
     let task = tokio::spawn(execute(options, Box::new(output.clone()), stop.clone()));
@@ -126,9 +114,7 @@ pub fn load(words: &str) -> Running {
 impl Running {
     pub fn lines(&self) -> Vec<Line> {
         let text = String::from_utf8(self.output.0.lock().unwrap().clone()).unwrap();
-        text.lines()
-            .map(|line| Line::parse(line).unwrap())
-            .collect()
+        text.lines().map(|line| Line::parse(line).unwrap()).collect()
     }
 
     /// Waits for a line.
@@ -189,15 +175,9 @@ impl Running {
         assert_eq!(summary.begun, summary.ok + summary.failed, "{summary:?}");
         assert_eq!(summary.failed, summary.failures.values().sum::<u64>());
         let sources = summary.sources.values();
-        assert_eq!(
-            summary.begun,
-            sources.map(|counts| counts.ok + counts.failed).sum::<u64>()
-        );
+        assert_eq!(summary.begun, sources.map(|counts| counts.ok + counts.failed).sum::<u64>());
         let text = String::from_utf8(self.output.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(
-            Line::parse(text.lines().last().unwrap()).unwrap(),
-            Line::Summary(summary.clone())
-        );
+        assert_eq!(Line::parse(text.lines().last().unwrap()).unwrap(), Line::Summary(summary.clone()));
         summary
     }
 
