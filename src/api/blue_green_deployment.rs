@@ -1,4 +1,5 @@
 //! `BlueGreenDeployment`: the one object a user writes.
+#![allow(clippy::duplicated_attributes, reason = "each printcolumn has a name and a type of its own")]
 
 use std::collections::BTreeMap;
 
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{BlueGreenDeploymentStatus, Drain, SmokeProbe, Traffic};
+
 
 /// What should run, and how a new version of it takes over the traffic.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]

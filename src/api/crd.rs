@@ -30,7 +30,6 @@ pub fn crds() -> Result<Vec<Value>, CrdError> {
                 json!([{
                     "rule": format!("self.metadata.name.size() <= {NAME_MAX}"),
                     "message": format!("metadata.name must be at most {NAME_MAX} characters: pods and labels are named after it"),
-                    "fieldPath": ".metadata.name",
                 }]),
             );
         }

