@@ -1,0 +1,89 @@
+# make          what there is to make
+# make demo     a real blue-green release on a real two-node Kubernetes, watched
+# make test     everything that proves it: unit, property, chart, docs and end-to-end tests
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
+# Static binaries, so that an image is one file. With an explicit target the flag does not reach proc macros, which can't be static.
+export CARGO_BUILD_TARGET := $(HOST)
+export CARGO_TARGET_$(shell echo '$(HOST)' | tr 'a-z-' 'A-Z_')_RUSTFLAGS := -C target-feature=+crt-static
+BIN := $(abspath $(or $(CARGO_TARGET_DIR),target))/$(HOST)/release
+CLUSTER ?= embedded
+IMAGE ?= localhost/bluegreen-operator:0.1.0
+
+.PHONY: help
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+
+.PHONY: needs
+needs: # what is missing is named in one sentence; Debian packages are installed when root
+	@command -v cargo >/dev/null || { echo "Rust 1.89 or later is missing: install it from https://rustup.rs"; exit 1; }
+	@if [ "$(CLUSTER)" = embedded ]; then \
+	  [ "$$(uname -s)" = Linux ] || { echo "the embedded cluster needs Linux; use CLUSTER=kind or CLUSTER=current"; exit 1; }; \
+	  [ "$$(id -u)" = 0 ] || { echo "the embedded cluster needs root: run sudo -E make $(MAKECMDGOALS), or use CLUSTER=kind or CLUSTER=current"; exit 1; }; \
+	  command -v go >/dev/null || { echo "Go 1.26 or later is missing: install it from https://go.dev/dl, or use CLUSTER=kind or CLUSTER=current"; exit 1; }; \
+	  if command -v dpkg-query >/dev/null; then sh tests/cluster/install-dependencies.sh | grep -v '^all packages' || true; fi; \
+	fi
+
+.PHONY: build
+build: ## the operator, the sample app, and the programs of the tests
+	@echo "building the operator and the test programs"
+	@cargo build --release --workspace --locked
+
+.PHONY: cluster
+cluster: needs build # Kubernetes itself, once; later only what changed
+	@if [ "$(CLUSTER)" = embedded ]; then $(BIN)/cluster build; fi
+
+.PHONY: demo
+demo: cluster ## a real release on a real two-node Kubernetes, with a live timeline (CLUSTER=embedded, kind or current)
+	@CLUSTER=$(CLUSTER) $(BIN)/demo
+
+.PHONY: demo-down
+demo-down: ## removes what make demo left running
+	@$(BIN)/cluster down --name demo
+
+.PHONY: test
+test: cluster lint unit chart docs e2e ## unit, property, chart, docs and end-to-end tests
+
+.PHONY: lint
+lint: ## format, clippy
+	@cargo fmt --all --check
+	@cargo clippy --release --workspace --all-targets --locked -- --deny warnings
+
+.PHONY: unit
+unit: ## unit and property tests
+	@cargo test --release --workspace --locked
+
+.PHONY: chart
+chart: build ## the chart, without a cluster: lint, snapshots, drift of the CRDs
+	@tests/chart/check
+
+.PHONY: docs
+docs: build ## whether the generated parts of the docs are up to date
+	@$(BIN)/api-docs --check
+
+.PHONY: e2e
+e2e: cluster ## end-to-end tests on real clusters; CASES="name ..." for some
+	@$(BIN)/e2e $(CASES)
+
+.PHONY: bench
+bench: cluster ## the figures of docs/benchmarks.md
+	@$(BIN)/bench
+
+.PHONY: generate
+generate: build ## writes everything generated anew: CRDs, API reference
+	@$(BIN)/bluegreen crd --directory crds
+	@$(BIN)/bluegreen crd --directory charts/bluegreen-operator/files/crds
+	@$(BIN)/api-docs
+
+.PHONY: image
+image: build ## the operator's image as a docker archive: target/bluegreen-operator.tar (IMAGE=name:tag)
+	@$(BIN)/cluster image --out target/bluegreen-operator.tar --tag $(IMAGE) --user 64320:64320 --file $(BIN)/bluegreen=/bluegreen --entrypoint /bluegreen
+	@echo "target/bluegreen-operator.tar holds $(IMAGE)"
+
+.PHONY: clean-clusters
+clean-clusters: build ## removes every embedded cluster of this machine
+	@$(BIN)/cluster down --all
