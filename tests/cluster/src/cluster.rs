@@ -7,7 +7,6 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
-use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::api::Api;
@@ -18,7 +17,7 @@ use crate::layout::{Layout, MAX_NODES, ROOT};
 use crate::node::control::{Program, Request, ask};
 use crate::process::{Process, wait_for, write_json};
 use crate::progress::Progress;
-use crate::{helper, hub, network, requirements, up};
+use crate::{helper, hub, requirements, up};
 
 /// What `up` is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +107,7 @@ impl Cluster {
     /// When there is no such cluster.
     pub fn attach(name: &str) -> Result<Self> {
         let layout = Layout::new(name)?;
+        requirements::root()?;
         let path = layout.record();
         let text = std::fs::read(&path).map_err(|_| Error::NoSuchCluster(name.into()))?;
         let record = serde_json::from_slice(&text).map_err(|source| Error::State { path, source })?;
@@ -183,11 +183,9 @@ impl Cluster {
     /// # Errors
     /// When the file can't be read or containerd refuses it.
     pub fn load_image(&self, archive: &Path) -> Result<()> {
-        std::thread::scope(|scope| {
-            let nodes: Vec<_> = (1..=self.nodes()).map(|node| scope.spawn(move || self.load_image_on(node, archive))).collect();
-            nodes.into_iter().try_for_each(|node| {
-                node.join().unwrap_or_else(|_| Err(Error::Start { what: "loading an image".into(), message: "it panicked".into() }))
-            })
+        up::on_all_nodes(self.nodes(), |node| match Process::recorded(&self.layout.init(node)) {
+            Some(_) => self.load_image_on(node, archive),
+            None => Ok(()),
         })
     }
 
@@ -236,76 +234,6 @@ impl Cluster {
         Ok(command)
     }
 
-    /// Signals a component. If the signal ends it (any but SIGSTOP, SIGCONT, SIGHUP, SIGUSR1 and SIGUSR2), this returns
-    /// when it has ended. Nothing starts it again but [`Cluster::start`].
-    ///
-    /// # Errors
-    /// When it is not running, or does not run on that node, or does not end within 40 s.
-    pub fn stop(&self, component: Component, node: usize, signal: Signal) -> Result<()> {
-        self.check_component(component, node)?;
-        let wait = !matches!(signal, Signal::SIGSTOP | Signal::SIGCONT | Signal::SIGHUP | Signal::SIGUSR1 | Signal::SIGUSR2);
-        ask(&self.layout, node, &Request::Signal { name: component.name().into(), signal: signal as i32, wait }).map(|_| ())
-    }
-
-    /// Starts a component that has ended, or continues one that was stopped with SIGSTOP. For the API server, this
-    /// returns when it is ready again.
-    ///
-    /// # Errors
-    /// When it can't be started, or the API server is not ready within 60 s.
-    pub fn start(&self, component: Component, node: usize) -> Result<()> {
-        self.check_component(component, node)?;
-        if self.programs(node)?.iter().any(|program| program.name == component.name() && program.running) {
-            self.stop(component, node, Signal::SIGCONT)?;
-        } else {
-            up::start_component(self, component, node)?;
-        }
-        if component == Component::KubeApiserver { self.wait_ready(Duration::from_secs(60)) } else { Ok(()) }
-    }
-
-    /// Cuts a node's link: no packet passes between it and the other nodes. Node 1's API server stays reachable from
-    /// the host.
-    ///
-    /// # Errors
-    /// When the hub or the node does not run.
-    pub fn cut(&self, node: usize) -> Result<()> {
-        self.link(node, false)
-    }
-
-    /// Restores a node's link.
-    ///
-    /// # Errors
-    /// When the hub or the node does not run.
-    pub fn restore(&self, node: usize) -> Result<()> {
-        self.link(node, true)
-    }
-
-    fn link(&self, node: usize, up: bool) -> Result<()> {
-        self.check_node(node)?;
-        let hub = hub::running(&self.layout).ok_or_else(|| Error::NoSuchCluster(self.name().into()))?;
-        network::inside(hub, || network::ip(&network::link(node, up)))
-    }
-
-    /// Kills a node with everything in it, as a power failure would. Its Node object, its disk and its images stay.
-    ///
-    /// # Errors
-    /// When a process of it resists.
-    pub fn kill_node(&self, node: usize) -> Result<()> {
-        self.check_node(node)?;
-        crate::down::clear_node(&self.layout, node)
-    }
-
-    /// Starts a killed node again, with all its components; returns when it is Ready.
-    ///
-    /// # Errors
-    /// When the node runs, or does not become Ready in time.
-    pub fn start_node(&self, node: usize) -> Result<()> {
-        self.check_node(node)?;
-        if Process::recorded(&self.layout.init(node)).is_some() {
-            return Err(Error::Node { node, message: "is running".into() });
-        }
-        up::restart_node(self, node)
-    }
-
     /// The programs of all nodes and whether they run. A node that does not answer counts as one that is not running.
     #[must_use]
     pub fn status(&self) -> Vec<State> {
@@ -319,7 +247,7 @@ impl Cluster {
         states
     }
 
-    fn programs(&self, node: usize) -> Result<Vec<Program>> {
+    pub(crate) fn programs(&self, node: usize) -> Result<Vec<Program>> {
         ask(&self.layout, node, &Request::List)
     }
 
@@ -357,16 +285,11 @@ impl Cluster {
         write_json(&self.layout.record(), &self.record)
     }
 
-    fn check_node(&self, node: usize) -> Result<()> {
+    pub(crate) fn check_node(&self, node: usize) -> Result<()> {
         if (1..=self.nodes()).contains(&node) {
             return Ok(());
         }
         Err(Error::NoSuchNode { cluster: self.name().into(), node, nodes: self.nodes() })
-    }
-
-    fn check_component(&self, component: Component, node: usize) -> Result<()> {
-        self.check_node(node)?;
-        if component.runs_on(node) { Ok(()) } else { Err(Error::NotThere { component: component.name(), node }) }
     }
 }
 
@@ -376,6 +299,7 @@ impl Cluster {
 /// When something resists, such as a process that waits for a disk.
 pub fn down(name: &str) -> Result<()> {
     let layout = Layout::new(name)?;
+    requirements::root()?;
     let lock = lock(&layout)?;
     crate::down::clear(&layout)?;
     // Removed while it is held: who waits for it gets the same file and goes on.

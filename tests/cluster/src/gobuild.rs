@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use crate::dist::Build;
 use crate::error::{Doing, Error, Result};
 use crate::progress::Progress;
+use crate::requirements;
 
 /// Lines of output shown when a build fails.
 const LAST_LINES: usize = 15;
@@ -38,7 +39,7 @@ pub(crate) fn run(build: &Build, source: &Path, result: &Path, progress: &mut dy
 }
 
 fn go(build: &Build, source: &Path) -> Command {
-    let mut command = Command::new("go");
+    let mut command = requirements::go();
     command
         .current_dir(source)
         .env("CGO_ENABLED", if build.cgo { "1" } else { "0" })

@@ -20,6 +20,7 @@
 //! The same as a program: `cluster --help`. The library starts that program for what must outlive its user, so it must
 //! be built too (`cargo build --release -p cluster`). Everything needs root. State is in
 //! `/var/lib/bluegreen-cluster/NAME`, built programs are in `.cache/cluster` or `$BLUEGREEN_CACHE`.
+//! Four empty directories stay, over which nodes mount theirs: `/var/lib/{kubelet,cni}` and `/var/log/{pods,containers}`.
 //! On hosts with control groups of version 2 alone it should work but was not tried; version 1 and mixed ones were.
 
 mod api;
@@ -30,6 +31,7 @@ mod config;
 mod dist;
 mod down;
 mod error;
+mod faults;
 mod gobuild;
 pub mod helper;
 mod hub;

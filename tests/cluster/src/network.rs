@@ -10,6 +10,7 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, setns};
 
 use crate::error::{Doing, Error, Result};
+use crate::helper::SYSTEM_PATH;
 use crate::layout::{DNS_SERVICE, SERVICES, node_address, pod_network};
 use crate::process::Process;
 
@@ -35,6 +36,7 @@ pub(crate) fn enter(process: Process) -> Result<()> {
 /// Feeds commands to `ip -batch` in the calling thread's network namespace.
 pub(crate) fn ip(commands: &str) -> Result<()> {
     let mut child = Command::new("ip")
+        .env("PATH", SYSTEM_PATH)
         .args(["-batch", "-"])
         .stdin(Stdio::piped())
         .stdout(Stdio::null())

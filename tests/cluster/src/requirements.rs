@@ -3,21 +3,36 @@
 use std::path::Path;
 use std::process::Command;
 
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
+
 use crate::cgroup;
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result};
+use crate::layout::ROOT;
 
 /// Installs all packages named here; the script lies beside this crate's Cargo.toml.
 const INSTALL: &str = "tests/cluster/install-dependencies.sh";
 
+/// Everything but building takes root: namespaces, mounts, and the state directory, which holds an administrator's key.
+pub(crate) fn root() -> Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Error::Requirement("a cluster needs root, for namespaces and mounts: run it with `sudo`".into()))
+}
+
 /// Checks what `up` needs.
 pub(crate) fn for_up() -> Result<()> {
-    if !nix::unistd::geteuid().is_root() {
-        return Err(Error::Requirement("a cluster needs root, for namespaces and mounts: run it with `sudo`".into()));
-    }
+    root()?;
     for (program, package) in [("ip", "iproute2"), ("nft", "nftables"), ("mount", "mount")] {
         need(program, package)?;
     }
     cgroup::prepare_host()?;
+    std::fs::create_dir_all(ROOT).doing(|| format!("making {ROOT}"))?;
+    if statfs(ROOT).doing(|| format!("looking at {ROOT}"))?.filesystem_type() == OVERLAYFS_SUPER_MAGIC {
+        return Err(Error::Requirement(format!(
+            "{ROOT} is on an overlay file system, on which containers' own can't be made: give it a disk, such as with `mount -t tmpfs tmpfs {ROOT}`"
+        )));
+    }
     let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
     if !has_filesystem(&filesystems, "overlay") {
         // The mount that containerd will make would load it, on a host that has it as a module.
@@ -33,9 +48,16 @@ fn has_filesystem(table: &str, name: &str) -> bool {
     table.lines().any(|line| line.split_ascii_whitespace().last() == Some(name))
 }
 
+/// Go, which `sudo` often hides: it is looked for where its makers put it, too.
+pub(crate) fn go() -> Command {
+    let mut command = Command::new("go");
+    command.env("PATH", format!("{}:/usr/local/go/bin", std::env::var("PATH").unwrap_or_default()));
+    command
+}
+
 /// The version of Go, which is part of what a build is made from.
 pub(crate) fn go_version() -> Result<String> {
-    let output = Command::new("go").args(["env", "GOVERSION", "GOARCH"]).current_dir("/").output();
+    let output = go().args(["env", "GOVERSION", "GOARCH"]).current_dir("/").output();
     match output {
         Ok(output) if output.status.success() => Ok(String::from_utf8_lossy(&output.stdout).trim().replace('\n', " ")),
         _ => Err(Error::Requirement(

@@ -58,7 +58,7 @@ pub(crate) fn start(cluster: &Cluster, listener: TcpListener, progress: &mut dyn
 
     progress.step(4, STEPS, "waiting for the nodes");
     for node in 1..=nodes {
-        wait_node_ready(cluster, node)?;
+        wait_node_ready(cluster, node, None)?;
     }
 
     progress.step(5, STEPS, "waiting for ServiceAccounts and DNS");
@@ -73,17 +73,19 @@ pub(crate) fn restart_node(cluster: &Cluster, node: usize) -> Result<()> {
         let _ = network::inside(hub, || network::ip(&network::unplug(node)));
     }
     make_node(cluster, node)?;
-    for component in Component::ALL.into_iter().filter(|component| component.runs_on(node)) {
-        // Containerd runs already; the others wait for each other by themselves, but the API server not for its store.
-        if component != Component::Containerd {
-            start_component(cluster, component, node)?;
+    load_pause(cluster, node)?;
+    let mut stale = None;
+    for component in Component::ALL.into_iter().filter(|component| component.runs_on(node) && *component != Component::Containerd) {
+        if component == Component::Kubelet {
+            // The API server may not have noticed yet that the node was dead, so Ready must be said anew.
+            stale = cluster.api()?.get(&node_path(cluster, node)).as_ref().and_then(heartbeat);
         }
+        start_component(cluster, component, node)?;
         if component == Component::KubeApiserver {
             cluster.wait_ready(WITHIN)?;
         }
     }
-    load_pause(cluster, node)?;
-    wait_node_ready(cluster, node)
+    wait_node_ready(cluster, node, stale.as_deref())
 }
 
 /// Namespaces, network and containerd of one node.
@@ -125,14 +127,16 @@ fn load_pause(cluster: &Cluster, node: usize) -> Result<()> {
     loaded.map_err(|timeout| last.unwrap_or(timeout))
 }
 
-fn wait_node_ready(cluster: &Cluster, node: usize) -> Result<()> {
-    let api = cluster.api()?;
-    let path = format!("/api/v1/nodes/{}", cluster.node_name(node));
-    // A node that was killed may still be Ready in the eyes of the API server: its heartbeat must be of this start.
-    let begun = api.get(&path).as_ref().and_then(heartbeat);
+fn node_path(cluster: &Cluster, node: usize) -> String {
+    format!("/api/v1/nodes/{}", cluster.node_name(node))
+}
+
+/// Waits for a node to be Ready, by a heartbeat other than `stale`.
+fn wait_node_ready(cluster: &Cluster, node: usize, stale: Option<&str>) -> Result<()> {
+    let (api, path) = (cluster.api()?, node_path(cluster, node));
     cluster.wait(&format!("node {node} Ready"), WITHIN, || {
-        let object = api.get(&path);
-        Ok(object.as_ref().and_then(heartbeat).filter(|now| begun.as_ref() != Some(now)).map(|_| ()))
+        let beat = api.get(&path).as_ref().and_then(heartbeat);
+        Ok(beat.filter(|beat| stale != Some(beat)).map(|_| ()))
     })
 }
 
@@ -156,7 +160,8 @@ fn init(layout: &Layout, node: usize) -> Result<Process> {
     Process::recorded(&layout.init(node)).ok_or_else(|| Error::Node { node, message: "has ended".into() })
 }
 
-fn on_all_nodes(nodes: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
+/// Does `work` for nodes 1 to `nodes` at the same time; the first failing node's error is the result.
+pub(crate) fn on_all_nodes(nodes: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Result<()> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = (1..=nodes)
             .map(|node| {
@@ -171,7 +176,7 @@ fn on_all_nodes(nodes: usize, work: impl Fn(usize) -> Result<()> + Sync) -> Resu
             .collect();
         threads
             .into_iter()
-            .try_for_each(|(node, thread)| thread.join().unwrap_or_else(|_| Err(Error::Node { node, message: "could not be made: a panic".into() })))
+            .try_for_each(|(node, thread)| thread.join().unwrap_or_else(|_| Err(Error::Node { node, message: "a thread panicked".into() })))
     })
 }
 
