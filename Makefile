@@ -58,8 +58,8 @@ unit: ## unit and property tests
 	@cargo test --release --workspace --locked
 
 .PHONY: chart
-chart: build ## the chart, without a cluster: lint, snapshots, drift of the CRDs
-	@tests/chart/check
+chart: cluster ## the chart, without a running cluster: lint, snapshots, drift of the CRDs
+	@PATH="$$($(BIN)/cluster tools):$$PATH" BLUEGREEN=$(BIN)/bluegreen tests/chart/check
 
 .PHONY: docs
 docs: build ## whether the generated parts of the docs are up to date
