@@ -1,0 +1,29 @@
+# shellcheck shell=bash disable=SC2154,SC2034
+title "Uninstall in the middle of an application's life"
+drained() { equals "" field '.status.draining[*].revision'; }
+eventually 60 "nothing drains any more" drained
+kept() { in_team get pods,replicasets,services,bluegreendeployments --output 'jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.uid}{"\n"}{end}'; }
+before=$(kept)
+selector=$(in_team get service shop --output 'jsonpath={.spec.selector}')
+uninstalled=$(date --utc +%FT%TZ)
+holds "helm uninstall" helm uninstall "$release" --namespace "$system" --wait --timeout 60s
+holds "the CRDs stay" kubectl get crd bluegreendeployments.bluegreen.dev connectionwatches.bluegreen.dev
+none() { equals "" kubectl get "$1" --selector "app.kubernetes.io/instance=$release" --all-namespaces --output name; }
+for kind in clusterroles clusterrolebindings validatingadmissionpolicies validatingadmissionpolicybindings roles rolebindings serviceaccounts deployments daemonsets; do
+  holds "no $kind are left" none "$kind"
+done
+holds "BlueGreenDeployments, ReplicaSets, Services and pods are the same" equals "$before" kept
+holds "the Service still selects the revision" equals "$selector" in_team get service shop --output 'jsonpath={.spec.selector}'
+holds "v3 still answers" serves v3
+holds "an application changes while no operator is there" ship v4
+title "Install again"
+reinstalled=$(date --utc +%FT%TZ)
+holds "helm install" install --wait --timeout 60s
+eventually 40 "the change is released" ready
+holds "v4 answers through the Service" serves v4
+title "Helm's own rollback of the operator"
+holds "helm upgrade with an image that does not exist fails" bash -c "! helm upgrade $release $chart --namespace $system --set image.tag=missing --wait --timeout 5s"
+holds "the old controller goes on meanwhile" ship v5
+eventually 40 "a release goes through" ready
+holds "helm rollback" helm rollback "$release" 1 --namespace "$system" --wait --timeout 60s
+holds "v5 still answers" serves v5
