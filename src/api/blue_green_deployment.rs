@@ -10,7 +10,6 @@ use serde_json::Value;
 
 use super::{BlueGreenDeploymentStatus, Drain, SmokeProbe, Traffic};
 
-
 /// What should run, and how a new version of it takes over the traffic.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[kube(

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::GroupVersionKind;
-use kube::runtime::events::{Event, EventType, Recorder, Reporter};
 use kube::{Api, Client};
 use serde_json::Value;
 
@@ -38,6 +37,8 @@ pub enum Resource {
     Node,
     /// coordination.k8s.io/v1
     Lease,
+    /// events.k8s.io/v1
+    Event,
 }
 
 impl Resource {
@@ -53,6 +54,7 @@ impl Resource {
             Self::EndpointSlice => ("discovery.k8s.io", "v1", "EndpointSlice", "endpointslices"),
             Self::Node => ("", "v1", "Node", "nodes"),
             Self::Lease => ("coordination.k8s.io", "v1", "Lease", "leases"),
+            Self::Event => ("events.k8s.io", "v1", "Event", "events"),
         };
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
     }
@@ -138,14 +140,13 @@ pub trait ApiServer: Send + Sync + 'static {
 #[derive(Clone)]
 pub struct KubeApi {
     client: Client,
-    recorder: Recorder,
+    instance: String,
 }
 
 impl KubeApi {
     /// Talks through `client`; Events name `instance` as their reporter.
     pub fn new(client: Client, instance: &str) -> Self {
-        let reporter = Reporter { controller: FIELD_MANAGER.into(), instance: Some(instance.into()) };
-        Self { recorder: Recorder::new(client.clone(), reporter), client }
+        Self { client, instance: instance.into() }
     }
 
     fn api(&self, resource: Resource, namespace: &str) -> Api<DynamicObject> {
@@ -206,23 +207,30 @@ impl ApiServer for KubeApi {
     }
 
     async fn publish(&self, about: &Value, notice: &Notice) -> Result<(), ApiError> {
-        let text = |path: &str| about.pointer(path).and_then(Value::as_str).map(str::to_owned);
-        let reference = k8s_openapi::api::core::v1::ObjectReference {
-            api_version: text("/apiVersion"),
-            kind: text("/kind"),
-            name: text("/metadata/name"),
-            namespace: text("/metadata/namespace"),
-            uid: text("/metadata/uid"),
-            ..Default::default()
-        };
-        let event = Event {
-            type_: if notice.warning { EventType::Warning } else { EventType::Normal },
-            reason: notice.reason.into(),
-            note: Some(notice.message.chars().take(1000).collect()),
-            action: "Release".into(),
-            secondary: None,
-        };
-        within(self.recorder.publish(&event, &reference)).await
+        let text = |path: &str| about.pointer(path).and_then(Value::as_str).unwrap_or_default();
+        let namespace = text("/metadata/namespace");
+        let now = jiff::Timestamp::now();
+        // Written by hand: kube's Recorder takes Events of one reason for repetitions of each other, and shows the first one's message for ever.
+        let event = serde_json::json!({
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"namespace": namespace, "name": format!("{}.{:x}", text("/metadata/name"), now.as_nanosecond())},
+            "eventTime": now.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string(),
+            "reportingController": format!("bluegreen.dev/{FIELD_MANAGER}"),
+            "reportingInstance": self.instance,
+            "type": if notice.warning { "Warning" } else { "Normal" },
+            "reason": notice.reason,
+            "action": notice.reason,
+            "note": notice.message.chars().take(1000).collect::<String>(),
+            "regarding": {
+                "apiVersion": text("/apiVersion"),
+                "kind": text("/kind"),
+                "namespace": namespace,
+                "name": text("/metadata/name"),
+                "uid": text("/metadata/uid"),
+            },
+        });
+        self.create(Resource::Event, namespace, event, false).await.map(drop)
     }
 }
 

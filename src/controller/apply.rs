@@ -97,7 +97,8 @@ async fn identify<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, raw_h
     let mut collisions = context.remember(&object.uid, |remembered| remembered.collisions);
     let mut revision = revision_name(&object.name, &object.spec.template, collisions);
     let body = manifest::replica_set(object, &revision, crate::release::Color::Blue, 0, raw_hash, None);
-    let answer = match context.api.create(Resource::ReplicaSet, &object.namespace, body, true).await {
+    let asked = context.api.create(Resource::ReplicaSet, &object.namespace, body, true).await;
+    let answer = match asked {
         Ok(normalised) => {
             let identity = normalised.pointer("/spec/template").map(template_identity).unwrap_or_default();
             let same = snapshot.sets.iter().find(|set| !set.deleting && set.template_identity == identity);

@@ -39,8 +39,8 @@ pub struct Remembered {
     pub peers: BTreeMap<String, Option<String>>,
     /// Failures of reconciling without a success in between.
     pub failures: u32,
-    /// When a status that only counts down was last written.
-    pub counted: Option<Duration>,
+    /// When status was last written.
+    pub written: Option<Duration>,
 }
 
 impl Remembered {

@@ -12,8 +12,10 @@ use super::api::{ApiError, ApiServer, Change, Resource};
 use super::context::Context;
 use super::manifest::difference;
 
-/// A status that differs only in falling counts is written at most so often.
+/// A status that differs only in falling counts of connections is written at most so often.
 const COUNTING: Duration = Duration::from_secs(5);
+/// One that differs only in how far a step has come, at most so often.
+const PROGRESS: Duration = Duration::from_secs(1);
 
 /// What became of a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,10 +31,15 @@ pub async fn write_if_due<A: ApiServer>(context: &Context<A>, snapshot: &Snapsho
     if *status == snapshot.object.status {
         return Ok(Written::Done);
     }
-    if only_counts(&snapshot.object.status, status) {
+    let pause = match () {
+        () if without_counts(&snapshot.object.status) == without_counts(status) => COUNTING,
+        () if without_progress(&snapshot.object.status) == without_progress(status) => PROGRESS,
+        () => Duration::ZERO,
+    };
+    if !pause.is_zero() {
         let now = context.clock.now().mono;
-        let last = context.remember(&snapshot.object.uid, |remembered| remembered.counted);
-        let wait = last.map_or(Duration::ZERO, |last| (last + COUNTING).saturating_sub(now));
+        let last = context.remember(&snapshot.object.uid, |remembered| remembered.written);
+        let wait = last.map_or(Duration::ZERO, |last| (last + pause).saturating_sub(now));
         if !wait.is_zero() {
             return Ok(Written::Later(wait));
         }
@@ -52,7 +59,7 @@ pub async fn write<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, stat
     let written = context.api.patch(Resource::BlueGreenDeployment, &object.namespace, &object.name, true, Change::Merge(patch)).await?;
     context.wrote(Resource::BlueGreenDeployment, &written);
     let now = context.clock.now().mono;
-    context.remember(&object.uid, |remembered| remembered.counted = Some(now));
+    context.remember(&object.uid, |remembered| remembered.written = Some(now));
     for notice in notices(&object.status.conditions, &status.conditions) {
         context.say(object, &notice);
     }
@@ -63,47 +70,73 @@ fn to_value(status: &BlueGreenDeploymentStatus) -> Value {
     serde_json::to_value(status).unwrap_or_default()
 }
 
-/// Whether two statuses differ only in what a running drain counts.
-fn only_counts(one: &BlueGreenDeploymentStatus, other: &BlueGreenDeploymentStatus) -> bool {
-    let without = |status: &BlueGreenDeploymentStatus| {
-        let mut status = status.clone();
-        status.open_connections = status.open_connections.map(|open| open.min(1));
-        status.held_by = None;
-        for set in &mut status.draining {
-            set.open_connections = set.open_connections.map(|open| open.min(1));
-            set.holders.clear();
-            set.oldest_since = None;
+/// A status without what a running drain counts; that nothing is open any more is no mere count.
+fn without_counts(status: &BlueGreenDeploymentStatus) -> BlueGreenDeploymentStatus {
+    let mut status = status.clone();
+    status.open_connections = status.open_connections.map(|open| open.min(1));
+    status.held_by = None;
+    for set in &mut status.draining {
+        set.open_connections = set.open_connections.map(|open| open.min(1));
+        set.holders.clear();
+        set.oldest_since = None;
+    }
+    for condition in status.conditions.iter_mut().filter(|condition| condition.kind == ConditionType::Drained) {
+        condition.message.clear();
+    }
+    status
+}
+
+/// A status without how far its steps have come.
+fn without_progress(status: &BlueGreenDeploymentStatus) -> BlueGreenDeploymentStatus {
+    let mut status = without_counts(status);
+    status.smoke_probes.clear();
+    if let Some(inactive) = &mut status.inactive {
+        inactive.replicas = 0;
+        inactive.ready_replicas = 0;
+    }
+    for set in &mut status.draining {
+        set.drained_pods = 0;
+        set.open_connections = None;
+        set.reason.clear();
+    }
+    status.open_connections = None;
+    for condition in &mut status.conditions {
+        condition.message.clear();
+        if matches!(condition.kind, ConditionType::Reconciling | ConditionType::Converged | ConditionType::Drained)
+            || (condition.kind, condition.status) == (ConditionType::Ready, ConditionStatus::False)
+        {
+            condition.reason.clear();
         }
-        for condition in status.conditions.iter_mut().filter(|condition| condition.kind == ConditionType::Drained) {
-            condition.message.clear();
-        }
-        status
-    };
-    without(one) == without(other)
+    }
+    status
 }
 
 /// Changes of condition that are worth an Event.
 fn notices(before: &[Condition], after: &[Condition]) -> Vec<Notice> {
+    use ConditionStatus::{False, True, Unknown};
     let known = |kind: ConditionType| before.iter().find(|condition| condition.kind == kind);
-    after
-        .iter()
-        .filter(|now| known(now.kind).is_none_or(|then| (then.status, &then.reason) != (now.status, &now.reason)))
-        .filter_map(|now| {
-            let warning = match (now.kind, now.status) {
-                (ConditionType::Stalled, ConditionStatus::True) | (ConditionType::SmokeTested, ConditionStatus::False) => true,
-                (ConditionType::Ready | ConditionType::SmokeTested | ConditionType::Switched | ConditionType::Converged, ConditionStatus::True) => {
-                    false
-                }
-                (ConditionType::Converged, ConditionStatus::Unknown) if now.reason != "Pending" => true,
-                (ConditionType::Converged, ConditionStatus::False) if now.reason == "NewConnectionOnOld" => true,
-                (ConditionType::Drained, ConditionStatus::False) => matches!(now.reason.as_str(), "AgentSilent" | "NodeLost" | "SocketsUnreadable"),
-                (ConditionType::Drained, ConditionStatus::True) if known(now.kind).is_some() => false,
-                (ConditionType::Reconciling, ConditionStatus::True) => false,
-                _ => return None,
-            };
-            Some(Notice { warning, reason: reason(now), message: now.message.clone() })
-        })
-        .collect()
+    let mut changed: Vec<&Condition> =
+        after.iter().filter(|now| known(now.kind).is_none_or(|then| (then.status, &then.reason) != (now.status, &now.reason))).collect();
+    // In the order in which things happen, so that they read as a story.
+    changed.sort_by_key(|condition| matches!(condition.kind, ConditionType::Ready | ConditionType::Stalled));
+    let notices = changed.into_iter().filter_map(|now| {
+        let then = known(now.kind).map(|then| then.status);
+        let warning = match (now.kind, now.status, now.reason.as_str()) {
+            (ConditionType::Stalled, True, _) | (ConditionType::SmokeTested, False, _) => true,
+            (ConditionType::Ready | ConditionType::SmokeTested | ConditionType::Switched, True, _) if then != Some(True) => false,
+            (ConditionType::Converged, True, _) if then != Some(True) => false,
+            (ConditionType::Converged, Unknown, reason) if reason != "Pending" => true,
+            // Right after a switch that is to be expected; later it takes a certainty back.
+            (ConditionType::Converged, False, "NewConnectionOnOld") if then == Some(True) => true,
+            (ConditionType::Drained, False, "AgentSilent" | "NodeLost" | "SocketsUnreadable") => true,
+            (ConditionType::Drained, False, "OpenConnections")
+            | (ConditionType::Reconciling, True, "BringUp" | "Smoke" | "AwaitPromotion" | "Paused") => false,
+            (ConditionType::Drained, True, _) if then == Some(False) => false,
+            _ => return None,
+        };
+        Some(Notice { warning, reason: reason(now), message: now.message.clone() })
+    });
+    notices.collect()
 }
 
 /// Reason of the Event: the condition and what it says, as one word.

@@ -191,6 +191,8 @@ async fn smoke_probe(home: Arc<dyn Home>, key: Key, uid: String, about: SmokeRun
                 failures = 0;
                 observation.message.clear();
             }
+            // No descriptor or port free here: that says nothing about the pod.
+            Err(failure @ probe::Failure::NotTried { .. }) => observation.message = failure.to_string(),
             Err(failure) => {
                 failures += 1;
                 passes = 0;

@@ -184,7 +184,7 @@ impl World {
                 self.agent_settled = Some(settled(object));
                 Concerned::of(self.keys())
             }
-            Resource::Lease => Concerned::default(),
+            Resource::Lease | Resource::Event => Concerned::default(),
         }
     }
 
@@ -339,7 +339,7 @@ impl World {
                 self.agent_settled = None;
                 Concerned::of(self.keys())
             }
-            Resource::Lease => Concerned::default(),
+            Resource::Lease | Resource::Event => Concerned::default(),
         }
     }
 
@@ -353,7 +353,7 @@ impl World {
             Resource::EndpointSlice => self.slices.relist(scope),
             Resource::Node => self.nodes.relist(scope),
             Resource::ConnectionWatch => self.watches.relist(scope),
-            Resource::DaemonSet | Resource::Lease => {}
+            Resource::DaemonSet | Resource::Lease | Resource::Event => {}
         }
     }
 
@@ -367,7 +367,7 @@ impl World {
             Resource::EndpointSlice => drop(self.slices.relisted(scope)),
             Resource::Node => drop(self.nodes.relisted(scope)),
             Resource::ConnectionWatch => drop(self.watches.relisted(scope)),
-            Resource::DaemonSet | Resource::Lease => {}
+            Resource::DaemonSet | Resource::Lease | Resource::Event => {}
         }
         self.reindex();
         Concerned::of(self.keys())

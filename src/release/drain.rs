@@ -51,8 +51,10 @@ fn unserved(view: &View<'_>, outcome: &mut Outcome) {
     if spec.paused || !matches!(view.snapshot.identity, Identity::Known { .. }) || !view.snapshot.unread.is_empty() {
         return;
     }
+    // Somebody who keeps widening a selector would send traffic to untested pods: then there are none until it ends.
+    let exposed = super::switch::contended(view).is_some();
     for set in view.snapshot.sets.iter().filter(|set| !set.deleting && set.desired > 0 && !view.served(set)) {
-        if view.target() == Some(set.revision.as_str()) || view.is_active(&set.revision) {
+        if (view.target() == Some(set.revision.as_str()) && !exposed) || view.is_active(&set.revision) {
             continue;
         }
         if let Some(rejected) = view.rejected.filter(|rejected| rejected.revision == set.revision) {

@@ -1,0 +1,158 @@
+//! What must hold for every plan and every write, whatever the story (the invariants of the design, as far as a pure plan can break them).
+
+use super::fixtures::*;
+use super::simulator::World;
+use crate::api::{BlueGreenDeploymentStatus, DrainSource, SwitchCause, keys};
+use crate::release::plan::{Action, Plan, SelectWhy, durable};
+use crate::release::revision::probes_hash;
+use crate::release::*;
+
+/// Looks at a plan as such.
+pub fn of_plan(planned: &Snapshot, plan: &Plan) {
+    if !planned.unread.is_empty() {
+        assert!(plan.actions.is_empty(), "a write follows from a failed read: {:?}", plan.actions);
+        assert!(!durable(&plan.status, &planned.object.status), "something is put on record after a failed read");
+    }
+    if planned.object.deleting {
+        assert!(plan.actions.is_empty());
+    }
+    assert!(plan.again.is_none_or(|again| again > 0.0), "looks again in the past");
+    for condition in &plan.status.conditions {
+        assert!(condition.message.chars().count() <= 512);
+    }
+    assert!(plan.status.draining.iter().all(|entry| entry.holders.len() <= 5));
+    assert!(plan.status.smoke_probes.len() <= 20);
+}
+
+/// A plan at rest, with its own status written, stays at rest: nothing spins.
+pub fn at_rest(snapshot: &Snapshot, now: Now) {
+    let again = plan(snapshot, now);
+    assert!(again.actions.is_empty(), "at rest, and yet: {:?}", again.actions);
+    assert!(!durable(&again.status, &snapshot.object.status), "at rest, and yet on record: {:?}", again.status);
+    assert_eq!(again.status, snapshot.object.status, "status is written again and again");
+}
+
+/// Looks at a new status: an intent names a revision that may serve.
+pub fn of_status(world: &World, before: &BlueGreenDeploymentStatus, status: &BlueGreenDeploymentStatus) {
+    let Some(switch) = &status.switch else {
+        assert!(before.switch.is_none(), "the intent is forgotten");
+        return;
+    };
+    let known = before.switch.as_ref();
+    assert!(known.is_none_or(|known| switch.attempt >= known.attempt), "the fencing number falls");
+    if known.is_none_or(|known| known.to == switch.to) {
+        return;
+    }
+    assert!(known.is_none_or(|known| switch.attempt > known.attempt), "another revision under the same fencing number");
+    let snapshot = &world.snapshot;
+    let set = snapshot.sets.iter().find(|set| set.revision == switch.to).expect("an intent names a revision without a set");
+    assert!(set.drain_begun.is_none(), "traffic goes to pods that were told to drain");
+    let ready = |set: &Set| snapshot.pods.iter().filter(|pod| pod.set_uid == set.uid && pod.alive() && pod.ready).count();
+    assert!(ready(set) > 0, "traffic goes to a set without a ready pod");
+    if switch.cause == SwitchCause::Rollback || switch.cause == SwitchCause::Failure {
+        let left = snapshot.sets.iter().find(|set| Some(&set.revision) == switch.from.as_ref()).map_or(0, ready);
+        let needed = usize::try_from(snapshot.object.spec.replicas).unwrap().min(left).max(1);
+        assert!(ready(set) >= needed || switch.cause == SwitchCause::Failure, "back to {} ready pods where {needed} are needed", ready(set));
+    }
+}
+
+/// Looks at one write, before it is carried out.
+pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
+    let spec = &planned.object.spec;
+    let truth = &world.snapshot;
+    let active = planned.object.status.switch.as_ref().map(|switch| switch.to.as_str());
+    if spec.paused {
+        let harmless = match action {
+            Action::PatchSet { set, change } => {
+                let desired = planned.sets.iter().find(|known| known.uid == set.uid).map_or(0, |set| set.desired);
+                change.role.is_none() && change.drain_begun.is_none() && change.replicas.is_none_or(|replicas| desired > 0 && replicas >= 1)
+                    || change.replicas == Some(0) && spec.replicas == 0
+                    || change.replicas == Some(spec.replicas)
+            }
+            Action::Identify { .. } | Action::LookUpOwner { .. } | Action::RemoveCommand { .. } | Action::Adopt { .. } => true,
+            _ => false,
+        };
+        assert!(harmless, "while paused: {action:?}");
+    }
+    match action {
+        Action::Select { service, selector, selected, why, .. } => {
+            assert_eq!(*selector, self::selector(&selected.revision), "a selector without the revision");
+            let serves = spec.traffic.services.contains(&service.name) && selected.revision != keys::REVISION_NONE;
+            if serves {
+                assert!(!matches!(why, SelectWhy::Preview | SelectWhy::Park));
+                assert_eq!(Some(selected.revision.as_str()), active, "a Service goes where no intent says");
+                let set = planned.sets.iter().find(|set| set.revision == selected.revision).expect("a Service selects a revision without a set");
+                assert_eq!(set.role.map(|role| (role.kind, role.attempt)), Some((RoleKind::Serving, selected.attempt)), "the fence is missing");
+                assert!(spec.smoke_probes.is_empty() || world.passed.contains(&set.uid), "a Service selects an untested revision");
+            }
+            let owner = service.owner.as_ref().filter(|owner| owner.uid != planned.object.uid);
+            assert!(
+                owner.is_none_or(|owner| planned.owners.get(&owner.uid) == Some(&OwnerState::Gone)),
+                "a Service is taken from a living owner: {service:?}"
+            );
+        }
+        Action::PatchSet { set, change } => {
+            let known = planned.sets.iter().find(|known| known.uid == set.uid).unwrap();
+            let served = known.role.is_some_and(|role| role.kind != RoleKind::Retired);
+            if let Some(replicas) = change.replicas {
+                if Some(known.revision.as_str()) == active {
+                    assert!(replicas == spec.replicas || replicas > known.desired, "the active set shrinks");
+                } else if served {
+                    assert!(replicas >= known.desired, "a set that is being left shrinks to {replicas}");
+                }
+            }
+            if let Some(role) = change.role {
+                assert!(known.role.is_none_or(|known| known.attempt <= role.attempt), "a higher fencing number is overwritten");
+                assert_eq!(Some(known.revision.as_str()), active, "the fence of another set");
+            }
+            if let Some(proof) = &change.proof
+                && spec.smoke_probes.iter().any(|probe| probe.target == crate::api::ProbeTarget::EachPod)
+            {
+                assert_eq!(proof.probes, probes_hash(&spec.smoke_probes));
+                for pod in &proof.pods {
+                    assert!(world.passed_pods.contains(&(pod.clone(), proof.probes.clone())), "a proof for a pod that did not pass");
+                    assert!(planned.pods.iter().any(|known| &known.uid == pod && known.set_uid == set.uid), "a proof of another set's pod");
+                }
+            }
+        }
+        Action::Retire { set, .. } => {
+            assert_ne!(Some(set.revision.as_str()), active, "the active set is retired");
+            assert_eq!(planned.object.status.switch.as_ref().map(|switch| switch.completed_at.is_some()), Some(true), "retired during a move");
+            drained(world, planned, set.uid.as_str());
+        }
+        Action::DeleteSet { set } => {
+            assert_ne!(Some(set.revision.as_str()), active, "the active set is deleted");
+            assert!(!planned.pods.iter().any(|pod| pod.set_uid == set.uid), "a set with pods is deleted");
+        }
+        Action::CreateSet { revision, .. } => {
+            assert!(!truth.sets.iter().any(|set| &set.revision == revision) || !std::ptr::eq(planned, truth));
+        }
+        Action::Identify { .. } | Action::Adopt { .. } | Action::LookUpOwner { .. } | Action::Release { .. } | Action::RemoveCommand { .. } => {}
+    }
+}
+
+/// No pod of a set that served is deleted before the deadline while its latest sample shows an open connection or is unknown.
+/// Judged from the samples alone, without the code under test.
+fn drained(world: &World, planned: &Snapshot, set: &str) {
+    let drain = &planned.object.spec.drain;
+    let now = world.now();
+    let left = world.left_at.get(set).map_or(0.0, |at| now.seconds_since(*at));
+    if left >= f64::from(drain.deadline_seconds) {
+        return;
+    }
+    for pod in planned.pods.iter().filter(|pod| pod.set_uid == set && pod.alive()) {
+        let lost = pod.node.as_ref().and_then(|node| planned.nodes.get(node)).is_some_and(|node| !node.exists);
+        if lost || planned.late_pods.contains(&pod.uid) || pod.node.is_none() {
+            continue;
+        }
+        let agent = planned.agents.enabled && pod.node.as_ref().is_none_or(|node| planned.agents.nodes.contains(node));
+        if !agent || drain.source == DrainSource::Timer {
+            assert!(left >= f64::from(drain.fallback_seconds), "an unmeasured pod goes after {left} s");
+            continue;
+        }
+        let latest = planned.reports.get(&pod.uid).and_then(|samples| samples.last());
+        let latest = latest.unwrap_or_else(|| panic!("pod {} goes {left} s after the move without a single report", pod.name));
+        assert!(latest.report.ports.iter().all(|port| port.open == 0), "a pod with open connections goes");
+        assert!(now.mono.saturating_sub(latest.heard) <= world.stale(), "a pod goes on an old report");
+    }
+}

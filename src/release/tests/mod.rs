@@ -1,0 +1,19 @@
+//! The release core, tested without a cluster: tables of single plans, whole stories against idealised peers, and properties.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod fixtures;
+mod invariants;
+mod simulator;
+
+mod commands;
+mod converging;
+mod draining;
+mod intent;
+mod judging;
+mod paused;
+mod properties;
+mod releasing;
+mod scaling;
+mod services;
+mod smoke;
+mod switching;
