@@ -28,7 +28,12 @@ pub async fn reconcile<A: ApiServer>(context: &Context<A>, key: &Key) -> Option<
                 return again;
             }
             Ok(None) => {}
-            Err(error) => return Some(failed(context, key, &snapshot, &error)),
+            Err(error) => {
+                if matches!(error, ApiError::Forbidden(_) | ApiError::Invalid(_)) {
+                    tell(context, key).await;
+                }
+                return Some(failed(context, key, &snapshot, &error));
+            }
         }
     }
     tracing::warn!(namespace = key.namespace, name = key.name, "a plan did not come to rest in {ROUNDS} rounds; going on in a second");
@@ -62,11 +67,20 @@ async fn carry_out<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Sna
     for notice in &plan.notices {
         context.say(object, notice);
     }
+    let mut refusal = None;
     for action in &plan.actions {
-        if let Err(error) = apply(context, snapshot, action).await {
-            refused(context, snapshot, action, &error);
-            return Err(error);
+        match apply(context, snapshot, action).await {
+            Ok(()) => {}
+            // What is refused stays refused until somebody changes something; the rest goes on meanwhile.
+            Err(error @ (ApiError::Forbidden(_) | ApiError::Invalid(_))) => {
+                refused(context, snapshot, action, &error);
+                refusal = Some(error);
+            }
+            Err(error) => return Err(error),
         }
+    }
+    if let Some(error) = refusal {
+        return Err(error);
     }
     if durable(&plan.status, &object.status) || !plan.actions.is_empty() {
         context.remember(&object.uid, |remembered| remembered.refused = None);
@@ -121,7 +135,17 @@ fn refused<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, action: &Act
     context.remember(&snapshot.object.uid, |remembered| remembered.refused = Some(refusal));
 }
 
-/// A failure is tried again after a pause; what a person must know is written first.
+/// Writes what was refused into status, although the plan could not be carried out.
+async fn tell<A: ApiServer>(context: &Context<A>, key: &Key) {
+    if let Some((snapshot, plan)) = decide(context, key)
+        && !durable(&plan.status, &snapshot.object.status)
+        && let Err(error) = status::write_if_due(context, &snapshot, &plan.status).await
+    {
+        tracing::debug!(namespace = key.namespace, name = key.name, %error, "status could not be written either");
+    }
+}
+
+/// A failure is tried again after a pause.
 fn failed<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Snapshot, error: &ApiError) -> Duration {
     let failures = context.remember(&snapshot.object.uid, |remembered| {
         remembered.failures = remembered.failures.saturating_add(1);

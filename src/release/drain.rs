@@ -96,7 +96,9 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
         soonest(&mut outcome.again, -view.now.seconds_since(at));
     }
     let ended = drained == states.len() && rested && begun;
-    if object.spec.paused || !view.snapshot.unread.is_empty() || !(ended || overdue) {
+    // Nobody overwrites a higher attempt: then another leader has plans for this set that are not in the caches yet.
+    let outdated = set.role.is_some_and(|role| role.attempt > intent.attempt);
+    if outdated || object.spec.paused || !view.snapshot.unread.is_empty() || !(ended || overdue) {
         return;
     }
     outcome.actions.push(Action::Retire { set: SetRef::of(set), attempt: intent.attempt, services: object.spec.traffic.services.clone() });

@@ -59,7 +59,7 @@ pub fn step(view: &View<'_>) -> (Smoke, Outcome) {
         let message = format!("smoke probe \"{}\" on {} failed {} times: {}", failed.probe, failed.target, failed.attempts, failed.message);
         return (Smoke::Failed { message }, Outcome { run, actions: vec![] });
     }
-    let proof = set.proof.as_ref().filter(|proof| proof.probes == hash);
+    let proof = view.proof(set);
     let frozen = proof.map(|proof| proof.needed);
     let needed = needed(view, frozen);
     let tested: BTreeSet<&str> = tested(view, set, &seen);

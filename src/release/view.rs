@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::api::{Rejected, Switch, keys};
 
 use super::revision::probes_hash;
-use super::snapshot::{Identity, Now, Pod, RoleKind, Set, Snapshot};
+use super::snapshot::{Identity, Now, Pod, Proof, RoleKind, Set, Snapshot};
 
 /// Derived facts; cheap to make, never stored.
 #[derive(Clone, Debug)]
@@ -101,10 +101,17 @@ impl<'a> View<'a> {
             .reduce(f64::min)
     }
 
-    /// Pods that passed the probes of the spec as they are now, by the proof on the set itself.
-    pub fn proven(&self, set: &'a Set) -> BTreeSet<&'a str> {
+    /// The proof that counts for a set: of the probes of the spec as they are now. On the way back to a set that served, whatever
+    /// it once passed is enough: a release that changed its probes, too, could otherwise not be taken back.
+    pub fn proof(&self, set: &'a Set) -> Option<&'a Proof> {
         let hash = probes_hash(&self.snapshot.object.spec.smoke_probes);
-        set.proof.as_ref().filter(|proof| proof.probes == hash).map(|proof| proof.pods.iter().map(String::as_str).collect()).unwrap_or_default()
+        let back = !self.forward() && self.served(set);
+        set.proof.as_ref().filter(|proof| back || proof.probes == hash)
+    }
+
+    /// Pods that passed, by the proof on the set itself.
+    pub fn proven(&self, set: &'a Set) -> BTreeSet<&'a str> {
+        self.proof(set).map(|proof| proof.pods.iter().map(String::as_str).collect()).unwrap_or_default()
     }
 
     /// Whether the set has been given traffic since it last had no pods.
