@@ -1,0 +1,253 @@
+//! What the schema can't say: what each reason, phase, command and key means. A test compares these lists with the code.
+
+use bluegreen::api::keys::{self, command};
+use bluegreen::api::{ConditionType, PhaseName};
+
+/// One reason and what it means.
+pub type Reason = (&'static str, &'static str);
+
+/// One condition with its reasons, by status.
+pub struct Meaning {
+    /// Which.
+    pub kind: ConditionType,
+    /// What it is about.
+    pub about: &'static str,
+    /// Reasons while it is True.
+    pub yes: &'static [Reason],
+    /// Reasons while it is False.
+    pub no: &'static [Reason],
+    /// Reasons while it is Unknown.
+    pub unknown: &'static [Reason],
+    /// Where more of them are listed; empty if nowhere.
+    pub more: &'static str,
+}
+
+/// Every condition.
+pub const CONDITIONS: &[Meaning] = &[
+    Meaning {
+        kind: ConditionType::Ready,
+        about: "The revision asked for serves everyone, or it can't be told whether old pods are still reached (the message says so). Old pods that drain don't hold it up.",
+        yes: &[("Serving", "The Services select the revision of `spec.template`, and the move has taken effect or can't be measured.")],
+        no: &[("Releasing", "A release is under way; the message says how far it is."), ("NoReadyPods", "The active revision has no ready pod.")],
+        unknown: &[],
+        more: "While False also every reason of `Stalled` = True and of `Converged` = False.",
+    },
+    Meaning {
+        kind: ConditionType::Reconciling,
+        about: "A release is under way.",
+        yes: &[
+            ("BringUp", "The incoming revision's pods are starting."),
+            ("Smoke", "Its smoke probes run."),
+            ("AwaitPromotion", "It waits for the annotation `bluegreen.dev/promote`."),
+            ("Switch", "The Services are being moved."),
+            ("Paused", "A release is under way and `spec.paused` holds it."),
+        ],
+        no: &[("Complete", "Nothing is under way."), ("Stalled", "It can't go on by itself; see `Stalled`.")],
+        unknown: &[],
+        more: "While True also every reason of `Converged` = False.",
+    },
+    Meaning {
+        kind: ConditionType::Stalled,
+        about: "Somebody has to do something, or the release took longer than `spec.progressDeadlineSeconds`. The message names the field or object, and what to write instead.",
+        yes: STALLED,
+        no: &[("Progressing", "Nothing holds it up. A message, if any, is a hint about `spec.drain.ignorePeers`.")],
+        unknown: &[],
+        more: "",
+    },
+    Meaning {
+        kind: ConditionType::Available,
+        about: "The active revision has available pods: ready for `spec.minReadySeconds`.",
+        yes: &[("AllAvailable", "`spec.replicas` of them."), ("SomeAvailable", "Fewer than `spec.replicas`, but at least one.")],
+        no: &[("NoneAvailable", "None."), ("NothingActive", "No revision serves yet.")],
+        unknown: &[],
+        more: "",
+    },
+    Meaning {
+        kind: ConditionType::SmokeTested,
+        about: "The revision asked for passed its smoke probes.",
+        yes: &[("Passed", "As many pods as the switch needs passed.")],
+        no: &[("SmokeFailed", "A probe failed `failureThreshold` times in a row; the message names probe, pod and answer.")],
+        unknown: &[
+            ("Pending", "The revision is not up yet."),
+            ("Running", "The probes run; the message counts the pods that passed."),
+            ("NoProbes", "`spec.smokeProbes` is empty."),
+        ],
+        more: "",
+    },
+    Meaning {
+        kind: ConditionType::Switched,
+        about: "All Services select the revision asked for.",
+        yes: &[("Moved", "They do."), ("NoServices", "The revision is active; `spec.traffic.services` is empty.")],
+        no: &[
+            ("Pending", "Another revision has the traffic, or none yet."),
+            ("Switching", "The Services are being moved."),
+            ("ServiceMissing", "A Service does not exist. Created again, it is moved at once."),
+            ("SelectorChanged", "Somebody else changed a selector."),
+        ],
+        unknown: &[],
+        more: "",
+    },
+    Meaning {
+        kind: ConditionType::Converged,
+        about: "Endpoints have moved, and no old pod accepted an unexplained new connection for `spec.traffic.quietSeconds`.",
+        yes: &[("Converged", "So it was observed. It is taken back if an old pod accepts a new connection before it has left.")],
+        no: WAITING,
+        unknown: &[("Pending", "No traffic was moved yet."), ("Headless", "A Service is headless: clients keep the addresses that DNS gave them.")],
+        more: "While Unknown also the reasons of False, once `spec.traffic.convergenceTimeoutSeconds` are over, and the reasons why a pod [can't be measured](#reasons-of-a-drain). The release goes on then.",
+    },
+    Meaning {
+        kind: ConditionType::Drained,
+        about: "No old pods are left.",
+        yes: &[("NothingDraining", "None are.")],
+        no: &[],
+        unknown: &[],
+        more: "While False the reason of the first entry of `status.draining`, from the [next list](#reasons-of-a-drain).",
+    },
+];
+
+/// Reasons of `Stalled` = True.
+pub const STALLED: &[Reason] = &[
+    ("TemplateRefused", "The API server refuses `spec.template`; its words are in the message."),
+    ("QuotaExceeded", "A ResourceQuota refuses the ReplicaSet or its change."),
+    ("Forbidden", "The operator's rights, or an admission rule, refuse a write."),
+    ("Refused", "The API server refuses another write as invalid."),
+    ("HostPort", "A container has a `hostPort`, which bypasses the Service."),
+    ("PortUnknown", "A probe or `spec.drain` names a port that does not exist."),
+    ("PathInvalid", "`spec.drain.begin.http.path` does not begin with `/`."),
+    ("ServiceMissing", "A declared Service does not exist."),
+    ("ServiceUnsuitable", "A Service is of type ExternalName, has endpoints not made from a selector, or is headless where an address is needed."),
+    ("ServiceOwnedBy", "Another BlueGreenDeployment moves this Service."),
+    ("ServiceSelectsOther", "A Service's selector has a label that the template has not."),
+    ("ServiceServesOthers", "A Service already serves pods of something else."),
+    ("SelectorOwnedBy", "Somebody applies the Service with `spec.selector` by server-side apply, which would remove the revision at every sync."),
+    ("ExposedElsewhere", "A Service that is not declared selects the pods of every revision, untested ones too."),
+    (
+        "Contended",
+        "Somebody changes a Service's selector again and again. It is put back with growing pauses; no new switch begins, and untested pods are scaled to zero.",
+    ),
+    ("SelectorChanged", "Somebody changed a selector while `spec.paused` is true; it stays so."),
+    ("IntentLost", "What was recorded contradicts itself; a person must decide which revision serves."),
+    ("Unreadable", "Something could not be read; nothing is changed until that works again."),
+    ("NoReadyPods", "An interrupted move waits: neither side has enough ready pods."),
+    ("RevisionGone", "The revision to return to no longer exists."),
+    ("ScaledToZero", "`spec.replicas` is 0, so there are no pods to test."),
+    ("ProgressDeadlineExceeded", "The revision did not become available in time. It goes on by itself when the cause is gone."),
+    ("SmokeFailed", "The revision was rejected by a smoke probe."),
+    ("Aborted", "The revision was given up by the command abort."),
+    ("RolledBack", "A person rolled back; the template asked for is not the one that serves."),
+    ("LostAllReadyPods", "After the switch the revision lost its last ready pod, and traffic went back."),
+];
+
+/// Reasons of `Converged` = False, and, in time, of Unknown.
+pub const WAITING: &[Reason] = &[
+    ("Switching", "The Services are being moved."),
+    ("EndpointsNotMoved", "A Service still has old pods among its endpoints, or no endpoints yet."),
+    ("SelectorChanged", "Somebody else changed a selector."),
+    ("QuietTime", "No new connection on old pods was seen; the quiet time is not over."),
+    ("NewConnectionOnOld", "An old pod accepted a new connection that nothing explains."),
+    ("NoReportYet", "The drain agent has not reported about a pod yet."),
+    ("AgentSilent", "The drain agent of a node is silent."),
+    ("SocketsUnreadable", "The drain agent can't read a pod's sockets."),
+];
+
+/// Reasons of `status.draining[].reason` for pods that are measured.
+pub const DRAINING: &[Reason] = &[
+    ("OpenConnections", "Connections are open on the watched ports."),
+    ("NewConnections", "None is open, but unexplained new ones came within the quiet time."),
+    ("Settling", "None is open; not seen for long enough to be sure."),
+    ("Drained", "All pods have drained; `spec.drain.minimumSeconds` are not over."),
+    ("NeverServed", "The pod was made after its set had been left, so it never was an endpoint."),
+    ("NodeLost", "The node is gone, and the connections with it."),
+    ("NoReportYet", "The drain agent has not reported about the pod yet: unknown, so it waits."),
+    ("AgentSilent", "The drain agent was heard but is silent now: unknown, so it waits."),
+    ("SocketsUnreadable", "The drain agent can't read the pod's sockets: unknown, so it waits."),
+];
+
+/// Why a pod can't be measured at all; `spec.drain.fallbackSeconds` decide then.
+pub const NOT_MEASURED: &[Reason] = &[
+    ("TimerRequested", "`spec.drain.source` is `Timer`."),
+    ("AgentDisabled", "The operator runs without the drain agent."),
+    ("NoAgentOnNode", "The agent's DaemonSet does not want a pod on that node."),
+    ("NodeNotLinux", "The node runs another operating system."),
+    ("SandboxedRuntime", "The pod's `runtimeClassName` is not in the chart's `runtimeClasses`: in a sandbox the agent would see nothing."),
+    ("HostNetwork", "The pod shares its node's network."),
+    ("NoPortsToWatch", "No Service targeted a TCP port of the pod, and `spec.drain.ports` is empty."),
+];
+
+/// `status.rejected.reason`.
+pub const REJECTED: &[&str] = &["SmokeFailed", "Aborted", "RolledBack", "LostAllReadyPods"];
+
+/// Events, besides those that repeat a condition.
+pub const EVENTS: &[(&str, &str, &str)] = &[
+    ("Normal", "Releasing", "A release reached bring-up, smoke or the wait for promotion, or is paused."),
+    ("Normal", "SmokePassed", "`SmokeTested` became True."),
+    ("Warning", "SmokeFailed", "`SmokeTested` became False."),
+    ("Normal", "Switched", "`Switched` became True."),
+    ("Normal", "Converged", "`Converged` became True."),
+    ("Warning", "NotConverged", "`Converged` became Unknown, or was taken back because an old pod accepted a new connection."),
+    ("Normal", "Ready", "`Ready` became True."),
+    ("Normal", "Draining", "Old pods have open connections. A Warning if the drain agent is silent, can't read, or a node was lost."),
+    ("Normal", "Drained", "The last old pods are gone."),
+    ("Warning", "Stalled", "`Stalled` became True, or has another reason."),
+    ("Warning", "SelectorRepaired", "Somebody else changed a selector, named by field manager; it was put back."),
+    ("Normal", "ServiceReleased", "A Service is no longer declared and was given back."),
+    ("Warning", "CommandIgnored", "A command names another revision than the one it can be for."),
+    ("Warning", "NothingToRollBackTo", "There is no such earlier revision."),
+];
+
+/// What a phase means.
+pub fn phase(phase: PhaseName) -> &'static str {
+    match phase {
+        PhaseName::Blocked => "Nothing can be done before something is corrected; `Stalled` says what.",
+        PhaseName::BringUp => "The incoming revision's pods are starting.",
+        PhaseName::Smoke => "Its smoke probes run.",
+        PhaseName::AwaitPromotion => "It passed and waits for a person's word.",
+        PhaseName::Switch => "The Services are being moved.",
+        PhaseName::Converge => "The Services are moved; old pods may still be reached.",
+        PhaseName::Drain => "Old pods end their connections.",
+        PhaseName::Complete => "The revision asked for serves, and nothing is left to do.",
+        PhaseName::Rejected => "The revision asked for was given up; the earlier one serves.",
+        PhaseName::Paused => "A release is under way and `spec.paused` holds it.",
+    }
+}
+
+/// Commands: key, value, and what it does.
+pub const COMMANDS: &[(&str, &str, &str)] = &[
+    (
+        command::PROMOTE,
+        "`<revision>`",
+        "Lets the revision take the traffic (`promotion.mode: Manual`). Set early it waits until the probes passed. Removed when the revision is active.",
+    ),
+    (
+        command::ABORT,
+        "`<revision>`",
+        "Gives the revision up. Before the switch traffic is not touched and its pods stay for `onFailure.keepSeconds`; after it traffic goes back to the revision it left.",
+    ),
+    (command::RETRY, "`<revision>`", "Tries a rejected revision again."),
+    (
+        command::ROLLBACK,
+        "`<from>-<to>`",
+        "Leaves the active revision `from` for the earlier revision `to`. If `to` is scaled to zero its pods are started and tested first.",
+    ),
+];
+
+/// Labels and annotations: key, on what, and what it says.
+pub const KEYS: &[(&str, &str, &str)] = &[
+    (keys::REVISION, "label of ReplicaSets and pods, key of Service selectors", "The revision; `none` in a selector parks a Service on nobody."),
+    (keys::COLOR, "label of ReplicaSets", "`blue` or `green`, in turn."),
+    (keys::NAME, "label of ReplicaSets", "The BlueGreenDeployment's name."),
+    (
+        keys::ROLE,
+        "annotation of ReplicaSets",
+        "`serving@n`, `retiring@n` or `retired@n`: the fence between two controllers. `n` is the attempt of `status.switch`.",
+    ),
+    (keys::PROOF, "annotation of ReplicaSets", "Which pods passed which smoke probes, and how many pods the switch needs."),
+    (keys::TEMPLATE_HASHES, "annotation of ReplicaSets", "Hashes of templates that are known to mean this revision."),
+    (keys::DRAIN_BEGUN, "annotation of ReplicaSets", "UIDs of pods that were told to drain; such pods never serve again."),
+    (keys::OWNER, "annotation of Services", "`<name>/<uid>` of the BlueGreenDeployment that moves it."),
+    (
+        keys::SELECTED,
+        "annotation of Services",
+        "`<revision>@<attempt>`: what the operator last selected, written in the same request as the selector.",
+    ),
+];
