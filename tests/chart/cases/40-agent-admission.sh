@@ -30,7 +30,7 @@ refused "its own spec" "an agent may only report status" on_node patch connectio
 refused "deleting its own" "an agent may only report status" on_node delete connectionwatch "$mine"
 refused "deleting another's" "an agent may only write its own node's report" on_node delete connectionwatch "$other"
 refused "deleting all" "an agent may only write its own node's report" on_node delete connectionwatches --all
-kubectl --namespace "$system" delete connectionwatch "$mine" >/dev/null
+in_system delete connectionwatch "$mine" --ignore-not-found >/dev/null
 watch_of "$mine" >"$scratch/mine.json"
 refused "creating its own" "an agent may only report status" on_node create --filename "$scratch/mine.json"
 refused "another node's report" "an agent may only write its own node's report" report_as on-node "$other"
