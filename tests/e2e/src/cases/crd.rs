@@ -1,0 +1,121 @@
+//! The schema, as people meet it.
+
+use std::io::Write;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use crate::claim;
+use crate::failure::{Failure, Result, io};
+use crate::manifest::{Manifest, shop};
+use crate::stage::Stage;
+use crate::world::{beside, sources};
+
+/// `kubectl apply` of a manifest, client side; answers what it said.
+fn apply(stage: &Stage, manifest: &Manifest) -> Result<(bool, String)> {
+    let mut command = stage.world.cluster.kubectl();
+    command.args(["apply", "-n", &stage.namespace, "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(io("starting kubectl"))?;
+    if let Some(mut input) = child.stdin.take() {
+        input.write_all(manifest.0.to_string().as_bytes()).map_err(io("writing to kubectl"))?;
+    }
+    let output = tokio::task::block_in_place(|| child.wait_with_output()).map_err(io("waiting for kubectl"))?;
+    Ok((output.status.success(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()))
+}
+
+/// The files in `crds/` are what the program generates, and small enough for plain `kubectl apply`.
+pub async fn crd_is_generated_and_small(stage: Arc<Stage>) -> Result {
+    let program = beside("bluegreen")?;
+    let output = tokio::task::block_in_place(|| std::process::Command::new(program).arg("crd").output()).map_err(io("starting bluegreen"))?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    for part in text.split("---\n").filter(|part| !part.trim().is_empty()) {
+        claim!(part.len() < 256 * 1024, "a CRD has {} bytes", part.len());
+    }
+    for file in ["bluegreendeployments.yaml", "connectionwatches.yaml"] {
+        let path = sources().join("crds").join(file);
+        let known = std::fs::read_to_string(&path).map_err(io(format!("reading {}", path.display())))?;
+        claim!(text.contains(known.trim_start_matches("---\n")), "crds/{file} is not what `bluegreen crd` prints");
+        stage.world.kubectl(&["apply", "--dry-run=server", "--server-side", "--force-conflicts", "-f", &path.to_string_lossy()])?;
+    }
+    Ok(())
+}
+
+/// A typo is refused by plain `kubectl apply`, which names the field.
+pub async fn crd_refuses_typos(stage: Arc<Stage>) -> Result {
+    for (pointer, field) in [("/drain/deadlineSecond", "spec.drain.deadlineSecond"), ("/template/spec/containers/0/imagee", "spec.template.spec.containers[0].imagee")] {
+        let (accepted, said) = apply(&stage, &shop("v1").spec(pointer, json!(5)))?;
+        claim!(!accepted && said.contains(&format!("unknown field \"{field}\"")), "{said}");
+    }
+    let (accepted, said) = apply(&stage, &shop("v1"))?;
+    claim!(accepted, "the right one is refused: {said}");
+    Ok(())
+}
+
+/// `kubectl explain` tells what fields mean.
+pub async fn crd_explains(stage: Arc<Stage>) -> Result {
+    for (path, text) in [
+        ("bgd.spec.drain.deadlineSeconds", "Seconds after the last Service was moved"),
+        ("bgd.spec.traffic.services", "they move together"),
+        ("bgd.spec.template.spec.containers", "containers belonging to the pod"),
+        ("bgd.status.conditions", "Ready, Reconciling, Stalled"),
+    ] {
+        let said = stage.world.kubectl(&["explain", path])?.split_whitespace().collect::<Vec<_>>().join(" ");
+        claim!(said.contains(text), "kubectl explain {path} says {said}");
+    }
+    Ok(())
+}
+
+/// What can never work is refused with a sentence that says what to write instead.
+pub async fn crd_rules(stage: Arc<Stage>) -> Result {
+    let rules: [(&str, Manifest, &str); 9] = [
+        ("selector", shop("v1").spec("/template/metadata/labels", json!({"app": "other"})), "every label of spec.selector.matchLabels must be in spec.template.metadata.labels with the same value"),
+        ("our labels", shop("v1").spec("/template/metadata/labels/bluegreen.dev~1revision", "x"), "labels that begin with bluegreen.dev/ and the label pod-template-hash belong to controllers; remove them from the template"),
+        ("preview", shop("v1").spec("/traffic/previewServices", json!(["shop"])), "a Service can't be in both services and previewServices; remove it from one of them"),
+        ("preview probe", shop("v1").spec("/smokeProbes/0/target", "PreviewService"), "a probe with target PreviewService needs a Service in spec.traffic.previewServices"),
+        ("quiet", shop("v1").spec("/traffic/quietSeconds", 31), "quietSeconds must not exceed convergenceTimeoutSeconds, or the move could never count as done"),
+        ("minimum", shop("v1").spec("/drain/minimumSeconds", 500), "minimumSeconds must not exceed deadlineSeconds"),
+        ("two actions", shop("v1").spec("/smokeProbes/0/tcpSocket", json!({"port": 1})), "exactly one of httpGet, tcpSocket, grpc must be set"),
+        ("replicas", shop("v1").spec("/replicas", -1), "must be zero or more"),
+        ("cidr", shop("v1").spec("/drain/ignorePeers", json!([{"cidr": "10.0.0.1"}])), "must be a network such as 10.1.2.0/24"),
+    ];
+    for (title, manifest, message) in rules {
+        match stage.apply(&manifest).await {
+            Ok(_) => return Err(Failure::Claim(format!("{title}: it was accepted"))),
+            Err(Failure::Kube(kube::Error::Api(status))) => {
+                claim!(status.code == 422 && status.message.contains(message), "{title}: {} {}", status.code, status.message);
+            }
+            Err(other) => return Err(other),
+        }
+    }
+    stage.apply(&shop("v1")).await?;
+    let other = shop("v1").spec("/selector/matchLabels", json!({"app": "shop", "tier": "web"})).spec("/template/metadata/labels/tier", "web");
+    match stage.apply(&other).await {
+        Err(Failure::Kube(kube::Error::Api(status))) => {
+            claim!(status.message.contains("selector is immutable; delete the BlueGreenDeployment and create it again"), "{}", status.message);
+        }
+        other => return Err(Failure::Claim(format!("another selector: {other:?}"))),
+    }
+    Ok(())
+}
+
+/// Two appliers that each name one container, and one variable each, end up with both.
+pub async fn crd_merges_by_key(stage: Arc<Stage>) -> Result {
+    stage.apply(&shop("v1")).await?;
+    let other = json!({
+        "apiVersion": "bluegreen.dev/v1alpha1", "kind": "BlueGreenDeployment", "metadata": {"name": "shop"},
+        "spec": {
+            "template": {"spec": {"containers": [{"name": "app", "env": [{"name": "EXTRA", "value": "1"}]}]}},
+            "smokeProbes": [{"name": "port", "tcpSocket": {"port": "http"}}],
+        },
+    });
+    let merged = stage.apply_as("somebody", other, false).await?;
+    let names = |pointer: &str| -> Vec<String> {
+        let list = merged.data.pointer(pointer).and_then(Value::as_array).cloned().unwrap_or_default();
+        list.iter().filter_map(|item| Some(item.get("name")?.as_str()?.to_owned())).collect()
+    };
+    claim!(names("/spec/template/spec/containers/0/env") == ["APP_VERSION", "EXTRA"], "env {:?}", names("/spec/template/spec/containers/0/env"));
+    claim!(names("/spec/smokeProbes") == ["home", "port"], "probes {:?}", names("/spec/smokeProbes"));
+    claim!(names("/spec/template/spec/containers").len() == 1, "containers {:?}", names("/spec/template/spec/containers"));
+    Ok(())
+}

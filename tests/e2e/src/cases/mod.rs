@@ -1,0 +1,92 @@
+//! All cases.
+
+pub mod bad_input;
+mod commands;
+mod crd;
+mod drain;
+mod failing;
+mod faults;
+mod release;
+mod services;
+
+use std::sync::Arc;
+
+use crate::runner::{Case, Place};
+
+/// A case on the shared cluster.
+macro_rules! shared {
+    ($module:ident :: $name:ident, $limit:expr) => {
+        Case { name: stringify!($name), place: Place::Shared, limit: $limit, run: Arc::new(|stage| Box::pin($module::$name(stage))) }
+    };
+}
+
+/// A case on a cluster of its own.
+macro_rules! own {
+    ($module:ident :: $name:ident, $limit:expr, $values:expr) => {
+        Case {
+            name: stringify!($name),
+            place: Place::Own { nodes: 2, values: $values },
+            limit: $limit,
+            run: Arc::new(|stage| Box::pin($module::$name(stage))),
+        }
+    };
+}
+
+/// Every case; the longest first, so that the end of a run is not one of them alone.
+pub fn all() -> Vec<Case> {
+    let mut cases = vec![
+        shared!(release::upload_and_stream_survive, 180),
+        shared!(drain::release_with_real_defaults, 150),
+        shared!(release::first_install, 60),
+        shared!(release::release_new_connections, 120),
+        shared!(release::release_kept_with_drain_begin, 120),
+        shared!(release::release_kept_retiring_clients, 120),
+        shared!(failing::failed_smoke, 120),
+        shared!(failing::supersede_midway, 120),
+        shared!(failing::revert_to_running_set, 120),
+        shared!(release::two_services, 120),
+        shared!(release::scale_during_release, 120),
+        shared!(failing::unready_before_switch, 150),
+        shared!(failing::one_unready_after_switch, 120),
+        shared!(failing::lost_all_ready, 120),
+        shared!(commands::manual_promote, 150),
+        shared!(commands::abort_before_and_retry, 150),
+        shared!(commands::abort_after_switch, 150),
+        shared!(commands::rollback_cold, 150),
+        shared!(failing::paused, 150),
+        shared!(failing::history_limit, 150),
+        shared!(failing::progress_deadline, 120),
+        shared!(drain::drain_sees_a_flood, 120),
+        shared!(drain::drain_sees_a_direct_dialler, 120),
+        shared!(drain::drain_waits_for_unsent_data, 120),
+        shared!(drain::drain_waits_for_half_closed, 120),
+        shared!(drain::drain_deadline, 120),
+        shared!(drain::drain_is_quick, 120),
+        shared!(drain::drain_ignores_peers, 120),
+        shared!(drain::drain_names_holders, 120),
+        shared!(drain::drain_counts_its_ports, 120),
+        shared!(drain::drain_by_timer, 120),
+        shared!(services::drift_is_repaired, 90),
+        shared!(services::selector_owned_by_an_applier, 120),
+        shared!(services::selector_fought_over, 200),
+        shared!(services::services_edited_later, 120),
+        shared!(services::preview_follows, 150),
+        shared!(services::delete_in_the_background, 120),
+        shared!(services::orphaned_and_made_again, 150),
+        shared!(crd::crd_is_generated_and_small, 60),
+        shared!(crd::crd_refuses_typos, 60),
+        shared!(crd::crd_explains, 60),
+        shared!(crd::crd_rules, 60),
+        shared!(crd::crd_merges_by_key, 60),
+    ];
+    cases.extend(bad_input::cases());
+    cases.extend([
+        own!(faults::killed_after_every_write, 900, &[]),
+        own!(faults::agent_missing, 150, &["agent.enabled=false"]),
+        own!(faults::agent_silent, 180, &[]),
+        own!(faults::node_lost, 240, &[]),
+        own!(faults::leader_change, 180, &["replicas=2"]),
+        own!(faults::api_server_away, 240, &[]),
+    ]);
+    cases
+}

@@ -1,0 +1,120 @@
+//! The end-to-end tests: the operator, installed with its chart on a real cluster, under load.
+//!
+//! `e2e [FILTER..]` brings up a cluster, installs the operator, and runs the cases whose names contain one of the filters.
+//! Everything must be built before (`make build`): the programs are taken from beside this one.
+
+mod cases;
+mod diagnosis;
+mod failure;
+mod manifest;
+mod proxy;
+mod runner;
+mod stage;
+mod traffic;
+mod wait;
+mod world;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// End-to-end tests on a real cluster.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    /// Only cases whose names contain one of these.
+    filter: Vec<String>,
+    /// Names the cases and ends.
+    #[arg(long)]
+    list: bool,
+    /// Cases at the same time.
+    #[arg(long, default_value_t = 5)]
+    jobs: usize,
+    /// Leaves the clusters, and the namespaces of failed cases, for a look. The next run takes the cluster as it is.
+    #[arg(long)]
+    keep: bool,
+    /// Writes the table of mistakes into docs/troubleshooting.md and ends.
+    #[arg(long)]
+    write_docs: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs a controller behind a proxy to the API server that kills it after its k-th write. For the cases, which start it inside a node's network.
+    Proxy {
+        /// Kill after so many writes; 0: never.
+        #[arg(long, default_value_t = 0)]
+        kill_after: u64,
+        /// A kubeconfig for the API server.
+        #[arg(long)]
+        kubeconfig: PathBuf,
+        /// The API server as seen from here.
+        #[arg(long)]
+        server: String,
+        /// The controller and its arguments.
+        #[arg(last = true, required = true)]
+        controller: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // Cases block their thread while they wait for programs.
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(cli.jobs + 8).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("e2e: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let outcome = runtime.block_on(work(cli));
+    runtime.shutdown_background();
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("e2e: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn work(cli: Cli) -> failure::Result<bool> {
+    let Cli { filter, list, jobs, keep, write_docs, command } = cli;
+    if let Some(Command::Proxy { kill_after, kubeconfig, server, controller }) = command {
+        return proxy::run(kill_after, &kubeconfig, &server, &controller).await.map(|()| true);
+    }
+    if write_docs {
+        return cases::bad_input::write_docs().map(|()| true);
+    }
+    let wanted = |name: &str| filter.is_empty() || filter.iter().any(|part| name.contains(part.as_str()));
+    let cases: Vec<runner::Case> = cases::all().into_iter().filter(|case| wanted(case.name)).collect();
+    if list {
+        for case in &cases {
+            println!("{}", case.name);
+        }
+        return Ok(true);
+    }
+    if cases.is_empty() {
+        return Err(failure::Failure::Claim("no case has such a name; see --list".into()));
+    }
+    let plan = runner::Plan { jobs, keep };
+    let running = tokio::spawn({
+        let cases = cases.clone();
+        async move { runner::run(&cases, &plan).await }
+    });
+    let abort = running.abort_handle();
+    tokio::select! {
+        outcome = running => outcome.unwrap_or_else(|error| Err(failure::Failure::Claim(format!("the run ended: {error}")))),
+        _ = tokio::signal::ctrl_c() => {
+            abort.abort();
+            if !keep {
+                tokio::task::block_in_place(|| runner::clear(&cases));
+            }
+            Err(failure::Failure::Claim("interrupted".into()))
+        }
+    }
+}

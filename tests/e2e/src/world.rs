@@ -1,0 +1,126 @@
+//! A cluster with the operator on it.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use cluster::image::Image;
+use cluster::progress::Quiet;
+use cluster::{Cluster, Options};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use tokio::task::block_in_place;
+
+use crate::failure::{Failure, Result, io};
+use crate::manifest::APP_IMAGE;
+
+/// Namespace of the operator.
+pub const SYSTEM: &str = "bluegreen-system";
+/// Helm release, and by the chart's rules the name of the Deployment.
+pub const RELEASE: &str = "bluegreen-operator";
+
+/// A cluster with the operator on it.
+#[derive(Clone)]
+pub struct World {
+    /// The cluster.
+    pub cluster: Cluster,
+    /// A client with all rights.
+    pub client: Client,
+}
+
+/// A program that lies beside this one.
+pub fn beside(name: &str) -> Result<PathBuf> {
+    let here = std::env::current_exe().map_err(io("finding this program"))?;
+    let path = here.with_file_name(name);
+    if path.exists() {
+        return Ok(path);
+    }
+    Err(Failure::Claim(format!("{} is not built: run `make build`", path.display())))
+}
+
+/// The root of the sources.
+pub fn sources() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+impl World {
+    /// Brings up a cluster, loads the images and installs the operator. A cluster that runs already is taken as it is and upgraded.
+    pub async fn up(name: &str, nodes: usize, values: &[&str]) -> Result<Self> {
+        let options = Options { name: name.into(), nodes, audit: true };
+        let (cluster, _) = block_in_place(|| Cluster::up(&options, &mut Quiet))?;
+        let config = Kubeconfig::read_from(cluster.kubeconfig())?;
+        let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await?;
+        let world = Self { cluster, client: Client::try_from(config)? };
+        world.install(values)?;
+        Ok(world)
+    }
+
+    /// Loads the images and installs the operator with Helm.
+    fn install(&self, values: &[&str]) -> Result {
+        let operator = beside("bluegreen")?;
+        let app = beside("app")?;
+        let load = beside("load")?;
+        // The tag changes with the program, so that an upgrade of a cluster that was kept takes the new one.
+        let tag = fingerprint(&operator)?;
+        let image = format!("localhost/bluegreen-operator:{tag}");
+        let images = [
+            Image::new(&image).file(&operator, "/bluegreen").entrypoint(["/bluegreen"]).user("64320:64320"),
+            Image::new(APP_IMAGE).file(&app, "/app").file(&load, "/load").entrypoint(["/app"]).user("65532:65532"),
+        ];
+        for (index, image) in images.iter().enumerate() {
+            let path = std::env::temp_dir().join(format!("e2e-{}-{}-{index}.tar", std::process::id(), self.cluster.name()));
+            block_in_place(|| image.write(&path).and_then(|()| self.cluster.load_image(&path)))?;
+            std::fs::remove_file(&path).map_err(io("removing an image archive"))?;
+        }
+        let chart = sources().join("charts/bluegreen-operator");
+        let tag = format!("image.tag={tag}");
+        let chart = chart.to_string_lossy();
+        let mut words = vec!["upgrade", "--install", RELEASE, &chart, "--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout", "90s"];
+        for value in ["image.repository=localhost/bluegreen-operator", &tag, "image.pullPolicy=Never"].iter().chain(values) {
+            words.extend(["--set", value]);
+        }
+        self.helm(&words).map(drop)
+    }
+
+    /// Runs Helm.
+    pub fn helm(&self, words: &[&str]) -> Result<String> {
+        let mut command = Command::new(self.cluster.tools_dir().join("helm"));
+        command.env("KUBECONFIG", self.cluster.kubeconfig()).args(words);
+        said(&format!("helm {}", words.join(" ")), &run(command)?)
+    }
+
+    /// Runs kubectl.
+    pub fn kubectl(&self, words: &[&str]) -> Result<String> {
+        said(&format!("kubectl {}", words.join(" ")), &self.kubectl_output(words)?)
+    }
+
+    /// Runs kubectl, whatever comes of it.
+    pub fn kubectl_output(&self, words: &[&str]) -> Result<Output> {
+        let mut command = self.cluster.kubectl();
+        command.args(words);
+        run(command)
+    }
+
+    /// Ends the cluster.
+    pub fn down(self) -> Result {
+        Ok(block_in_place(|| self.cluster.down())?)
+    }
+}
+
+fn run(mut command: Command) -> Result<Output> {
+    block_in_place(|| command.stdin(std::process::Stdio::null()).output()).map_err(io(format!("starting {command:?}")))
+}
+
+fn said(command: &str, output: &Output) -> Result<String> {
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
+    Err(Failure::Command { command: command.into(), output: String::from_utf8_lossy(&text).trim().into() })
+}
+
+fn fingerprint(path: &Path) -> Result<String> {
+    let mut hasher = DefaultHasher::new();
+    std::fs::read(path).map_err(io(format!("reading {}", path.display())))?.hash(&mut hasher);
+    Ok(format!("{:016x}", hasher.finish()))
+}
