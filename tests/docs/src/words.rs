@@ -156,7 +156,7 @@ pub const DRAINING: &[Reason] = &[
     ("NewConnections", "None is open, but unexplained new ones came within the quiet time."),
     ("Settling", "None is open; not seen for long enough to be sure."),
     ("Drained", "All pods have drained; `spec.drain.minimumSeconds` are not over."),
-    ("NeverServed", "The pod was made after its set had been left, so it never was an endpoint."),
+    ("NeverServed", "The pod was made after its set had been left, or never got a node: it never was an endpoint."),
     ("NodeLost", "The node is gone, and the connections with it."),
     ("NoReportYet", "The drain agent has not reported about the pod yet: unknown, so it waits."),
     ("AgentSilent", "The drain agent was heard but is silent now: unknown, so it waits."),
