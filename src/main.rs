@@ -1,5 +1,6 @@
 //! The one binary of the operator: controller, drain agent, and the generator of the CRDs.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -80,7 +81,11 @@ fn crd(directory: Option<&std::path::Path>) -> Result<(), Box<dyn std::error::Er
         let plural = crd.pointer("/spec/names/plural").and_then(serde_json::Value::as_str).unwrap_or("crd");
         match directory {
             Some(directory) => std::fs::write(directory.join(format!("{plural}.yaml")), text)?,
-            None => print!("---\n{text}"),
+            None => match std::io::stdout().write_all(format!("---\n{text}").as_bytes()) {
+                // `bluegreen crd | head` has seen enough.
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+                written => written?,
+            },
         }
     }
     Ok(())

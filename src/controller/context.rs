@@ -134,7 +134,7 @@ impl<A: ApiServer> Context<A> {
         for key in concerned.keys {
             self.look(key);
         }
-        if let Some((namespace, name)) = concerned.orphan {
+        for (namespace, name) in concerned.orphans {
             // Nobody listens any more while the process ends.
             self.wake.send(Wake::Orphan(namespace, name)).ok();
         }

@@ -71,13 +71,13 @@ pub struct World {
 pub struct Concerned {
     /// These objects are to be looked at.
     pub keys: BTreeSet<Key>,
-    /// A Service that may have to be given back (namespace and name).
-    pub orphan: Option<(String, String)>,
+    /// Services that may have to be given back (namespace and name).
+    pub orphans: Vec<(String, String)>,
 }
 
 impl Concerned {
     fn of(keys: impl IntoIterator<Item = Key>) -> Self {
-        Self { keys: keys.into_iter().collect(), orphan: None }
+        Self { keys: keys.into_iter().collect(), orphans: vec![] }
     }
 }
 
@@ -144,7 +144,7 @@ impl World {
                     None => Concerned::default(),
                     Some(_) => {
                         self.services_in.entry(namespace.clone()).or_default().insert(name.clone(), uid);
-                        Concerned { keys: self.keys_in(&namespace), orphan: Some((namespace, name)) }
+                        Concerned { keys: self.keys_in(&namespace), orphans: vec![(namespace, name)] }
                     }
                 }
             }
@@ -270,7 +270,7 @@ impl World {
                 if self.by_key.get(&key).is_some_and(|known| known == uid) {
                     self.by_key.remove(&key);
                 }
-                Concerned::of(self.keys_in(&namespace))
+                Concerned { keys: self.keys_in(&namespace), orphans: self.left_behind(&namespace) }
             }
             Resource::ReplicaSet => {
                 let owner = self.sets.remove(uid).and_then(|set| set.owner);
@@ -370,7 +370,16 @@ impl World {
             Resource::DaemonSet | Resource::Lease | Resource::Event => {}
         }
         self.reindex();
-        Concerned::of(self.keys())
+        let orphans = self.services_in.keys().flat_map(|namespace| self.left_behind(namespace)).collect();
+        Concerned { keys: self.keys(), orphans }
+    }
+
+    /// Services of a namespace whose owner is not known (any more).
+    fn left_behind(&self, namespace: &str) -> Vec<(String, String)> {
+        self.services(namespace)
+            .filter(|service| service.owner.as_ref().is_some_and(|owner| !self.knows(&owner.uid)))
+            .map(|service| (namespace.to_owned(), service.name.clone()))
+            .collect()
     }
 
     /// A watch of the agent's own pods lists anew, or is done with it.
