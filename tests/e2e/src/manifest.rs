@@ -110,12 +110,6 @@ impl Manifest {
         self
     }
 
-    /// Gives the app another version: a new revision.
-    #[must_use]
-    pub fn version(self, version: &str) -> Self {
-        self.env("APP_VERSION", version)
-    }
-
     /// Old pods are told to drain.
     #[must_use]
     pub fn told(self) -> Self {
@@ -130,8 +124,11 @@ mod tests {
 
     #[test]
     fn fields_are_set_and_made() {
-        let manifest =
-            shop("v1").spec("/drain/begin/http/path", "/d").container("/ports/0/hostPort", 80).version("v2").at("/metadata/labels/a~1b", "c");
+        let manifest = shop("v1")
+            .spec("/drain/begin/http/path", "/d")
+            .container("/ports/0/hostPort", 80)
+            .env("APP_VERSION", "v2")
+            .at("/metadata/labels/a~1b", "c");
         assert_eq!(manifest.0["spec"]["drain"]["begin"]["http"]["path"], "/d");
         assert_eq!(manifest.0["spec"]["template"]["spec"]["containers"][0]["ports"][0]["hostPort"], 80);
         assert_eq!(manifest.0["spec"]["template"]["spec"]["containers"][0]["env"], json!([{"name": "APP_VERSION", "value": "v2"}]));

@@ -71,10 +71,7 @@ pub async fn abort_before_and_retry(stage: Arc<Stage>) -> Result {
     let second = revision(&status)?;
     stage.command("bluegreen.dev/abort", &second).await?;
     let status = stage.until("it is rejected", 20, |status| rejected(status, "Aborted")).await?;
-    claim!(
-        because(&status, ConditionType::Stalled, ConditionStatus::True, "Aborted"),
-        "Stalled does not say that it was aborted: {status:?}"
-    );
+    claim!(because(&status, ConditionType::Stalled, ConditionStatus::True, "Aborted"), "Stalled does not say that it was aborted: {status:?}");
     done(&stage, "bluegreen.dev/abort").await?;
     stage.gone(&second, 20).await?;
     claim!(stage.selected("shop").await? == first, "traffic was touched");

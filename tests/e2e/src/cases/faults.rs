@@ -44,7 +44,9 @@ pub async fn agent_silent(stage: Arc<Stage>) -> Result {
     signal(&agents, nix::sys::signal::Signal::SIGSTOP)?;
     stage.apply(&pinned("v2")).await?;
     stage
-        .until("the count is unknown", 60, |status| status.draining.first().is_some_and(|set| ["AgentSilent", "NoReportYet"].contains(&set.reason.as_str())))
+        .until("the count is unknown", 60, |status| {
+            status.draining.first().is_some_and(|set| ["AgentSilent", "NoReportYet"].contains(&set.reason.as_str()))
+        })
         .await?;
     crate::wait::stays("the old set stays", 6, || async {
         let desired = stage.desired(&first).await?;
@@ -187,8 +189,7 @@ impl Controller {
             "127.0.0.1:0".as_ref(),
         ];
         let mut command = cluster.command_in_node(1, words)?;
-        let mut process =
-            command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(io("starting the proxy"))?;
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(io("starting the proxy"))?;
         let lines = Arc::new(Mutex::new(vec![]));
         if let Some(output) = process.stdout.take() {
             let lines = lines.clone();
@@ -220,11 +221,19 @@ pub async fn killed_after_every_write(stage: Arc<Stage>) -> Result {
     stage.world.kubectl(&["scale", "-n", SYSTEM, &format!("deployment/{RELEASE}"), "--replicas=0"])?;
     let pods: Api<Pod> = Api::namespaced(stage.world.client.clone(), SYSTEM);
     wait_for("the controller's pods are gone", 40, || async {
-        let left: Vec<String> = pods.list(&ListParams::default().labels("app.kubernetes.io/component=controller")).await?.items.iter().map(ResourceExt::name_any).collect();
+        let left: Vec<String> = pods
+            .list(&ListParams::default().labels("app.kubernetes.io/component=controller"))
+            .await?
+            .items
+            .iter()
+            .map(ResourceExt::name_any)
+            .collect();
         Ok(when(left.is_empty(), || format!("{left:?}")))
     })
     .await?;
-    let quick = |version: String| shop(&version).spec("/replicas", 1).spec("/traffic/quietSeconds", 1).spec("/drain/minimumSeconds", 0).spec("/revisionHistoryLimit", 2).told();
+    let quick = |version: String| {
+        shop(&version).spec("/replicas", 1).spec("/traffic/quietSeconds", 1).spec("/drain/minimumSeconds", 0).spec("/revisionHistoryLimit", 2).told()
+    };
     let controller = Controller::start(&stage, 0)?;
     stage.installed(&quick("v0".into())).await?;
     let users = stage.users_of("shop", &["--rate", "20", "--keepalive", "2"]).await?;

@@ -113,7 +113,8 @@ pub async fn delete_in_the_background(stage: Arc<Stage>) -> Result {
     .await?;
     wait_for("the Service is given back", 30, || async {
         let service = stage.api::<Service>().get("shop").await?;
-        let ours: Vec<String> = service.metadata.annotations.unwrap_or_default().into_keys().filter(|key| key.starts_with("bluegreen.dev/")).collect();
+        let ours: Vec<String> =
+            service.metadata.annotations.unwrap_or_default().into_keys().filter(|key| key.starts_with("bluegreen.dev/")).collect();
         let selector = service.spec.and_then(|spec| spec.selector).unwrap_or_default();
         Ok(when(ours.is_empty() && !selector.contains_key("bluegreen.dev/revision"), || format!("{ours:?} {selector:?}")))
     })
@@ -180,10 +181,10 @@ pub async fn services_edited_later(stage: Arc<Stage>) -> Result {
 pub async fn preview_follows(stage: Arc<Stage>) -> Result {
     stage.service("shop-preview").await?;
     let previewed = |version: &str| {
-        shop(version)
-            .spec("/traffic/previewServices", json!(["shop-preview"]))
-            .spec("/promotion/mode", "Manual")
-            .spec("/smokeProbes/1", json!({"name": "preview", "target": "PreviewService", "httpGet": {"path": "/", "port": "http"}, "successThreshold": 1}))
+        shop(version).spec("/traffic/previewServices", json!(["shop-preview"])).spec("/promotion/mode", "Manual").spec(
+            "/smokeProbes/1",
+            json!({"name": "preview", "target": "PreviewService", "httpGet": {"path": "/", "port": "http"}, "successThreshold": 1}),
+        )
     };
     stage.service("shop").await?;
     stage.apply(&previewed("v1")).await?;
