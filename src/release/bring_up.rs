@@ -43,6 +43,12 @@ pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
         return (BringUp::Waiting("ScaledToZero", "spec.replicas is 0: the release goes on when there are pods to test".into()), vec![]);
     }
     let wanted = wanted(view);
+    if view.forward()
+        && set.is_none_or(|set| set.desired == 0)
+        && let Some(waiting) = too_many(view)
+    {
+        return (waiting, vec![]);
+    }
     if let Some(set) = set {
         if !view.warm(set) && set.desired > 0 {
             return (
@@ -50,6 +56,13 @@ pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
                     "DrainingFirst",
                     format!("the pods of {revision} were told to drain; they are replaced when their connections have ended"),
                 ),
+                vec![],
+            );
+        }
+        // Up again before the ReplicaSet controller has seen the zero, it would keep the old pods, and with them those that were told to drain.
+        if set.desired == 0 && view.pods(set).next().is_some() {
+            return (
+                BringUp::Waiting("EndingFirst", format!("the earlier pods of {revision} are ending; new ones start when they are gone")),
                 vec![],
             );
         }
@@ -72,17 +85,6 @@ pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
     if !view.forward() {
         return (BringUp::Waiting("RevisionGone", format!("revision {revision} to return to no longer exists; apply its template again")), vec![]);
     }
-    let left = view.being_left().count();
-    let maximum = usize::try_from(spec.drain.max_sets).unwrap_or(usize::MAX);
-    if left >= maximum {
-        return (
-            BringUp::Waiting(
-                "TooManyDraining",
-                format!("{left} earlier revisions still drain (spec.drain.maxSets is {maximum}); the release goes on when one of them has ended"),
-            ),
-            vec![],
-        );
-    }
     if spec.paused {
         return (paused(), vec![]);
     }
@@ -91,6 +93,18 @@ pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
     };
     let create = Action::CreateSet { revision: revision.into(), color: next_color(view), replicas: wanted, raw_hash: raw_hash.clone() };
     (BringUp::Starting { available: 0, wanted, trouble: None }, vec![create])
+}
+
+/// New pods beside too many old ones would cost more than anybody planned for; the way back is never held up by this.
+fn too_many(view: &View<'_>) -> Option<BringUp> {
+    let left = view.being_left().count();
+    let maximum = usize::try_from(view.snapshot.object.spec.drain.max_sets).unwrap_or(usize::MAX);
+    (left >= maximum).then(|| {
+        BringUp::Waiting(
+            "TooManyDraining",
+            format!("{left} earlier revisions still drain (spec.drain.maxSets is {maximum}); the release goes on when one of them has ended"),
+        )
+    })
 }
 
 fn paused() -> BringUp {

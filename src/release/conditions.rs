@@ -142,6 +142,10 @@ fn own((reason, message): (&str, String)) -> (String, String) {
 
 fn overdue(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
     let inactive = view.snapshot.object.status.inactive.as_ref().filter(|inactive| Some(inactive.revision.as_str()) == view.target())?;
+    // Without a colour it had no pods yet: its time begins now.
+    if inactive.color.is_empty() {
+        return None;
+    }
     let limit = view.snapshot.object.spec.progress_deadline_seconds;
     let waiting = matches!(findings.bring_up, BringUp::Starting { .. }) || matches!(findings.smoke, Smoke::Running { .. });
     if !waiting || view.snapshot.object.spec.paused || view.now.seconds_since(inactive.since) < f64::from(limit) {

@@ -55,7 +55,7 @@ fn certain(view: &View<'_>) -> Result<(), Doubt> {
     let mut structural = None;
     for set in view.being_left() {
         for pod in view.pods(set) {
-            if view.snapshot.late_pods.contains(&pod.uid) || judge::node_lost(view, pod) {
+            if pod.node.is_none() || view.snapshot.late_pods.contains(&pod.uid) || judge::node_lost(view, pod) {
                 continue;
             }
             if let Err(why) = judge::measurable(view, pod) {

@@ -37,6 +37,8 @@ pub fn step(view: &View<'_>) -> Outcome {
         outcome.watch.extend(view.pods(set).filter_map(|pod| watch(view, pod, intent.attempt)));
         // Until every Service has moved, and while traffic is about to come back to it, a set is not drained.
         if intent.completed_at.is_none() || view.target() == Some(set.revision.as_str()) && view.warm(set) {
+            // What is known of it stays: a later move gives nobody more time.
+            outcome.status.extend(known(view, set).cloned());
             continue;
         }
         left(view, set, &mut outcome);
@@ -70,11 +72,16 @@ fn unserved(view: &View<'_>, outcome: &mut Outcome) {
     }
 }
 
+/// What status says of a set that is being left.
+fn known<'a>(view: &View<'a>, set: &Set) -> Option<&'a DrainingStatus> {
+    view.snapshot.object.status.draining.iter().find(|entry| entry.revision == set.revision)
+}
+
 fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
     let object = &view.snapshot.object;
     let Some(intent) = view.intent else { return };
     let completed = intent.completed_at.unwrap_or(view.now.wall);
-    let previous = object.status.draining.iter().find(|entry| entry.revision == set.revision);
+    let previous = known(view, set);
     let since = previous.map_or(completed, |entry| entry.since);
     let deadline = later(since, object.spec.drain.deadline_seconds);
     let fallback = later(since, object.spec.drain.fallback_seconds);
@@ -120,7 +127,7 @@ fn begin(view: &View<'_>, set: &Set, pods: &[&Pod], outcome: &mut Outcome) -> bo
     };
     let mut all = true;
     let mut newly = vec![];
-    for pod in pods.iter().filter(|pod| !told.contains(&pod.uid)) {
+    for pod in pods.iter().filter(|pod| pod.node.is_some() && !told.contains(&pod.uid)) {
         match view.snapshot.begun.get(&pod.uid) {
             Some(Begun::Told) => newly.push(pod.uid.clone()),
             Some(Begun::Failed(_)) => {}

@@ -48,7 +48,8 @@ pub fn read(snapshot: &Snapshot, now: Now) -> Intent {
             from: None,
             to: (*revision).clone(),
             attempt: highest,
-            services: vec![],
+            // The best guess at what the old pods served: without ports nothing of them could be counted.
+            services: super::switch::targets(snapshot),
             cause: SwitchCause::Release,
             started_at: now.wall,
             completed_at: None,

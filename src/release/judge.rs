@@ -188,6 +188,10 @@ pub fn judge(view: &View<'_>, pod: &Pod) -> PodState {
     if node_lost(view, pod) {
         return PodState::NodeLost;
     }
+    // Never given a node, it never ran.
+    if pod.node.is_none() {
+        return PodState::NeverServed;
+    }
     let late = view.snapshot.late_pods.contains(&pod.uid);
     if let Err(why) = measurable(view, pod) {
         return if late { PodState::NeverServed } else { PodState::NotMeasured(why) };

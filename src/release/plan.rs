@@ -288,11 +288,13 @@ pub fn plan(snapshot: &Snapshot, now: Now) -> Plan {
     let intent = match intent::read(snapshot, now) {
         Intent::None => None,
         Intent::Recorded(switch) => Some(switch),
+        // What is rebuilt from half a reading may be an older intent.
+        Intent::Rebuilt(_) if !snapshot.unread.is_empty() => before.switch.clone(),
         Intent::Rebuilt(switch) => {
             return remember(snapshot, BlueGreenDeploymentStatus { switch: Some(switch), ..before.clone() });
         }
         Intent::Contradictory(message) => {
-            let view = View::new(snapshot, now, before.switch.as_ref(), None);
+            let view = View::new(snapshot, now, before.switch.as_ref(), before.rejected.as_ref());
             return blocked(&view, Block::new("IntentLost", message));
         }
     };
@@ -372,7 +374,9 @@ fn steps(view: &View<'_>) -> Plan {
     let convergence = converge::step(view);
     let mut drain = drain::step(view);
 
-    let record = moved.or_else(|| converged(view, &convergence)).or_else(|| begin_switch(view, block.as_ref(), &smoke));
+    // The proof goes on record first: whoever comes next must be able to see on what the switch rests.
+    let proven = tested.actions.is_empty();
+    let record = moved.or_else(|| converged(view, &convergence)).or_else(|| begin_switch(view, block.as_ref(), &smoke).filter(|_| proven));
     let rejected = failed(view, &smoke);
     actions.extend(tested.actions);
     actions.extend(bring_up::remember_template(view));
@@ -385,9 +389,9 @@ fn steps(view: &View<'_>) -> Plan {
     one_write_a_set(&mut actions);
 
     let effects = Effects { smoke: tested.run, watch: std::mem::take(&mut drain.watch), begin: std::mem::take(&mut drain.begin) };
-    let again = again(view, &drain);
     let findings = Findings { block, bring_up, smoke, convergence, drain };
     let mut status = status::make(view, &findings);
+    let again = again(view, &findings.drain, &status);
     if let Some(switch) = record {
         status.switch = Some(switch);
         actions.clear();
@@ -476,7 +480,7 @@ fn one_write_a_set(actions: &mut Vec<Action>) {
     });
 }
 
-fn again(view: &View<'_>, drain: &drain::Outcome) -> Option<f64> {
+fn again(view: &View<'_>, drain: &drain::Outcome, status: &BlueGreenDeploymentStatus) -> Option<f64> {
     let mut again = drain.again;
     let spec = &view.snapshot.object.spec;
     for set in view.target().and_then(|revision| view.set(revision)).into_iter().chain(view.active()) {
@@ -492,14 +496,16 @@ fn again(view: &View<'_>, drain: &drain::Outcome) -> Option<f64> {
     for name in spec.traffic.services.iter().chain(&spec.traffic.preview_services) {
         drain::soonest(&mut again, switch::repair_wait(view, name));
     }
-    if let Some(inactive) = &view.snapshot.object.status.inactive {
+    if let Some(inactive) = &status.inactive {
         drain::soonest(&mut again, f64::from(spec.progress_deadline_seconds) - view.now.seconds_since(inactive.since));
     }
     // A silent agent is noticed by the absence of a watch event.
     for sample in view.snapshot.reports.values().filter_map(|samples| samples.last()) {
         let limit = std::time::Duration::from_secs(u64::try_from(sample.stale_after).unwrap_or(0));
-        let left = limit.saturating_sub(view.now.mono.saturating_sub(sample.heard));
-        drain::soonest(&mut again, left.as_secs_f64() + 0.05);
+        // Of one that is silent already, the next thing to notice is that it speaks again.
+        if let Some(left) = limit.checked_sub(view.now.mono.saturating_sub(sample.heard)) {
+            drain::soonest(&mut again, left.as_secs_f64() + 0.05);
+        }
     }
     // Rounded up, so that the deadline has really passed when we look.
     again.map(|seconds| seconds + 0.005)

@@ -23,8 +23,11 @@ pub fn make(view: &View<'_>, findings: &Findings) -> BlueGreenDeploymentStatus {
     // An HPA must see the pods that serve; before there are any, those that are about to.
     let shown = active.or(incoming);
     let inactive = view.target().map(|revision| {
-        let since = before.inactive.as_ref().filter(|known| known.revision == revision).map_or(view.now.wall, |known| known.since);
-        incoming.map_or_else(
+        let shown = incoming.filter(|set| set.desired > 0);
+        // A wait before its pods may start is no lack of progress: the time counts anew from then.
+        let known = before.inactive.as_ref().filter(|known| known.revision == revision && known.color.is_empty() == shown.is_none());
+        let since = known.map_or(view.now.wall, |known| known.since);
+        shown.map_or_else(
             || SetStatus { revision: revision.into(), color: String::new(), replicas: 0, ready_replicas: 0, since },
             |set| set_status(view, set, since),
         )

@@ -9,22 +9,27 @@ use super::view::View;
 
 /// The intent to move everything to the target, to be recorded before the first Service is touched.
 pub fn record(view: &View<'_>, to: &str, cause: SwitchCause) -> Switch {
-    let services = view.snapshot.object.spec.traffic.services.iter().filter_map(|name| view.snapshot.services.get(name));
     Switch {
         from: view.intent.map(|intent| intent.to.clone()),
         to: to.into(),
         attempt: view.next_attempt(),
-        services: services
-            .map(|service| SwitchedService {
-                name: service.name.clone(),
-                target_ports: service.ports.iter().filter(|port| port.protocol == "TCP").map(|port| port.target.clone()).collect(),
-            })
-            .collect(),
+        services: targets(view.snapshot),
         cause,
         started_at: view.now.wall,
         completed_at: None,
         converged_at: None,
     }
+}
+
+/// The declared Services, with the container ports they target now.
+pub fn targets(snapshot: &Snapshot) -> Vec<SwitchedService> {
+    let services = snapshot.object.spec.traffic.services.iter().filter_map(|name| snapshot.services.get(name));
+    services
+        .map(|service| SwitchedService {
+            name: service.name.clone(),
+            target_ports: service.ports.iter().filter(|port| port.protocol == "TCP").map(|port| port.target.clone()).collect(),
+        })
+        .collect()
 }
 
 /// One declared Service, compared with the intent.
@@ -83,16 +88,18 @@ pub fn finish(view: &View<'_>, intent: &Switch) -> Result<(bool, Vec<Action>), O
             // Made again later, it takes the recorded revision at once; until then there is nothing to move.
             Place::Missing => {}
             why @ (Place::Behind | Place::Drifted) => {
-                done = false;
                 let Some(service) = view.snapshot.services.get(name) else {
                     continue;
                 };
-                if why == Place::Drifted && !repair_is_due(view, name) {
+                // One that is refused stays behind for a reason that status names; the others are moved all the same.
+                // What was on record when the move began was checked then, and needs only not to be another's by now.
+                let begun = !view.settled() && intent.services.iter().any(|moved| moved.name == *name);
+                let free = service.owner.is_none() || services::owned(view.snapshot, service);
+                if why == Place::Behind && !(begun && free) && services::check(view.snapshot, "spec.traffic.services", name).is_err() {
                     continue;
                 }
-                let path = "spec.traffic.services";
-                // One that is refused stays behind for a reason that status names; the others are moved all the same.
-                if view.settled() && why == Place::Behind && services::check(view.snapshot, path, name).is_err() {
+                done = false;
+                if why == Place::Drifted && !repair_is_due(view, name) {
                     continue;
                 }
                 let why = if why == Place::Drifted { SelectWhy::Repair { editor: service.editor.clone() } } else { SelectWhy::Switch };
