@@ -3,6 +3,7 @@
 //! `e2e [FILTER..]` brings up a cluster, installs the operator, and runs the cases whose names contain one of the filters.
 //! Everything must be built before (`make build`): the programs are taken from beside this one.
 
+mod audit;
 mod cases;
 mod diagnosis;
 mod failure;

@@ -45,6 +45,7 @@ pub fn all() -> Vec<Case> {
         shared!(failing::supersede_midway, 120),
         shared!(failing::revert_to_running_set, 120),
         shared!(release::two_services, 120),
+        shared!(release::work_grows_with_change, 120),
         shared!(release::scale_during_release, 120),
         shared!(failing::unready_before_switch, 150),
         shared!(failing::one_unready_after_switch, 120),

@@ -1,10 +1,12 @@
 //! Releases that go well, under load.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bluegreen::api::{ConditionStatus, ConditionType};
 use kube::ResourceExt;
 
+use crate::audit::Audit;
 use crate::claim;
 use crate::failure::Result;
 use crate::manifest::shop;
@@ -39,7 +41,7 @@ pub async fn first_install(stage: Arc<Stage>) -> Result {
     claim!(stage.events("Ready").await?.len() == 1, "not one Event tells that it serves");
     // Nothing is written once nothing changes.
     let before = stage.shop().await?.resource_version();
-    tokio::time::sleep(std::time::Duration::from_secs(4)).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
     claim!(stage.shop().await?.resource_version() == before, "the status changes although nothing happens");
     Ok(())
 }
@@ -162,5 +164,25 @@ pub async fn scale_during_release(stage: Arc<Stage>) -> Result {
     claim!(status.ready_desired == "4/4", "ready {}", status.ready_desired);
     claim!(status.selector.contains(&revision(&status)?), "the scale subresource selects {}", status.selector);
     users.stop_clean()?;
+    Ok(())
+}
+
+/// A BlueGreenDeployment that rests costs no request, and a release a bounded number of them.
+pub async fn work_grows_with_change(stage: Arc<Stage>) -> Result {
+    let audit = Audit::now(&stage.world)?;
+    stage.installed(&shop("v1")).await?;
+    let install = audit.controller(&stage.namespace)?.len();
+    // Nobody drains any more; what is still on its way may come.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let audit = Audit::now(&stage.world)?;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    let asked = audit.controller(&stage.namespace)?;
+    claim!(asked.is_empty(), "a resting BlueGreenDeployment cost {asked:?}");
+    let audit = Audit::now(&stage.world)?;
+    stage.apply(&shop("v2")).await?;
+    stage.complete(60).await?;
+    let asked = audit.controller(&stage.namespace)?;
+    stage.notes.say(format!("install {install} requests, rest 0, release {} (Events included)", asked.len()));
+    claim!((1..80).contains(&asked.len()), "a release cost {} requests: {asked:?}", asked.len());
     Ok(())
 }
