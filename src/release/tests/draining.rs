@@ -1,1 +1,265 @@
-//! .
+//! Old pods stay until their connections have ended, or the deadline is over.
+
+use serde_json::json;
+
+use super::fixtures::*;
+use super::simulator::World;
+use crate::api::ConditionStatus::False;
+use crate::api::{ConditionType, DrainSource, PhaseName};
+use crate::release::{Begun, plan::Action};
+
+fn moved(changes: &serde_json::Value) -> World {
+    let mut world = World::installed("v1", changes);
+    world.apply_version("v2");
+    world.settle();
+    assert_eq!(world.active(), "v2");
+    world
+}
+
+fn gone(world: &World) -> bool {
+    world.set("v1").desired == 0
+}
+
+/// Seconds until the old pods leave, from the move on.
+fn stay(world: &mut World) -> f64 {
+    world.until("the old pods leave", gone);
+    world.seconds
+}
+
+#[test]
+fn without_connections_the_quiet_time_and_the_minimum_decide() {
+    let seconds = stay(&mut moved(&json!({})));
+    assert!((15.0..19.0).contains(&seconds), "{seconds}");
+    let seconds = stay(&mut moved(&json!({"drain": {"minimumSeconds": 60}})));
+    assert!((70.0..74.0).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn an_open_connection_holds_every_pod_until_the_deadline() {
+    let mut world = moved(&json!({"drain": {"deadlineSeconds": 120}}));
+    world.open.insert(revision("v1"), 1);
+    let seconds = stay(&mut world);
+    assert!((120.0..122.0).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn a_client_that_keeps_calling_holds_them_too() {
+    let mut world = moved(&json!({"drain": {"deadlineSeconds": 120}}));
+    world.arriving.insert(revision("v1"), 1);
+    world.run(100);
+    assert_eq!(condition(world.status(), ConditionType::Drained), (False, "NewConnections".into()));
+    let seconds = stay(&mut world);
+    assert!((120.0..122.0).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn silence_is_not_zero() {
+    let mut world = moved(&json!({}));
+    world.run(5);
+    world.silent = true;
+    world.run(590);
+    assert!(!gone(&world));
+    assert_eq!(condition(world.status(), ConditionType::Drained), (False, "AgentSilent".into()));
+    // While an agent is silent nothing spins.
+    assert!(world.plan.again.is_none_or(|again| again > 0.5), "{:?}", world.plan.again);
+    let seconds = stay(&mut world);
+    assert!((600.0..602.0).contains(&seconds), "{seconds}");
+}
+
+#[test]
+fn where_nothing_can_be_measured_the_timer_decides_and_says_so() {
+    for (source, expected) in [(DrainSource::Auto, 300.0), (DrainSource::Sockets, 600.0), (DrainSource::Timer, 300.0)] {
+        let mut world = World::installed("v1", &json!({}));
+        world.snapshot.agents.enabled = source == DrainSource::Timer;
+        world.edit(|spec| spec.drain.source = source);
+        world.apply_version("v2");
+        world.settle();
+        let entry = &world.status().draining[0];
+        assert_eq!((entry.source, entry.open_connections), (DrainSource::Timer, None));
+        assert_eq!(entry.reason, if source == DrainSource::Timer { "TimerRequested" } else { "AgentDisabled" });
+        let seconds = stay(&mut world);
+        assert!((expected..expected + 2.0).contains(&seconds), "{source:?}: {seconds}");
+    }
+}
+
+#[test]
+fn the_connections_of_a_lost_node_are_lost() {
+    let mut world = moved(&json!({}));
+    world.open.insert(revision("v1"), 1);
+    world.run(30);
+    for node in world.snapshot.nodes.values_mut() {
+        node.exists = false;
+    }
+    world.settle();
+    assert_eq!(world.transcript.last().unwrap(), "retire v1@2");
+}
+
+#[test]
+fn one_busy_pod_keeps_its_idle_siblings() {
+    let mut world = moved(&json!({}));
+    world.run(30 - 18);
+    world.open.insert(revision("v1"), 1);
+    world.run(100);
+    assert_eq!(world.pods("v1").len(), 3);
+    assert_eq!(world.set("v1").desired, 3);
+    assert_eq!(world.status().draining[0].drained_pods, 0);
+}
+
+#[test]
+fn pods_born_after_the_move_hold_nothing_up() {
+    let mut world = moved(&json!({}));
+    world.open.insert(revision("v1"), 1);
+    world.run(30);
+    // All old pods are evicted, the ReplicaSet controller replaces them.
+    let uid = world.set("v1").uid.clone();
+    world.snapshot.pods.retain(|pod| pod.set_uid != uid);
+    world.open.clear();
+    world.silent = true;
+    world.run(3);
+    assert!(gone(&world), "{:#?}", world.status().draining);
+}
+
+#[test]
+fn an_abrupt_switch_of_the_old_pods_is_never_made_in_steps() {
+    let mut world = moved(&json!({}));
+    world.edit(|spec| spec.replicas = 1);
+    world.run(5);
+    assert_eq!((world.set("v1").desired, world.set("v2").desired), (3, 1));
+    world.until("gone", gone);
+    assert!(!world.transcript.iter().any(|line| line.starts_with("patch v1 x")));
+}
+
+#[test]
+fn paused_keeps_the_old_pods_beyond_every_deadline() {
+    let mut world = moved(&json!({"drain": {"deadlineSeconds": 60}}));
+    world.edit(|spec| spec.paused = true);
+    world.run(300);
+    assert!(!gone(&world));
+    world.edit(|spec| spec.paused = false);
+    world.settle();
+    assert!(gone(&world), "passed deadlines act on resume");
+}
+
+#[test]
+fn a_service_that_was_dragged_back_keeps_its_pods() {
+    let mut world = moved(&json!({"drain": {"deadlineSeconds": 60}}));
+    world.open.insert(revision("v1"), 1);
+    world.run(30);
+    world.open.clear();
+    world.run(5);
+    for _ in 0..60 {
+        // Somebody fights for the old revision and always writes last.
+        world.seconds += 1.0;
+        world.reconcile();
+        world.service_mut("shop").selector = selector(&revision("v1"));
+        let before = world.set("v1").desired;
+        world.reconcile();
+        assert!(world.selected("shop") != "v1" || world.set("v1").desired == before);
+    }
+}
+
+const BEGIN: &str = r#"{"drain": {"begin": {"http": {"path": "/drain", "port": "http"}}}}"#;
+
+#[test]
+fn each_old_pod_is_told_once_after_convergence_and_not_again_by_another_process() {
+    let mut world = moved(&serde_json::from_str(BEGIN).unwrap());
+    world.open.insert(revision("v1"), 1);
+    world.run(9);
+    assert!(world.told.is_empty() && world.set("v1").drain_begun.is_none());
+    world.until("told", |world| world.told.len() == 3);
+    assert!(world.status().switch.as_ref().unwrap().converged_at.is_some());
+    world.run(5);
+    assert_eq!(world.set("v1").drain_begun.as_ref().unwrap().len(), 3);
+    world.restart();
+    world.run(60);
+    assert!(world.told.values().all(|times| *times == 1), "{:?}", world.told);
+    world.open.clear();
+    world.until("gone", gone);
+    assert_eq!(world.set("v1").drain_begun, None);
+}
+
+#[test]
+fn the_set_is_marked_before_the_first_pod_is_told() {
+    let mut world = moved(&serde_json::from_str(BEGIN).unwrap());
+    world.until("told", |world| !world.told.is_empty());
+    let marked = world.transcript.iter().position(|line| line == "patch v1 told 0").unwrap();
+    let said = world.transcript.iter().position(|line| line == "patch v1 told 3").unwrap();
+    assert!(marked < said);
+}
+
+#[test]
+fn a_pod_that_can_not_be_told_does_not_hold_the_others() {
+    let mut world = moved(&serde_json::from_str(BEGIN).unwrap());
+    for pod in world.pods("v1").iter().map(|pod| pod.uid.clone()).collect::<Vec<_>>() {
+        world.snapshot.begun.insert(pod, Begun::Failed("refused".into()));
+    }
+    let seconds = stay(&mut world);
+    assert!(seconds < 20.0, "{seconds}");
+}
+
+#[test]
+fn nobody_is_told_while_paused_or_before_it_is_known_what_serves() {
+    let mut world = moved(&serde_json::from_str(BEGIN).unwrap());
+    world.edit(|spec| spec.paused = true);
+    world.run(100);
+    assert!(world.told.is_empty() && world.set("v1").drain_begun.is_none());
+}
+
+#[test]
+fn a_fence_with_a_higher_number_is_not_overwritten() {
+    let mut world = moved(&json!({}));
+    world.run(10);
+    world.set_mut("v1").role = Some(crate::release::Role { kind: crate::release::RoleKind::Retiring, attempt: 9 });
+    world.run(700);
+    assert!(!gone(&world));
+    assert!(!world.transcript.iter().any(|line| line.starts_with("retire")));
+}
+
+#[test]
+fn who_holds_the_drain_is_said_at_most_five_times_the_busiest_first() {
+    let mut world = moved(&json!({}));
+    world.open.insert(revision("v1"), 1);
+    world.run(20);
+    let pods: Vec<String> = world.pods("v1").iter().map(|pod| pod.uid.clone()).collect();
+    for (index, uid) in pods.iter().enumerate() {
+        let report = &mut world.snapshot.reports.get_mut(uid).unwrap().last_mut().unwrap().report;
+        let peer = |address: &str, open| crate::api::PeerReport { address: address.into(), open, arrivals: 0 };
+        report.ports[0].peers =
+            vec![peer("10.9.0.1", 2), peer(&format!("10.9.1.{index}"), 1), peer(&format!("10.9.2.{index}"), 9), peer("10.9.3.1", 0)];
+        report.ports[0].open = 12;
+    }
+    world.snapshot.peer_names.insert("10.9.0.1".into(), Some("web/proxy-0".into()));
+    world.reconcile();
+    let entry = &world.status().draining[0];
+    let holders: Vec<(&str, i64)> = entry.holders.iter().map(|holder| (holder.address.as_str(), holder.connections)).collect();
+    assert_eq!(holders, [("10.9.2.0", 9), ("10.9.2.1", 9), ("10.9.2.2", 9), ("10.9.0.1", 6), ("10.9.1.0", 1)]);
+    assert_eq!(entry.holders[3].pod.as_deref(), Some("web/proxy-0"));
+    assert_eq!(world.status().open_connections, Some(36));
+    assert_eq!(world.phase(), PhaseName::Drain);
+}
+
+#[test]
+fn addresses_of_nodes_are_never_ignored() {
+    let peers = json!([{"cidr": "10.3.0.0/16"}, {"cidr": "10.1.0.0/16"}, {"podLabels": {"app": "prometheus"}}]);
+    let mut world = World::installed("v1", &json!({"drain": {"ignorePeers": peers}}));
+    world.snapshot.ignored_addresses.insert(2, vec!["10.2.9.9".into(), "10.1.0.2".into()]);
+    world.open.insert(revision("v1"), 1);
+    world.apply_version("v2");
+    world.run(2);
+    assert!(world.plan.effects.watch.iter().all(|pod| pod.ignore == ["10.2.9.9/32", "10.3.0.0/16"]), "{:?}", world.plan.effects.watch);
+    assert_eq!(world.plan.effects.watch.len(), 3);
+    assert!(message(world.status(), ConditionType::Stalled).contains("10.1.0.0/16 holds addresses of nodes and is not ignored"));
+}
+
+#[test]
+fn a_set_is_retired_with_the_services_that_must_not_select_it() {
+    let mut world = moved(&json!({}));
+    while !world.transcript.iter().any(|line| line.ends_with("converged") && line.contains("v2")) {
+        world.run(1);
+    }
+    world.seconds += 700.0;
+    world.observe();
+    let plan = crate::release::plan(&world.snapshot, world.now());
+    let [Action::Retire { attempt: 2, services, .. }] = plan.actions.as_slice() else { panic!("{:?}", plan.actions) };
+    assert_eq!(services, &["shop"]);
+}

@@ -1,1 +1,113 @@
-//! .
+//! The recorded intent: lost, rebuilt, contradictory, overtaken; and what an earlier object of the same name left behind.
+
+use serde_json::json;
+
+use super::fixtures::*;
+use super::simulator::World;
+use crate::api::ConditionStatus::True;
+use crate::api::{BlueGreenDeploymentStatus, ConditionType, PhaseName};
+use crate::release::*;
+
+fn released() -> World {
+    let mut world = World::installed("v1", &json!({"traffic": {"services": ["shop", "shop-internal"]}}));
+    world.open.insert(revision("v1"), 1);
+    world.apply_version("v2");
+    world.run(20);
+    assert_eq!(world.active(), "v2");
+    world.transcript.clear();
+    world
+}
+
+#[test]
+fn a_lost_status_is_rebuilt_from_the_annotations_and_nothing_moves() {
+    let mut world = released();
+    world.snapshot.object.status = BlueGreenDeploymentStatus::default();
+    world.restart();
+    world.settle();
+    assert_eq!(world.transcript, ["intent v2@2", "intent v2@2 completed"]);
+    assert_eq!((world.active(), world.selected("shop"), world.pods("v1").len()), ("v2", "v2", 3));
+    world.open.clear();
+    world.until("complete", |world| world.phase() == PhaseName::Complete);
+}
+
+#[test]
+fn an_older_status_that_was_restored_gives_way_to_higher_annotations() {
+    let mut world = World::installed("v1", &json!({}));
+    let old = world.status().clone();
+    world.apply_version("v2");
+    world.until("complete", |world| world.phase() == PhaseName::Complete && world.active() == "v2");
+    world.snapshot.object.status = old;
+    world.settle();
+    assert_eq!((world.active(), world.selected("shop")), ("v2", "v2"));
+    assert_eq!(world.status().switch.as_ref().unwrap().attempt, 2);
+}
+
+#[test]
+fn without_services_the_fence_on_the_sets_is_enough() {
+    let mut world = World::installed("v1", &json!({"traffic": {"services": []}}));
+    world.snapshot.object.status = BlueGreenDeploymentStatus::default();
+    world.restart();
+    world.settle();
+    assert_eq!(world.active(), "v1");
+    assert_eq!(world.snapshot.sets.len(), 1);
+}
+
+#[test]
+fn what_contradicts_itself_is_left_to_a_person() {
+    let mut world = released();
+    let rejected =
+        crate::api::Rejected { revision: revision("v2"), reason: "Aborted".into(), message: "by hand".into(), at: at(0.0).wall, return_to: None };
+    world.snapshot.object.status.rejected = Some(rejected.clone());
+    world.snapshot.object.status.switch = None;
+    world.service_mut("shop-internal").selected = Some(Selected { revision: revision("v1"), attempt: 2 });
+    world.service_mut("shop-internal").selector = selector(&revision("v1"));
+    world.run(5);
+    assert!(world.transcript.is_empty(), "{:#?}", world.transcript);
+    assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "IntentLost".into()));
+    assert!(message(world.status(), ConditionType::Stalled).contains("name 2 revisions for move 2"));
+    assert_eq!(world.status().rejected, Some(rejected), "what was given up is not forgotten");
+    world.service_mut("shop-internal").selected = None;
+    world.settle();
+    assert_eq!((world.active(), world.selected("shop-internal")), ("v2", "v2"));
+}
+
+#[test]
+fn half_a_reading_rebuilds_nothing() {
+    let mut world = released();
+    world.snapshot.object.status.switch = None;
+    world.snapshot.unread = vec!["Services".into()];
+    world.run(5);
+    assert!(world.transcript.is_empty(), "{:#?}", world.transcript);
+    world.snapshot.unread.clear();
+    world.settle();
+    assert_eq!(world.active(), "v2");
+}
+
+#[test]
+fn a_leader_that_was_overtaken_writes_nothing() {
+    let mut world = released();
+    world.set_mut("v2").role = Some(Role { kind: RoleKind::Retiring, attempt: 7 });
+    world.service_mut("shop").selector = selector(&revision("v1"));
+    world.observe();
+    let plan = plan(&world.snapshot, world.now());
+    assert!(plan.actions.is_empty(), "{:?}", plan.actions);
+    assert_eq!(plan.again, Some(1.0));
+}
+
+#[test]
+fn what_an_earlier_object_left_behind_is_adopted_before_anything_else() {
+    let mut world = World::installed("v1", &json!({}));
+    // Deleted with --cascade=orphan, and created again under another UID.
+    let mut again = World::new("v1", &json!({}));
+    again.snapshot.object.uid = "uid-again".into();
+    again.snapshot.orphans = std::mem::take(&mut world.snapshot.sets);
+    again.snapshot.pods = std::mem::take(&mut world.snapshot.pods);
+    again.snapshot.services = std::mem::take(&mut world.snapshot.services);
+    again.snapshot.endpoints = std::mem::take(&mut world.snapshot.endpoints);
+    again.passed = world.passed.clone();
+    again.settle();
+    assert_eq!(again.transcript[..2], ["adopt v1", "look up shop"]);
+    assert_eq!((again.active(), again.pods("v1").len(), again.phase()), ("v1", 3, PhaseName::Complete));
+    assert!(!again.transcript.iter().any(|line| line.starts_with("create") || line.contains("park")), "{:#?}", again.transcript);
+    assert_eq!(again.snapshot.services["shop"].owner.as_ref().unwrap().uid, "uid-again");
+}

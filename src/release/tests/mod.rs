@@ -3,6 +3,7 @@
 
 mod fixtures;
 mod invariants;
+mod peers;
 mod simulator;
 
 mod commands;

@@ -15,9 +15,8 @@ fn the_first_install_parks_the_service_tests_the_pods_and_then_serves() {
     assert_eq!(
         world.transcript,
         [
-            "identify",
-            "create v1 blue x3",
             "select shop none@0 park",
+            "create v1 blue x3",
             "patch v1 proof of 3",
             "intent v1@1",
             "patch v1 serving@1",
@@ -41,7 +40,7 @@ fn a_release_tests_switches_converges_drains_and_scales_down_in_this_order() {
     world.settle();
     assert_eq!(
         world.transcript,
-        ["identify", "create v2 green x3", "patch v2 proof of 3", "intent v2@2", "patch v2 serving@2", "select shop v2@2", "intent v2@2 completed"]
+        ["create v2 green x3", "patch v2 proof of 3", "intent v2@2", "patch v2 serving@2", "select shop v2@2", "intent v2@2 completed"]
     );
     assert_eq!(world.phase(), PhaseName::Converge);
     assert_eq!(condition(world.status(), ConditionType::Ready), (False, "NoReportYet".into()));
@@ -68,12 +67,12 @@ fn colours_alternate() {
     let mut world = World::installed("v1", &json!({}));
     for (version, color) in [("v2", Color::Green), ("v3", Color::Blue), ("v4", Color::Green)] {
         world.apply_version(version);
-        world.until("complete", |world| world.phase() == PhaseName::Complete);
+        world.until("complete", |world| world.phase() == PhaseName::Complete && world.active() == version);
         assert_eq!(world.set(version).color, color);
     }
     // One that comes back takes the colour that is free.
     world.apply_version("v2");
-    world.until("complete", |world| world.phase() == PhaseName::Complete);
+    world.until("complete", |world| world.phase() == PhaseName::Complete && world.active() == "v2");
     assert_eq!(world.set("v2").color, Color::Blue);
 }
 
@@ -248,8 +247,8 @@ fn a_second_release_does_not_give_the_first_old_set_more_time() {
     world.run(20);
     assert_eq!(world.active(), "v3");
     let entry = world.status().draining.iter().find(|entry| entry.revision == revision("v1")).unwrap();
-    assert_eq!(entry.since, at(0.0).wall);
-    assert_eq!(entry.deadline, at(600.0).wall);
+    assert_eq!(entry.since, at(1.0).wall);
+    assert_eq!(entry.deadline, at(601.0).wall);
     world.run(275);
     assert!(!world.pods("v1").is_empty());
     world.run(10);
@@ -291,8 +290,8 @@ fn history_keeps_the_newest_and_never_what_is_needed() {
 #[test]
 fn a_set_whose_pods_still_end_is_not_deleted() {
     let mut world = World::installed("v1", &json!({"revisionHistoryLimit": 0}));
-    world.idle = false;
     world.apply_version("v2");
+    world.settle();
     world.until("converged", |world| world.status().switch.as_ref().unwrap().converged_at.is_some());
     world.idle = true;
     world.run(30);

@@ -1,1 +1,103 @@
-//! .
+//! `spec.replicas` is for the set that serves, whatever else is going on.
+
+use serde_json::json;
+
+use super::fixtures::*;
+use super::simulator::World;
+
+#[test]
+fn the_active_set_follows_in_both_directions_at_any_time() {
+    let mut world = World::installed("v1", &json!({}));
+    world.undecided.insert(revision("v2"));
+    world.apply_version("v2");
+    world.settle();
+    for replicas in [5, 2, 7] {
+        world.edit(|spec| spec.replicas = replicas);
+        world.settle();
+        assert_eq!((world.pods("v1").len(), world.pods("v2").len()), (replicas as usize, replicas as usize));
+    }
+    world.undecided.clear();
+    world.settle();
+    assert_eq!(world.active(), "v2");
+}
+
+#[test]
+fn the_set_being_left_grows_until_the_move_is_certain_and_never_shrinks() {
+    let mut world = World::installed("v1", &json!({}));
+    world.open.insert(revision("v1"), 1);
+    world.apply_version("v2");
+    world.run(2);
+    world.edit(|spec| spec.replicas = 5);
+    world.settle();
+    assert_eq!((world.set("v1").desired, world.set("v2").desired), (5, 5));
+    world.edit(|spec| spec.replicas = 2);
+    world.settle();
+    assert_eq!((world.set("v1").desired, world.set("v2").desired), (5, 2));
+    world.until("converged", |world| world.status().switch.as_ref().unwrap().converged_at.is_some());
+    world.edit(|spec| spec.replicas = 8);
+    world.run(5);
+    assert_eq!((world.set("v1").desired, world.set("v2").desired), (5, 8));
+}
+
+#[test]
+fn an_autoscaler_sees_the_pods_that_serve() {
+    let mut world = World::installed("v1", &json!({}));
+    world.undecided.insert(revision("v2"));
+    world.apply_version("v2");
+    world.settle();
+    assert_eq!((world.status().replicas, world.status().ready_replicas), (3, 3));
+    assert!(world.status().selector.ends_with(&revision("v1")));
+    world.undecided.clear();
+    world.open.insert(revision("v1"), 1);
+    world.run(20);
+    assert_eq!(world.status().replicas, 3);
+    assert!(world.status().selector.ends_with(&revision("v2")));
+    // Before anything serves, those that are about to.
+    let mut world = World::new("v1", &json!({}));
+    world.broken.insert(revision("v1"));
+    world.settle();
+    assert_eq!((world.status().replicas, world.status().ready_replicas), (3, 0));
+    assert!(world.status().selector.ends_with(&revision("v1")));
+}
+
+#[test]
+fn scaling_to_zero_and_back_is_scaling() {
+    let mut world = World::installed("v1", &json!({}));
+    world.edit(|spec| spec.replicas = 0);
+    world.settle();
+    assert!(world.pods("v1").is_empty());
+    world.edit(|spec| spec.replicas = 4);
+    world.settle();
+    assert_eq!((world.active(), world.pods("v1").len()), ("v1", 4));
+    assert_eq!(world.status().rejected, None);
+}
+
+#[test]
+fn min_ready_seconds_reach_the_sets_without_new_pods() {
+    let mut world = World::installed("v1", &json!({}));
+    let pods: Vec<String> = world.pods("v1").iter().map(|pod| pod.uid.clone()).collect();
+    world.edit(|spec| spec.min_ready_seconds = 15);
+    world.settle();
+    assert_eq!(world.set("v1").min_ready_seconds, 15);
+    assert_eq!(world.pods("v1").iter().map(|pod| pod.uid.clone()).collect::<Vec<_>>(), pods);
+}
+
+#[test]
+fn an_active_set_deleted_by_hand_is_made_again() {
+    let mut world = World::installed("v1", &json!({}));
+    world.snapshot.sets.clear();
+    world.snapshot.pods.clear();
+    world.settle();
+    assert_eq!((world.active(), world.pods("v1").len(), world.selected("shop")), ("v1", 3, "v1"));
+}
+
+#[test]
+fn an_incoming_set_shrinks_with_the_wish() {
+    let mut world = World::installed("v1", &json!({"replicas": 5}));
+    world.undecided.insert(revision("v2"));
+    world.apply_version("v2");
+    world.settle();
+    world.edit(|spec| spec.replicas = 2);
+    world.settle();
+    assert_eq!((world.set("v1").desired, world.set("v2").desired), (2, 2));
+}

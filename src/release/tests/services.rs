@@ -1,1 +1,192 @@
-//! .
+//! What is found before anything starts: each refusal names the field, the Service, and what to write instead.
+
+use serde_json::json;
+
+use super::fixtures::*;
+use super::simulator::World;
+use crate::api::ConditionStatus::True;
+use crate::api::{ConditionType, PhaseName};
+use crate::release::*;
+
+type How = fn(&mut Snapshot);
+
+fn shop(snapshot: &mut Snapshot) -> &mut Service {
+    snapshot.services.get_mut(SHOP).unwrap()
+}
+
+#[test]
+fn what_can_not_work_is_said_in_full_and_starts_no_pod() {
+    let table: &[(&str, &str, How)] = &[
+        (
+            "ServiceMissing",
+            "spec.traffic.services[0]: Service \"shop\" does not exist in this namespace; create it without a selector, or remove it here",
+            |snapshot| snapshot.services.clear(),
+        ),
+        (
+            "ServiceMissing",
+            "spec.traffic.services[0]: Service \"shop\" does not exist in this namespace; create it without a selector, or remove it here",
+            |snapshot| shop(snapshot).deleting = true,
+        ),
+        (
+            "ServiceUnsuitable",
+            "spec.traffic.services[0]: Service \"shop\" is of type ExternalName, which selects no pods; use another type, or remove it here",
+            |snapshot| shop(snapshot).kind = "ExternalName".into(),
+        ),
+        (
+            "ServiceOwnedBy",
+            "spec.traffic.services[0]: Service \"shop\" is moved by BlueGreenDeployment \"web/cart\"; name each Service in one BlueGreenDeployment only",
+            |snapshot| {
+                shop(snapshot).owner = Some(Owner { name: "cart".into(), uid: "uid-cart".into() });
+                snapshot.owners.insert("uid-cart".into(), OwnerState::Alive);
+            },
+        ),
+        (
+            "ServiceSelectsOther",
+            "spec.traffic.services[0]: Service \"shop\" selects app=cart, which spec.template.metadata.labels does not have; it serves something else: name another Service here, or remove the selector from it",
+            |snapshot| shop(snapshot).selector = labels(&[("app", "cart")]),
+        ),
+        (
+            "SelectorOwnedBy",
+            "spec.traffic.services[0]: the selector of Service \"shop\" is owned by \"flux\" through server-side apply, which would remove the revision at every sync; remove spec.selector from the Service's manifest, the operator writes it",
+            |snapshot| shop(snapshot).applier = Some("flux".into()),
+        ),
+        (
+            "ServiceUnsuitable",
+            "spec.traffic.services[0]: Service \"shop\" has endpoints that were not made from a selector; remove those EndpointSlices, or name another Service here",
+            |snapshot| drop(snapshot.endpoints.insert(SHOP.into(), Endpoints { foreign: true, ..Endpoints::default() })),
+        ),
+        (
+            "ServiceServesOthers",
+            "spec.traffic.services[0]: Service \"shop\" already serves 1 pod of something else; remove the pods or the selector first, so that nobody is cut off",
+            |snapshot| {
+                let pods = std::collections::BTreeMap::from([("stranger".to_owned(), true)]);
+                snapshot.endpoints.insert(SHOP.into(), Endpoints { pods, foreign: false });
+            },
+        ),
+        (
+            "ExposedElsewhere",
+            "spec.traffic: Service \"metrics\" also selects these pods and would send traffic to untested ones; add it to services or previewServices, or to allowOtherServices if that is intended",
+            |snapshot| drop(snapshot.services.insert("metrics".into(), Service { selector: labels(&[("app", SHOP)]), ..service("metrics") })),
+        ),
+        (
+            "HostPort",
+            "spec.template.spec.containers[0].ports[0].hostPort: a host port bypasses the Service and two revisions can't share it on one node; remove it, or set spec.drain.source to Timer",
+            |snapshot| snapshot.object.spec.template["spec"]["containers"][0]["ports"][0]["hostPort"] = json!(80),
+        ),
+        ("PortUnknown", "spec.smokeProbes[0].httpGet.port: no container port is named \"web\"; the template has http", |snapshot| {
+            snapshot.object.spec.smoke_probes = serde_json::from_value(json!([{"name": "home", "httpGet": {"port": "web"}}])).unwrap()
+        }),
+        ("PortUnknown", "spec.smokeProbes[0].tcpSocket.port: 70000 is not a port; use a number from 1 to 65535", |snapshot| {
+            snapshot.object.spec.smoke_probes = serde_json::from_value(json!([{"name": "home", "tcpSocket": {"port": 70000}}])).unwrap()
+        }),
+        ("PortUnknown", "spec.drain.ports[0]: no container port is named \"admin\"; the template has http", |snapshot| {
+            snapshot.object.spec.drain.ports = serde_json::from_value(json!(["admin"])).unwrap()
+        }),
+        ("PathInvalid", "spec.drain.begin.http.path: \"drain\" does not begin with /", |snapshot| {
+            snapshot.object.spec.drain.begin = serde_json::from_value(json!({"http": {"path": "drain", "port": 8080}})).unwrap()
+        }),
+        ("QuotaExceeded", "no room", |snapshot| {
+            snapshot.identity = Identity::Refused { reason: "QuotaExceeded".into(), message: "no room".into() };
+        }),
+    ];
+    for (reason, words, how) in table {
+        let mut world = World::new("v1", &json!({}));
+        how(&mut world.snapshot);
+        world.run(5);
+        assert_eq!(condition(world.status(), ConditionType::Stalled), (True, (*reason).to_owned()), "{words}");
+        assert_eq!(message(world.status(), ConditionType::Stalled), *words);
+        assert!(world.snapshot.sets.is_empty(), "{reason}: {:#?}", world.transcript);
+        assert_eq!(world.phase(), PhaseName::Blocked);
+    }
+}
+
+#[test]
+fn a_probe_through_a_service_needs_one_of_its_ports() {
+    let probe = |port: serde_json::Value| {
+        let probes = json!([{"name": "home", "httpGet": {"port": port}, "target": "PreviewService"}]);
+        let mut world = World::new("v1", &json!({"traffic": {"previewServices": ["shop-preview"]}, "smokeProbes": probes}));
+        world.settle();
+        (condition(world.status(), ConditionType::Stalled).1, message(world.status(), ConditionType::Stalled))
+    };
+    assert_eq!(probe(json!(80)).0, "Progressing");
+    assert_eq!(probe(json!("http")).0, "Progressing");
+    let (reason, words) = probe(json!(8080));
+    assert_eq!(reason, "PortUnknown");
+    assert_eq!(words, "spec.smokeProbes[0].httpGet.port: Service \"shop-preview\" has no port 8080; it has http (80)");
+}
+
+#[test]
+fn a_host_port_is_allowed_where_the_timer_decides_and_an_init_container_only_counts_beside_the_others() {
+    let mut world = World::new("v1", &json!({"drain": {"source": "Timer"}}));
+    world.edit(|spec| spec.template["spec"]["containers"][0]["ports"][0]["hostPort"] = json!(80));
+    world.settle();
+    assert_eq!(world.phase(), PhaseName::Complete);
+    for (restart, expected) in [(json!(null), PhaseName::Complete), (json!("Always"), PhaseName::Blocked)] {
+        let mut world = World::new("v1", &json!({}));
+        let init = json!([{"name": "init", "restartPolicy": restart, "ports": [{"containerPort": 1, "hostPort": 1}]}]);
+        world.edit(|spec| spec.template["spec"]["initContainers"] = init);
+        world.settle();
+        assert_eq!(world.phase(), expected);
+    }
+}
+
+#[test]
+fn a_service_of_an_owner_that_is_gone_is_taken() {
+    let mut world = World::new("v1", &json!({}));
+    shop(&mut world.snapshot).owner = Some(Owner { name: "cart".into(), uid: "uid-cart".into() });
+    world.settle();
+    assert_eq!(world.transcript[0], "look up cart");
+    assert_eq!(world.snapshot.services[SHOP].owner.as_ref().unwrap().uid, UID);
+    assert_eq!(world.phase(), PhaseName::Complete);
+}
+
+#[test]
+fn other_services_may_be_allowed_and_those_that_name_a_revision_are_no_danger() {
+    let mut world = World::new("v1", &json!({"traffic": {"allowOtherServices": ["metrics"]}}));
+    world.snapshot.services.insert("metrics".into(), Service { selector: labels(&[("app", SHOP)]), ..service("metrics") });
+    world.snapshot.services.insert("pinned".into(), Service { selector: selector("another"), ..service("pinned") });
+    world.snapshot.services.insert("others".into(), Service { selector: labels(&[("app", SHOP), ("tier", "x")]), ..service("others") });
+    world.settle();
+    assert_eq!(world.phase(), PhaseName::Complete);
+    assert_eq!(world.snapshot.services["metrics"].owner, None);
+}
+
+#[test]
+fn what_is_found_during_a_release_holds_the_switch_and_what_runs_goes_on() {
+    let mut world = World::installed("v1", &json!({}));
+    world.undecided.insert(revision("v2"));
+    world.apply_version("v2");
+    world.settle();
+    world.service_mut(SHOP).applier = Some("argocd".into());
+    world.undecided.clear();
+    world.edit(|spec| spec.replicas = 4);
+    world.run(5);
+    assert_eq!((world.active(), world.pods("v1").len()), ("v1", 4));
+    assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "SelectorOwnedBy".into()));
+    world.service_mut(SHOP).applier = None;
+    world.until("complete", |world| world.phase() == PhaseName::Complete && world.active() == "v2");
+}
+
+#[test]
+fn a_preview_service_that_can_not_be_taken_holds_nothing_else() {
+    let mut world = World::installed("v1", &json!({"traffic": {"previewServices": ["shop-preview"]}}));
+    world.snapshot.services.remove(PREVIEW);
+    world.service_mut(SHOP).selector = labels(&[("app", SHOP)]);
+    world.settle();
+    assert_eq!(world.selected(SHOP), "v1");
+    assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "ServiceMissing".into()));
+}
+
+#[test]
+fn a_service_that_serves_nobody_is_parked_before_the_first_pod() {
+    let mut world = World::new("v1", &json!({}));
+    world.snapshot.services.get_mut(SHOP).unwrap().selector = labels(&[("app", SHOP)]);
+    world.undecided.insert(revision("v1"));
+    world.settle();
+    assert_eq!(world.snapshot.services[SHOP].selector, selector("none"));
+    assert!(world.snapshot.endpoints[SHOP].pods.is_empty());
+    // And parked again, should somebody widen it.
+    world.service_mut(SHOP).selector = labels(&[("app", SHOP)]);
+    world.settle();
+    assert_eq!(world.snapshot.services[SHOP].selector, selector("none"));
+}

@@ -1,5 +1,4 @@
-//! A world in memory for pure stories: it carries out plans as the API server does, with its guards, and plays ideal peers:
-//! the ReplicaSet controller, kubelets, the endpoints controller, the probe runner and the drain agents.
+//! A world in memory for pure stories: it carries out plans as the API server does, with its guards, beside ideal peers ([`super::peers`]).
 //! Every write is checked against the invariants ([`super::invariants`]), in every story.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,23 +8,15 @@ use jiff::Timestamp;
 
 use super::fixtures::*;
 use super::invariants;
-use crate::api::{BlueGreenDeploymentSpec, BlueGreenDeploymentStatus, PhaseName, ProbeResult, keys};
-use crate::release::plan::{Action, SelectWhy, durable};
-use crate::release::revision::{raw_hash, revision_name};
+use super::peers::Count;
+use crate::api::{BlueGreenDeploymentSpec, BlueGreenDeploymentStatus, PhaseName, keys};
+use crate::release::plan::{Action, Notice, Plan, SelectWhy, durable};
+use crate::release::revision::revision_name;
 use crate::release::*;
 
 /// A write was refused because somebody else wrote since.
 #[derive(Debug)]
 pub struct Conflict;
-
-/// Connections of one watched pod, as an agent counts them.
-#[derive(Clone, Debug, Default)]
-struct Count {
-    epoch: i64,
-    samples: i64,
-    arrivals: i64,
-    zero_since: Option<f64>,
-}
 
 /// Everything there is.
 pub struct World {
@@ -51,6 +42,8 @@ pub struct World {
     pub idle: bool,
     /// Plans of which the next writes are carried out only so many, as by a process that is killed then.
     pub writes_left: Option<usize>,
+    /// Whether the plan that is carried out was made from an older reading, by a process that believes it leads.
+    pub stale: bool,
     /// What was written, in words.
     pub transcript: Vec<String>,
     /// Events.
@@ -65,13 +58,15 @@ pub struct World {
     pub left_at: BTreeMap<String, Timestamp>,
     /// Names of versions by revision, for the transcript.
     pub versions: BTreeMap<String, String>,
-    counts: BTreeMap<String, Count>,
-    present: BTreeMap<String, (i64, BTreeSet<String>)>,
-    answer: Option<(String, Identity)>,
-    number: i64,
+    /// What the agents have counted, by pod.
+    pub counts: BTreeMap<String, Count>,
+    /// Pods that were there when a set was first found being left, by set, with the attempt.
+    pub present: BTreeMap<String, (i64, BTreeSet<String>)>,
+    /// The answer to the last dry run.
+    pub answer: Option<(String, Identity)>,
+    /// The latest number of anything.
+    pub number: i64,
 }
-
-use crate::release::plan::{Notice, Plan};
 
 impl World {
     /// A world with one object, before the controller has seen it.
@@ -88,6 +83,7 @@ impl World {
             silent: false,
             idle: false,
             writes_left: None,
+            stale: false,
             transcript: vec![],
             notices: vec![],
             told: BTreeMap::new(),
@@ -267,7 +263,8 @@ impl World {
         if remember || !plan.actions.is_empty() {
             return Ok(false);
         }
-        if !planned.object.deleting {
+        if !planned.object.deleting && !self.stale {
+            let known = self.snapshot.probes.len();
             match &plan.effects.smoke {
                 None => self.snapshot.probes.clear(),
                 Some(run) => self.snapshot.probes.retain(|known| known.set_uid == run.set_uid && known.probes == run.probes),
@@ -277,11 +274,14 @@ impl World {
                 self.write_status(planned, &plan.status)?;
             }
             self.observe();
-            if planned.object.resource_version == self.snapshot.object.resource_version || plan.status != planned.object.status {
-                invariants::at_rest(&self.snapshot, self.now());
+            if known != self.snapshot.probes.len() {
+                // Results that nobody waits for any more are forgotten: status says so in the next round.
+                self.plan = plan;
+                return Ok(false);
             }
+            invariants::at_rest(&self.snapshot, self.now());
+            self.plan = plan;
         }
-        self.plan = plan;
         Ok(true)
     }
 
@@ -301,7 +301,7 @@ impl World {
             return Err(Conflict);
         }
         let before = self.snapshot.object.status.clone();
-        invariants::of_status(self, &before, status);
+        invariants::of_status(planned, status);
         if before.switch != status.switch
             && let Some(switch) = &status.switch
         {
@@ -332,6 +332,7 @@ impl World {
 
     /// One write, guarded as the API server guards it.
     fn apply(&mut self, planned: &Snapshot, action: &Action) -> Result<(), Conflict> {
+        self.guards(action)?;
         invariants::of_action(self, planned, action);
         let what = self.describe(action);
         match action {
@@ -417,6 +418,21 @@ impl World {
         Ok(())
     }
 
+    /// Whether the API server takes a write that was decided on these versions.
+    fn guards(&self, action: &Action) -> Result<(), Conflict> {
+        let same = match action {
+            Action::PatchSet { set, .. } | Action::Retire { set, .. } | Action::DeleteSet { set } => {
+                self.snapshot.sets.iter().any(|known| known.uid == set.uid && known.resource_version == set.resource_version)
+            }
+            Action::Select { service, .. } | Action::Release { service } => {
+                self.snapshot.services.get(&service.name).is_some_and(|known| known.resource_version == service.resource_version)
+            }
+            Action::CreateSet { revision, .. } => !self.snapshot.sets.iter().any(|known| &known.revision == revision),
+            Action::Identify { .. } | Action::Adopt { .. } | Action::LookUpOwner { .. } | Action::RemoveCommand { .. } => true,
+        };
+        if same { Ok(()) } else { Err(Conflict) }
+    }
+
     fn guarded(&mut self, uid: &str, version: &str) -> Result<(), Conflict> {
         self.number += 1;
         let number = self.number.to_string();
@@ -457,224 +473,8 @@ impl World {
         }
     }
 
-    /// What a controller derives while it reads: identity and pods born late.
-    pub fn observe(&mut self) {
-        let snapshot = &mut self.snapshot;
-        let raw_hash = raw_hash(&snapshot.object.spec.template);
-        if !matches!(&snapshot.identity, Identity::Refused { .. }) {
-            let known = snapshot.sets.iter().find(|set| !set.deleting && set.template_hashes.contains(&raw_hash));
-            snapshot.identity = match (known, &self.answer) {
-                (Some(set), _) => Identity::Known { raw_hash, revision: set.revision.clone() },
-                (None, Some((asked, answer))) if *asked == raw_hash => answer.clone(),
-                _ => Identity::Unknown { raw_hash },
-            };
-        }
-        snapshot.late_pods.clear();
-        let Some(switch) = &snapshot.object.status.switch else { return };
-        for set in snapshot.sets.iter().filter(|set| set.revision != switch.to && set.role.is_some_and(|role| role.kind != RoleKind::Retired)) {
-            let there: BTreeSet<String> = snapshot.pods.iter().filter(|pod| pod.set_uid == set.uid).map(|pod| pod.uid.clone()).collect();
-            let known = self.present.entry(set.uid.clone()).or_insert_with(|| (switch.attempt, there.clone()));
-            if known.0 != switch.attempt {
-                *known = (switch.attempt, there.clone());
-            }
-            snapshot.late_pods.extend(there.difference(&known.1).cloned());
-        }
-    }
-
-    /// One step of everybody else; whether anything changed.
-    fn peers(&mut self) -> bool {
-        let mut changed = false;
-        if !self.idle {
-            changed |= self.replica_sets();
-            changed |= self.kubelets();
-        }
-        changed |= self.endpoints();
-        changed |= self.probe_runner();
-        changed |= self.tell();
-        changed
-    }
-
-    fn replica_sets(&mut self) -> bool {
-        let mut changed = false;
-        let now = self.now().wall;
-        for place in 0..self.snapshot.sets.len() {
-            let set = self.snapshot.sets[place].clone();
-            let mine = |pod: &&Pod| pod.set_uid == set.uid && pod.alive();
-            let mut alive: Vec<(bool, String)> = self.snapshot.pods.iter().filter(mine).map(|pod| (pod.ready, pod.uid.clone())).collect();
-            let desired = usize::try_from(set.desired).unwrap();
-            while alive.len() < desired {
-                self.number += 1;
-                let mut made = pod(&self.number.to_string(), &set.uid);
-                made.node = Some(if self.number % 2 == 0 { "node-1".into() } else { "node-2".into() });
-                made.addresses = vec![format!("10.2.{}.{}", self.number / 250, self.number % 250 + 1)];
-                made.ready = false;
-                made.ready_since = Some(now);
-                alive.push((false, made.uid.clone()));
-                self.snapshot.pods.push(made);
-                changed = true;
-            }
-            // Pods that are not ready go first.
-            alive.sort();
-            for (_, uid) in alive.drain(..alive.len() - desired) {
-                self.snapshot.pods.retain(|pod| pod.uid != uid);
-                changed = true;
-            }
-            let replicas = count(alive.len());
-            if set.replicas != replicas {
-                self.number += 1;
-                let set = &mut self.snapshot.sets[place];
-                (set.replicas, set.resource_version) = (replicas, self.number.to_string());
-                changed = true;
-            }
-        }
-        let uids: BTreeSet<&String> = self.snapshot.sets.iter().map(|set| &set.uid).collect();
-        let before = self.snapshot.pods.len();
-        self.snapshot.pods.retain(|pod| uids.contains(&pod.set_uid));
-        changed || before != self.snapshot.pods.len()
-    }
-
-    fn kubelets(&mut self) -> bool {
-        let now = self.now().wall;
-        let mut changed = false;
-        for pod in self.snapshot.pods.iter_mut().filter(|pod| pod.alive() && pod.node.is_some()) {
-            let set = self.snapshot.sets.iter().find(|set| set.uid == pod.set_uid);
-            let ready = set.is_some_and(|set| !self.broken.contains(&set.revision));
-            if pod.ready != ready {
-                (pod.ready, pod.ready_since) = (ready, Some(now));
-                changed = true;
-            }
-        }
-        changed
-    }
-
-    fn endpoints(&mut self) -> bool {
-        let mut changed = false;
-        let snapshot = &mut self.snapshot;
-        // An emptied selector leaves the slices as they are.
-        for service in snapshot.services.values().filter(|service| !service.selector.is_empty()) {
-            let wanted = service.selector.get(keys::REVISION);
-            let reached = |pod: &&Pod| {
-                let set = snapshot.sets.iter().find(|set| set.uid == pod.set_uid);
-                pod.alive() && set.is_some_and(|set| wanted.is_none_or(|revision| *revision == set.revision))
-            };
-            let pods: BTreeMap<String, bool> = snapshot.pods.iter().filter(reached).map(|pod| (pod.uid.clone(), pod.ready)).collect();
-            let known = snapshot.endpoints.entry(service.name.clone()).or_default();
-            if known.pods != pods {
-                known.pods = pods;
-                changed = true;
-            }
-        }
-        changed
-    }
-
-    fn probe_runner(&mut self) -> bool {
-        let Some(run) = &self.plan.effects.smoke else { return false };
-        let at = self.now().wall;
-        let Some(set) = self.snapshot.sets.iter().find(|set| set.uid == run.set_uid) else { return false };
-        let result = if self.failing.contains(&set.revision) {
-            ProbeResult::Failed
-        } else if self.undecided.contains(&set.revision) {
-            ProbeResult::Running
-        } else {
-            ProbeResult::Passed
-        };
-        let mut changed = false;
-        for probe in &run.runs {
-            let known = self.snapshot.probes.iter_mut().find(|known| {
-                known.set_uid == run.set_uid && known.probes == run.probes && known.probe == probe.probe.name && known.pod == probe.pod
-            });
-            let message = if result == ProbeResult::Passed { String::new() } else { "status 500".into() };
-            let found = ProbeObservation {
-                set_uid: run.set_uid.clone(),
-                probes: run.probes.clone(),
-                probe: probe.probe.name.clone(),
-                pod: probe.pod.clone(),
-                target: probe.target.clone(),
-                result,
-                attempts: 3,
-                message,
-                at,
-            };
-            match known {
-                Some(known) if known.result != ProbeResult::Running || known.result == result => {}
-                Some(known) => {
-                    *known = found;
-                    changed = true;
-                }
-                None => {
-                    self.snapshot.probes.push(found);
-                    changed = true;
-                }
-            }
-        }
-        changed |= self.note_passes();
-        changed
-    }
-
-    /// Keeps the truth about who passed, for the invariants.
-    fn note_passes(&mut self) -> bool {
-        for known in self.snapshot.probes.iter().filter(|known| known.result == ProbeResult::Passed) {
-            self.passed.insert(known.set_uid.clone());
-            if let Some(pod) = &known.pod {
-                self.passed_pods.insert((pod.clone(), known.probes.clone()));
-            }
-        }
-        false
-    }
-
-    fn tell(&mut self) -> bool {
-        let mut changed = false;
-        for call in &self.plan.effects.begin {
-            if self.snapshot.begun.insert(call.pod.clone(), Begun::Told).is_none() {
-                *self.told.entry(call.pod.clone()).or_default() += 1;
-                changed = true;
-            }
-        }
-        changed
-    }
-
-    /// Every agent reports once.
-    fn agents(&mut self) {
-        let now = self.now().mono;
-        let watched = self.plan.effects.watch.clone();
-        self.counts.retain(|uid, count| watched.iter().any(|pod| pod.uid == *uid && pod.epoch == count.epoch));
-        self.snapshot.reports.retain(|uid, _| self.counts.contains_key(uid));
-        if self.silent {
-            return;
-        }
-        for pod in &watched {
-            let Some(revision) = self.revision_of(&pod.uid) else { continue };
-            let open = self.open.get(&revision).copied().unwrap_or(0);
-            let count = self.counts.entry(pod.uid.clone()).or_insert(Count { epoch: pod.epoch, ..Count::default() });
-            if count.samples > 0 {
-                count.arrivals += self.arriving.get(&revision).copied().unwrap_or(0);
-            }
-            count.samples += 1;
-            count.zero_since = if open > 0 { None } else { count.zero_since.or(Some(self.seconds)) };
-            #[allow(clippy::cast_possible_truncation, reason = "milliseconds of a story")]
-            let zero = count.zero_since.map(|since| ((self.seconds - since) * 1000.0) as i64);
-            let mut report = report(&pod.uid, open, &[("10.9.9.9", count.arrivals)], zero);
-            report.round = pod.epoch;
-            report.samples = count.samples;
-            report.ports[0].port = pod.ports[0];
-            let samples = self.snapshot.reports.entry(pod.uid.clone()).or_default();
-            samples.push(Sample { received: now, boot_id: "boot".into(), report, stale_after: 6, heard: now });
-            let excess = samples.len().saturating_sub(64);
-            samples.drain(..excess);
-        }
-    }
-
-    fn revision_of(&self, pod: &str) -> Option<String> {
-        let pod = self.snapshot.pods.iter().find(|known| known.uid == pod)?;
-        self.snapshot.sets.iter().find(|set| set.uid == pod.set_uid).map(|set| set.revision.clone())
-    }
-
     /// Seconds of silence after which an agent counts as silent.
     pub fn stale(&self) -> Duration {
         Duration::from_secs(6)
     }
-}
-
-fn count(number: usize) -> i32 {
-    i32::try_from(number).unwrap()
 }

@@ -14,7 +14,7 @@ fn a_failed_probe_rejects_the_revision_and_touches_no_traffic() {
     world.failing.insert(revision("v2"));
     world.apply_version("v2");
     world.settle();
-    assert_eq!(world.transcript, ["identify", "create v2 green x3", "rejected v2: SmokeFailed"]);
+    assert_eq!(world.transcript, ["create v2 green x3", "rejected v2: SmokeFailed"]);
     assert_eq!(world.phase(), PhaseName::Rejected);
     assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "SmokeFailed".into()));
     assert_eq!(condition(world.status(), ConditionType::Reconciling), (False, "Stalled".into()));
@@ -97,7 +97,8 @@ fn a_pass_of_one_set_or_of_other_probes_says_nothing_about_another() {
 
 #[test]
 fn other_probes_need_another_proof() {
-    let mut world = World::installed("v1", &json!({"promotion": {"mode": "Manual"}}));
+    let mut world = World::installed("v1", &json!({}));
+    world.edit(|spec| spec.promotion.mode = crate::api::PromotionMode::Manual);
     world.apply_version("v2");
     world.settle();
     assert_eq!(world.phase(), PhaseName::AwaitPromotion);
@@ -121,7 +122,8 @@ fn the_proof_is_on_record_before_the_switch_rests_on_it() {
 
 #[test]
 fn a_pod_that_comes_after_the_proof_is_tested_before_it_counts() {
-    let mut world = World::installed("v1", &json!({"promotion": {"mode": "Manual"}}));
+    let mut world = World::installed("v1", &json!({}));
+    world.edit(|spec| spec.promotion.mode = crate::api::PromotionMode::Manual);
     world.apply_version("v2");
     world.settle();
     assert_eq!(world.phase(), PhaseName::AwaitPromotion);

@@ -1,1 +1,198 @@
-//! .
+//! Services are moved together, kept where they were moved to, and an interrupted move is finished or undone.
+
+use serde_json::json;
+
+use super::fixtures::*;
+use super::simulator::World;
+use crate::api::ConditionStatus::{False, True};
+use crate::api::{ConditionType, PhaseName};
+use crate::release::plan::{Action, SelectWhy};
+use crate::release::*;
+
+/// Killed after the first of two Services has moved.
+fn halfway() -> World {
+    let mut world = World::installed("v1", &json!({"traffic": {"services": ["shop", "shop-internal"]}}));
+    world.apply_version("v2");
+    while world.selected("shop") != "v2" {
+        world.writes_left = Some(1);
+        world.settle();
+    }
+    world.writes_left = None;
+    world.transcript.clear();
+    assert_eq!(world.selected("shop-internal"), "v1");
+    world
+}
+
+#[test]
+fn an_interrupted_move_is_finished() {
+    let mut world = halfway();
+    world.restart();
+    world.settle();
+    assert_eq!(world.transcript[0], "select shop-internal v2@2");
+    assert_eq!((world.selected("shop"), world.selected("shop-internal")), ("v2", "v2"));
+}
+
+#[test]
+fn an_interrupted_move_is_undone_when_only_the_old_end_can_carry_the_traffic() {
+    let mut world = halfway();
+    world.broken.insert(revision("v2"));
+    world.idle = false;
+    for pod in &mut world.snapshot.pods {
+        pod.ready = pod.set_uid == world.snapshot.sets[0].uid;
+    }
+    world.settle();
+    assert_eq!((world.selected("shop"), world.selected("shop-internal")), ("v1", "v1"));
+    assert_eq!(world.status().rejected, None, "nobody is given up for it");
+    // When it is well again, it is released.
+    world.broken.clear();
+    world.until("complete", |world| world.phase() == PhaseName::Complete && world.active() == "v2");
+}
+
+#[test]
+fn an_interrupted_move_with_both_ends_broken_stays_where_it_is() {
+    let mut world = halfway();
+    world.broken.extend([revision("v1"), revision("v2")]);
+    world.snapshot.pods.iter_mut().for_each(|pod| pod.ready = false);
+    world.run(5);
+    assert_eq!(world.active(), "v2");
+    assert!(!world.transcript.iter().any(|line| line.starts_with("intent v1")));
+}
+
+#[test]
+fn the_fence_is_written_before_the_first_service() {
+    let mut world = World::installed("v1", &json!({}));
+    world.apply_version("v2");
+    world.settle();
+    let fence = world.transcript.iter().position(|line| line == "patch v2 serving@2").unwrap();
+    let intent = world.transcript.iter().position(|line| line == "intent v2@2").unwrap();
+    let select = world.transcript.iter().position(|line| line == "select shop v2@2").unwrap();
+    assert!(intent < fence && fence < select);
+}
+
+#[test]
+fn a_selector_changed_by_somebody_is_put_back_at_once_with_his_name() {
+    for theirs in [labels(&[("app", SHOP)]), labels(&[]), selector("none"), selector(&revision("v0"))] {
+        let mut world = World::installed("v1", &json!({}));
+        let service = world.service_mut("shop");
+        (service.selector, service.editor) = (theirs, Some("kubectl-edit".into()));
+        world.observe();
+        let plan = plan(&world.snapshot, world.now());
+        let [Action::Select { why, .. }] = plan.actions.as_slice() else { panic!("{:?}", plan.actions) };
+        assert_eq!(*why, SelectWhy::Repair { editor: Some("kubectl-edit".into()) });
+        world.settle();
+        assert_eq!(world.selected("shop"), "v1");
+    }
+}
+
+#[test]
+fn a_fight_is_fought_with_growing_pauses_and_said() {
+    let mut world = World::installed("v1", &json!({}));
+    let mut repaired = vec![];
+    for second in 0..60 {
+        let service = world.service_mut("shop");
+        (service.selector, service.editor) = (labels(&[("app", SHOP)]), Some("flux".into()));
+        let before = world.transcript.len();
+        world.run(1);
+        if world.transcript[before..].iter().any(|line| line.ends_with("repair")) {
+            repaired.push(second);
+        }
+    }
+    let pauses: Vec<i32> = repaired.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert_eq!(pauses, [1, 1, 2, 4, 8, 16], "{repaired:?}");
+    assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "Contended".into()));
+    assert!(message(world.status(), ConditionType::Stalled).contains("again and again by \"flux\""));
+}
+
+#[test]
+fn while_a_service_is_fought_over_no_untested_pods_are_behind_it() {
+    let mut world = World::installed("v1", &json!({}));
+    world.undecided.insert(revision("v2"));
+    world.apply_version("v2");
+    world.settle();
+    world.snapshot.repairs.insert("shop".into(), Repairs { count: 3, last: world.now().mono });
+    world.run(5);
+    assert!(world.pods("v2").is_empty());
+    assert_eq!(world.pods("v1").len(), 3);
+    world.undecided.clear();
+    world.run(5);
+    assert!(world.pods("v2").is_empty());
+    world.snapshot.repairs.clear();
+    world.until("complete", |world| world.phase() == PhaseName::Complete && world.active() == "v2");
+}
+
+#[test]
+fn an_emptied_selector_is_drift_and_no_first_install() {
+    let mut world = World::installed("v1", &json!({}));
+    world.undecided.insert(revision("v2"));
+    world.apply_version("v2");
+    world.settle();
+    world.transcript.clear();
+    world.service_mut("shop").selector.clear();
+    world.settle();
+    assert_eq!(world.transcript, ["select shop v1@1 repair"]);
+}
+
+#[test]
+fn a_service_declared_later_joins_at_once_without_a_release_and_a_removed_one_is_released() {
+    let mut world = World::installed("v1", &json!({}));
+    world.snapshot.services.insert("late".into(), service("late"));
+    world.edit(|spec| spec.traffic.services.push("late".into()));
+    world.settle();
+    assert_eq!(world.transcript, ["select late v1@1"]);
+    world.edit(|spec| drop(spec.traffic.services.remove(0)));
+    world.settle();
+    assert_eq!(world.transcript[1..], ["release shop"]);
+}
+
+#[test]
+fn a_service_made_again_takes_the_recorded_revision_at_once() {
+    let mut world = World::installed("v1", &json!({}));
+    world.snapshot.services.remove("shop");
+    world.settle();
+    assert_eq!(condition(world.status(), ConditionType::Switched), (False, "ServiceMissing".into()));
+    assert_eq!(world.pods("v1").len(), 3);
+    world.snapshot.services.insert("shop".into(), Service { selector: labels(&[("app", SHOP)]), ..service("shop") });
+    world.settle();
+    assert_eq!(world.selected("shop"), "v1");
+}
+
+#[test]
+fn a_service_of_another_owner_is_not_taken_not_even_in_the_middle_of_a_move() {
+    let mut world = halfway();
+    let mut theirs = service("theirs");
+    theirs.owner = Some(Owner { name: "cart".into(), uid: "uid-cart".into() });
+    theirs.selector = labels(&[("app", "cart")]);
+    world.snapshot.owners.insert("uid-cart".into(), OwnerState::Alive);
+    world.snapshot.services.insert("theirs".into(), theirs.clone());
+    world.edit(|spec| spec.traffic.services.push("theirs".into()));
+    world.settle();
+    assert_eq!(world.snapshot.services["theirs"], theirs);
+    assert_eq!((world.selected("shop"), world.selected("shop-internal")), ("v2", "v2"));
+    assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "ServiceOwnedBy".into()));
+    assert!(world.status().switch.as_ref().unwrap().completed_at.is_some(), "the move is not held up by it");
+}
+
+#[test]
+fn the_ports_that_the_old_pods_served_are_on_record() {
+    let mut world = World::installed("v1", &json!({}));
+    world.service_mut("shop").ports[0].target = "8081".into();
+    world.apply_version("v2");
+    world.settle();
+    assert_eq!(world.status().switch.as_ref().unwrap().services[0].target_ports, ["8081"]);
+    world.service_mut("shop").ports[0].target = "http".into();
+    world.run(1);
+    assert!(world.plan.effects.watch.iter().all(|pod| pod.ports == [8081]));
+}
+
+#[test]
+fn a_template_that_the_api_server_refuses_stops_the_release_and_nothing_else() {
+    let mut world = World::installed("v1", &json!({}));
+    world.apply_version("v2");
+    world.snapshot.identity =
+        Identity::Refused { reason: "TemplateRefused".into(), message: "spec.template.spec.containers[0].image: Required value".into() };
+    world.edit(|spec| spec.replicas = 5);
+    world.service_mut("shop").selector = labels(&[("app", SHOP)]);
+    world.settle();
+    assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "TemplateRefused".into()));
+    assert_eq!((world.selected("shop"), world.pods("v1").len()), ("v1", 5));
+}
