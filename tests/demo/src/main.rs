@@ -31,8 +31,8 @@ const LONG: [Purpose; 3] = [Purpose::Upload(25), Purpose::Stream(27), Purpose::E
 #[command(version, max_term_width = 100)]
 struct Cli {
     /// Where it happens
-    #[arg(long, env = "CLUSTER", value_enum, default_value_t = Kind::Embedded)]
-    cluster: Kind,
+    #[arg(long, env = "CLUSTER", value_enum, default_value_t = On::Embedded)]
+    cluster: On,
     /// The operator's image, where the cluster can pull it (CLUSTER=current only)
     #[arg(long, env = "IMAGE")]
     image: Option<String>,
@@ -48,7 +48,7 @@ struct Cli {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Kind {
+enum On {
     /// Two nodes on this machine, without a container engine: needs Linux and root
     Embedded,
     /// A cluster made by kind with kind-config.yaml; this way was not tested
@@ -120,16 +120,16 @@ async fn run(cli: &Cli, screen: &mut Screen) -> Result<bool> {
 fn get_place(cli: &Cli, screen: &mut Screen) -> Result<Place> {
     screen.heading("Getting ready");
     match cli.cluster {
-        Kind::Embedded => {
+        On::Embedded => {
             screen.live("starting a cluster of two nodes on this machine");
             Place::embedded(&Options { name: "demo".into(), nodes: 2, audit: false }, screen)
         }
-        Kind::Kind => {
+        On::Kind => {
             screen.line("(this way was not tested; the embedded cluster was)");
             screen.live("kind makes a cluster of two nodes");
             Place::kind()
         }
-        Kind::Current => Place::current(&mut std::io::stdin().lock(), &mut std::io::stdout()),
+        On::Current => Place::current(&mut std::io::stdin().lock(), &mut std::io::stdout()),
     }
 }
 
