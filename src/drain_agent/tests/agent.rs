@@ -165,6 +165,8 @@ async fn a_heartbeat_comes_without_a_change_and_only_while_asked() {
         (seen, report) = stage.report("the new object's first", seen, |_| true).await;
         // Not the first sample if two reports would come too close to each other.
         assert!(report.status.pods[0].samples <= 3, "{report:?}");
+        // Nothing is under way when the object goes: the report before this one has been answered.
+        (seen, _) = stage.report("a second without", seen, |pod| pod.zero_millis.is_some_and(|millis| millis >= 1000)).await;
         stage.api.delete();
     }
 }
