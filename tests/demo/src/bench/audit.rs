@@ -102,8 +102,7 @@ pub fn counts(requests: &[Request], user: &str) -> BTreeMap<String, u32> {
 #[must_use]
 pub fn ready_to_switched_ms(requests: &[Request], user: &str, service: &str, pods: &[String]) -> Option<f64> {
     let about = |request: &&Request, resource: &str, name: &str| request.object_ref.resource == resource && request.object_ref.name == name;
-    let patch =
-        requests.iter().filter(|request| request.user.username == user && request.verb == "patch" && about(request, "services", service)).last()?;
+    let patch = requests.iter().rfind(|request| request.user.username == user && request.verb == "patch" && about(request, "services", service))?;
     let told = |pod: &String| {
         let statuses = requests.iter().filter(|request| {
             request.user.username.starts_with("system:node:") && about(request, "pods", pod) && request.object_ref.subresource == "status"
