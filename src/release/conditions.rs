@@ -120,15 +120,16 @@ fn problem(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
         && !view.settled()
         && switch::direction(view, intent) == switch::Direction::Wait
     {
-        return Some(("NoReadyPods", format!("the move to revision {} waits: neither it nor the one it leaves has enough ready pods", intent.to)))
-            .map(own);
+        return Some(own((
+            "NoReadyPods",
+            format!("the move to revision {} waits: neither it nor the one it leaves has enough ready pods", intent.to),
+        )));
     }
     if let Some(name) = drift_while_paused(view) {
-        return Some((
+        return Some(own((
             "SelectorChanged",
             format!("the selector of Service \"{name}\" was changed by somebody else; it stays so while spec.paused is true"),
-        ))
-        .map(own);
+        )));
     }
     if let BringUp::Waiting(reason @ ("RevisionGone" | "ScaledToZero"), message) = &findings.bring_up {
         return Some(((*reason).to_owned(), message.clone()));
@@ -151,8 +152,10 @@ fn overdue(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
     if !waiting || view.snapshot.object.spec.paused || view.now.seconds_since(inactive.since) < f64::from(limit) {
         return None;
     }
-    Some(("ProgressDeadlineExceeded", format!("revision {} has not become available in {limit} s: {}", inactive.revision, progress(view, findings))))
-        .map(own)
+    Some(own((
+        "ProgressDeadlineExceeded",
+        format!("revision {} has not become available in {limit} s: {}", inactive.revision, progress(view, findings)),
+    )))
 }
 
 fn drift_while_paused<'a>(view: &View<'a>) -> Option<&'a str> {

@@ -70,7 +70,9 @@ pub fn step(view: &View<'_>) -> (Smoke, Outcome) {
         return (Smoke::Running { passed, needed }, Outcome { run, actions: vec![] });
     }
     // Only what a later decision needs is written: with nothing tested and nobody to wait for, the switch follows at once.
-    let keep = !spec.smoke_probes.is_empty() || spec.promotion.mode == PromotionMode::Manual;
+    // On the way back an older proof may count, which must not be written anew as one of the probes of now.
+    let back = !view.forward() && view.served(set);
+    let keep = !back && (!spec.smoke_probes.is_empty() || spec.promotion.mode == PromotionMode::Manual);
     let known: BTreeSet<&str> = view.proven(set);
     let pods: BTreeSet<&str> = view.pods(set).map(|pod| pod.uid.as_str()).filter(|uid| tested.contains(uid)).collect();
     let mut actions = vec![];

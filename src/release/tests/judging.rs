@@ -134,7 +134,8 @@ fn what_is_known_of_a_pod() {
         let report = report("pod-old", 0, &[], Some(millis));
         vec![sample(0.0, report.clone()), sample(20.0, report)]
     };
-    let table: Vec<(&str, PodState, Box<dyn Fn(&mut Snapshot)>)> = vec![
+    type Change = Box<dyn Fn(&mut Snapshot)>;
+    let table: Vec<(&str, PodState, Change)> = vec![
         ("quiet", PodState::Drained, Box::new(|_| {})),
         (
             "one sample without a connection",

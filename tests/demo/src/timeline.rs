@@ -149,10 +149,7 @@ impl Timeline {
         }
         if name == SHOP {
             self.switched_ms.get_or_insert(at_ms);
-            return vec![Line::Important(format!(
-                "THE SWITCH: Service {SHOP} selects {} now; who is connected to {} stays there",
-                self.to, self.from
-            ))];
+            return vec![Line::Important(format!("THE SWITCH: Service {SHOP} selects {}; who is connected to {} stays there", self.to, self.from))];
         }
         if name == PREVIEW {
             return plain(format!("Service {PREVIEW} selects {}: testers can look at it", self.to));
