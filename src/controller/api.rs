@@ -9,7 +9,7 @@ use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::Value;
 
-use crate::release::plan::Notice;
+use crate::release::action::Notice;
 
 /// What the operator writes as `fieldManager`.
 pub const FIELD_MANAGER: &str = "bluegreen-operator";

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::api::keys;
-use crate::release::plan::{Action, Notice, SelectWhy, SetRef};
+use crate::release::action::{Action, Notice, SelectWhy, SetRef};
 use crate::release::revision::{revision_name, template_identity};
 use crate::release::{Identity, Object, OwnerState, Refusal, Role, RoleKind, Service, Snapshot};
 
@@ -190,7 +190,7 @@ async fn patch_service<A: ApiServer>(context: &Context<A>, object: &Object, serv
 /// Another leader that moves traffic to this set writes its role first, so one of the two fails.
 async fn retire<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRef, attempt: i64, services: &[String]) -> Result<(), ApiError> {
     let retiring = Role { kind: RoleKind::Retiring, attempt };
-    let change = crate::release::plan::SetChange { role: Some(retiring), ..Default::default() };
+    let change = crate::release::action::SetChange { role: Some(retiring), ..Default::default() };
     let written = patch_set(context, object, set, manifest::set_patch(set, &change)).await?;
     let mut fenced = at(set, &written)?;
     for _ in 0..RETIRE_TRIES {

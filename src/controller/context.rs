@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::release::plan::Notice;
+use crate::release::action::Notice;
 use crate::release::{Now, Object};
 
 use super::api::{ApiServer, Resource};

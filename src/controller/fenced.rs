@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::release::plan::Notice;
+use crate::release::action::Notice;
 
 use super::api::{ApiError, ApiServer, Change, Resource, Which};
 use super::lease;

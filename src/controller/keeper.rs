@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::api::{ConnectionWatchSpec, WatchedPod};
-use crate::release::plan::WatchPod;
+use crate::release::action::WatchPod;
 
 use super::api::{ApiError, ApiServer, Change, Resource};
 use super::context::{Context, pause};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use crate::api::keys;
-use crate::release::plan::{SetChange, SetRef};
+use crate::release::action::{SetChange, SetRef};
 use crate::release::{Color, Object, Owner, Role, RoleKind, Selected, Service};
 
 /// The ReplicaSet of a revision. Without a `name` it is for a dry run.

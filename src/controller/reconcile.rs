@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::release::plan::{Action, Plan, durable};
+use crate::release::action::{Action, Plan};
+use crate::release::plan::durable;
 use crate::release::{Identity, Refusal, Snapshot, plan};
 
 use super::api::{ApiError, ApiServer};

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::api::{BlueGreenDeploymentStatus, Condition, ConditionStatus, ConditionType};
 use crate::release::Snapshot;
-use crate::release::plan::Notice;
+use crate::release::action::Notice;
 
 use super::api::{ApiError, ApiServer, Change, Resource};
 use super::context::Context;

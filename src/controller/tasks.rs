@@ -9,7 +9,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::{ProbeResult, Scheme, SmokeProbe};
 use crate::probe::{self, Check};
-use crate::release::plan::{BeginCall, ProbeRun, SmokeRun};
+use crate::release::action::{BeginCall, ProbeRun, SmokeRun};
 use crate::release::{Begun, ProbeObservation};
 
 use super::api::ApiServer;

@@ -2,7 +2,7 @@
 
 use crate::api::keys;
 
-use super::plan::{Action, SetChange, SetRef};
+use super::action::{Action, SetChange, SetRef};
 use super::services::Block;
 use super::snapshot::{Color, Identity, Set};
 use super::view::View;

@@ -2,7 +2,7 @@
 
 use crate::api::{Rejected, Switch, SwitchCause, keys::command};
 
-use super::plan::{Action, Notice};
+use super::action::{Action, Notice};
 use super::switch;
 use super::view::View;
 

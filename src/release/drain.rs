@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{DrainSource, DrainingStatus, Holder};
 
+use super::action::{Action, BeginCall, SetChange, SetRef, WatchPod};
 use super::judge::{self, PodState};
-use super::plan::{Action, BeginCall, SetChange, SetRef, WatchPod};
 use super::snapshot::{Begun, Identity, Pod, Set};
 use super::view::{View, count};
 

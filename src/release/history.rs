@@ -1,6 +1,6 @@
 //! History: earlier revisions, scaled to zero, kept to return to.
 
-use super::plan::{Action, SetRef};
+use super::action::{Action, SetRef};
 use super::view::View;
 
 /// Deletes the oldest beyond `revisionHistoryLimit`.

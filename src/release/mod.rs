@@ -2,6 +2,7 @@
 //!
 //! One file a step. Nothing here talks to anybody, reads a clock or rolls dice.
 
+pub mod action;
 pub mod bring_up;
 pub mod command;
 pub mod conditions;
@@ -27,5 +28,6 @@ pub mod view;
 #[cfg(test)]
 mod tests;
 
-pub use plan::{Action, Effects, Plan, plan};
+pub use action::{Action, Effects, Plan};
+pub use plan::plan;
 pub use snapshot::*;

@@ -2,7 +2,7 @@
 
 use crate::api::keys;
 
-use super::plan::{Action, SelectWhy};
+use super::action::{Action, SelectWhy};
 use super::services;
 use super::snapshot::Selected;
 use super::switch;

@@ -1,6 +1,6 @@
 //! Scaling: `spec.replicas` is for the set that serves, whatever else is going on.
 
-use super::plan::{Action, SetChange, SetRef};
+use super::action::{Action, SetChange, SetRef};
 use super::snapshot::Identity;
 use super::view::View;
 

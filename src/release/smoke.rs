@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::api::{ProbeResult, ProbeTarget, PromotionMode, SmokeProbe};
 
-use super::plan::{Action, ProbeRun, SetChange, SetRef, SmokeRun};
+use super::action::{Action, ProbeRun, SetChange, SetRef, SmokeRun};
 use super::preflight::port_of;
 use super::revision::probes_hash;
 use super::snapshot::{Pod, ProbeObservation, Proof, Set};

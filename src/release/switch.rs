@@ -2,7 +2,8 @@
 
 use crate::api::{Switch, SwitchCause, SwitchedService, keys};
 
-use super::plan::{Action, Outdated, SelectWhy, SetChange, SetRef};
+use super::action::{Action, SelectWhy, SetChange, SetRef};
+use super::plan::Outdated;
 use super::services;
 use super::snapshot::{Owner, Role, RoleKind, Selected, Service, Set, Snapshot};
 use super::view::View;

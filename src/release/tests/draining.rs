@@ -6,7 +6,7 @@ use super::fixtures::*;
 use super::simulator::World;
 use crate::api::ConditionStatus::False;
 use crate::api::{ConditionType, DrainSource, PhaseName};
-use crate::release::{Begun, plan::Action};
+use crate::release::{Begun, action::Action};
 
 fn moved(changes: &serde_json::Value) -> World {
     let mut world = World::installed("v1", changes);

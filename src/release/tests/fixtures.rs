@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::api::{BlueGreenDeploymentSpec, BlueGreenDeploymentStatus, ConditionStatus, ConditionType, PeerReport, PodReport, PortReport, keys};
-use crate::release::plan::SetChange;
+use crate::release::action::SetChange;
 use crate::release::revision::{raw_hash, revision_name};
 use crate::release::*;
 

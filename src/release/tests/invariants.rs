@@ -3,7 +3,8 @@
 use super::fixtures::*;
 use super::simulator::World;
 use crate::api::{BlueGreenDeploymentStatus, DrainSource, SwitchCause, keys};
-use crate::release::plan::{Action, Plan, SelectWhy, durable};
+use crate::release::action::{Action, Plan, SelectWhy};
+use crate::release::plan::durable;
 use crate::release::revision::probes_hash;
 use crate::release::*;
 

@@ -10,7 +10,8 @@ use super::fixtures::*;
 use super::invariants;
 use super::peers::Count;
 use crate::api::{BlueGreenDeploymentSpec, BlueGreenDeploymentStatus, PhaseName, keys};
-use crate::release::plan::{Action, Notice, Plan, SelectWhy, durable};
+use crate::release::action::{Action, Notice, Plan, SelectWhy};
+use crate::release::plan::durable;
 use crate::release::revision::revision_name;
 use crate::release::*;
 

@@ -6,7 +6,7 @@ use super::fixtures::*;
 use super::simulator::World;
 use crate::api::ConditionStatus::{False, True, Unknown};
 use crate::api::{ConditionType, PhaseName, keys::command};
-use crate::release::plan::Action;
+use crate::release::action::Action;
 
 #[test]
 fn a_failed_probe_rejects_the_revision_and_touches_no_traffic() {

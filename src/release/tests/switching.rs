@@ -6,7 +6,7 @@ use super::fixtures::*;
 use super::simulator::World;
 use crate::api::ConditionStatus::{False, True};
 use crate::api::{ConditionType, PhaseName};
-use crate::release::plan::{Action, SelectWhy};
+use crate::release::action::{Action, SelectWhy};
 use crate::release::*;
 
 /// Killed after the first of two Services has moved.

@@ -1,0 +1,167 @@
+//! The caches as they are read: everything a snapshot is made from, and whom a change concerns.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use crate::api::BlueGreenDeployment;
+use crate::release::{Endpoints, Node, Pod, Service, Set};
+
+use super::{Heard, In, Key, World};
+
+impl World {
+    /// Whether every kind that decisions rest on has been read completely once.
+    pub fn synced(&self) -> bool {
+        let scopes = &self.scopes();
+        self.objects.synced(scopes)
+            && self.sets.synced(scopes)
+            && self.pods.synced(scopes)
+            && self.services.synced(scopes)
+            && self.slices.synced(scopes)
+    }
+
+    /// One object.
+    pub fn object(&self, key: &Key) -> Option<&BlueGreenDeployment> {
+        self.by_key.get(key).and_then(|uid| self.objects.get(uid))
+    }
+
+    /// Whether an object with this UID is known.
+    pub fn knows(&self, uid: &str) -> bool {
+        self.objects.get(uid).is_some()
+    }
+
+    /// Every object's key.
+    pub fn keys(&self) -> BTreeSet<Key> {
+        self.by_key.keys().cloned().collect()
+    }
+
+    /// ReplicaSets of an owner.
+    pub fn sets(&self, owner: &str) -> Vec<&Set> {
+        let mut sets: Vec<&Set> = self.sets_of.get(owner).into_iter().flatten().filter_map(|uid| self.sets.get(uid)).map(|set| &set.value).collect();
+        sets.sort_by(|one, other| one.name.cmp(&other.name));
+        sets
+    }
+
+    /// ReplicaSets of a namespace without an owner that are named as those of this object are.
+    pub fn orphans(&self, namespace: &str, name: &str) -> Vec<&Set> {
+        let prefix = format!("{name}-");
+        let mine = |set: &&In<Set>| set.namespace == namespace && set.owner.is_none() && set.value.name == format!("{prefix}{}", set.value.revision);
+        self.sets.values().filter(mine).map(|set| &set.value).collect()
+    }
+
+    /// Pods of a ReplicaSet.
+    pub fn pods(&self, set: &str) -> Vec<&Pod> {
+        let mut pods: Vec<&Pod> = self.pods_of.get(set).into_iter().flatten().filter_map(|uid| self.pods.get(uid)).map(|pod| &pod.value).collect();
+        pods.sort_by(|one, other| one.name.cmp(&other.name));
+        pods
+    }
+
+    /// Whether any pod of a revision is left in a namespace.
+    pub fn has_pods(&self, namespace: &str, revision: &str) -> bool {
+        let sets: HashSet<&str> =
+            self.sets.values().filter(|set| set.namespace == namespace && set.value.revision == revision).map(|set| set.value.uid.as_str()).collect();
+        self.pods.values().any(|pod| pod.namespace == namespace && sets.contains(pod.value.set_uid.as_str()))
+    }
+
+    /// Services of a namespace, by name.
+    pub fn services(&self, namespace: &str) -> impl Iterator<Item = &Service> {
+        self.services_in.get(namespace).into_iter().flat_map(BTreeMap::values).filter_map(|uid| self.services.get(uid)).map(|service| &service.value)
+    }
+
+    /// Endpoints of a Service; `None` where it has no slice.
+    pub fn endpoints(&self, namespace: &str, service: &str) -> Option<Endpoints> {
+        let slices = self.slices_of.get(&(namespace.to_owned(), service.to_owned()))?;
+        let mut sum: Option<Endpoints> = None;
+        for slice in slices.iter().filter_map(|uid| self.slices.get(uid)) {
+            let sum = sum.get_or_insert_default();
+            sum.foreign |= slice.value.1.foreign;
+            for (uid, ready) in &slice.value.1.pods {
+                *sum.pods.entry(uid.clone()).or_default() |= ready;
+            }
+        }
+        sum
+    }
+
+    /// A node by name; one that is missing from a complete list does not exist.
+    pub fn node(&self, name: &str) -> Option<Node> {
+        match self.node_names.get(name).and_then(|uid| self.nodes.get(uid)) {
+            Some((_, node)) => Some(node.clone()),
+            None if self.nodes_readable && self.nodes.synced(&[String::new()]) => {
+                Some(Node { exists: false, linux: true, unreachable: true, addresses: vec![] })
+            }
+            None => None,
+        }
+    }
+
+    /// Every node that exists.
+    pub fn nodes(&self) -> impl Iterator<Item = &(String, Node)> {
+        self.nodes.values()
+    }
+
+    /// UID of the BlueGreenDeployment that a pod belongs to.
+    pub fn owner_of_pod(&self, pod: &str) -> Option<&str> {
+        self.pods.get(pod).and_then(|pod| self.sets.get(&pod.value.set_uid)).and_then(|set| set.owner.as_deref())
+    }
+
+    /// Objects of a namespace.
+    pub fn objects_in(&self, namespace: &str) -> impl Iterator<Item = &BlueGreenDeployment> {
+        self.by_key.iter().filter(move |(key, _)| key.namespace == namespace).filter_map(|(_, uid)| self.objects.get(uid))
+    }
+
+    /// UIDs of all objects.
+    pub fn uids(&self) -> BTreeSet<String> {
+        self.by_key.values().cloned().collect()
+    }
+
+    /// UID of a node.
+    pub fn node_uid(&self, name: &str) -> Option<&str> {
+        self.node_names.get(name).map(String::as_str)
+    }
+
+    /// What a node's agent reported.
+    pub fn watch(&self, node: &str) -> Option<&Heard> {
+        self.watch_names.get(node).and_then(|uid| self.watches.get(uid))
+    }
+
+    /// Every ConnectionWatch.
+    pub fn watches(&self) -> impl Iterator<Item = &Heard> {
+        self.watches.values()
+    }
+
+    /// Nodes with an agent pod, and whether the DaemonSet has settled.
+    pub fn agents(&self) -> (BTreeSet<String>, bool) {
+        (self.agent_pods.values().cloned().collect(), self.agent_settled.unwrap_or(false))
+    }
+
+    pub(super) fn key_of(&self, uid: &str) -> Option<Key> {
+        let object = self.objects.get(uid)?;
+        Some(Key { namespace: object.metadata.namespace.clone()?, name: object.metadata.name.clone()? })
+    }
+
+    pub(super) fn key_of_set(&self, set: &str) -> Option<Key> {
+        self.sets.get(set).and_then(|set| set.owner.as_ref()).and_then(|owner| self.key_of(owner))
+    }
+
+    pub(super) fn keys_in(&self, namespace: &str) -> BTreeSet<Key> {
+        self.by_key.keys().filter(|key| key.namespace == namespace).cloned().collect()
+    }
+
+    pub(super) fn keys_naming(&self, namespace: &str, service: &str) -> BTreeSet<Key> {
+        let names = |key: &&Key| {
+            self.object(key).is_some_and(|object| {
+                let traffic = &object.spec.traffic;
+                traffic.services.iter().chain(&traffic.preview_services).any(|name| name == service)
+            })
+        };
+        self.by_key.keys().filter(|key| key.namespace == namespace).filter(names).cloned().collect()
+    }
+
+    /// Objects with something to drain on a node.
+    pub(super) fn keys_on(&self, node: &str) -> BTreeSet<Key> {
+        let draining = |key: &&Key| {
+            self.by_key.get(*key).is_some_and(|uid| {
+                let sets = self.sets_of.get(uid);
+                sets.into_iter().flatten().flat_map(|set| self.pods(set)).any(|pod| pod.node.as_deref() == Some(node))
+            })
+        };
+        self.by_key.keys().filter(draining).cloned().collect()
+    }
+}

@@ -1,0 +1,234 @@
+//! What a plan is made of: typed writes, long-running work, Events.
+
+use std::net::IpAddr;
+
+use crate::api::{BlueGreenDeploymentStatus, SmokeProbe};
+
+use super::snapshot::{Color, Owner, Proof, Role, Selected, Service, Set};
+
+/// What is to be done now.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The status to write. Where it differs from the last one in what must be remembered ([`super::plan::durable`]), it is written before any action.
+    pub status: BlueGreenDeploymentStatus,
+    /// Writes, in order.
+    pub actions: Vec<Action>,
+    /// Long-running work that is wanted from now on; whatever is not named ends.
+    pub effects: Effects,
+    /// Events that no condition tells about.
+    pub notices: Vec<Notice>,
+    /// Seconds after which to look again, if nothing is observed before.
+    pub again: Option<f64>,
+}
+
+/// Long-running work whose results come back in a later snapshot.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Effects {
+    /// Smoke probes.
+    pub smoke: Option<SmokeRun>,
+    /// Pods whose connections are to be counted.
+    pub watch: Vec<WatchPod>,
+    /// Pods to be told that they are being left.
+    pub begin: Vec<BeginCall>,
+}
+
+/// The smoke probes of one ReplicaSet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SmokeRun {
+    /// UID of the ReplicaSet: results of another one are forgotten.
+    pub set_uid: String,
+    /// Hash of the probes.
+    pub probes: String,
+    /// One run a probe and target.
+    pub runs: Vec<ProbeRun>,
+}
+
+/// One smoke probe on one target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProbeRun {
+    /// The probe.
+    pub probe: SmokeProbe,
+    /// UID of the pod; `None` for the preview Service.
+    pub pod: Option<String>,
+    /// Name of the pod or Service.
+    pub target: String,
+    /// Where to.
+    pub address: IpAddr,
+    /// Where to.
+    pub port: u16,
+}
+
+/// A pod whose connections are to be counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WatchPod {
+    /// Its node.
+    pub node: String,
+    /// Its UID.
+    pub uid: String,
+    /// Counts from another epoch are not used: the attempt of the switch that left it.
+    pub epoch: i64,
+    /// Ports that count.
+    pub ports: Vec<i32>,
+    /// Networks that don't.
+    pub ignore: Vec<String>,
+}
+
+/// A pod to be told that it is being left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BeginCall {
+    /// Its UID.
+    pub pod: String,
+    /// Its name.
+    pub name: String,
+    /// Where to.
+    pub address: IpAddr,
+    /// Where to.
+    pub port: u16,
+    /// Path of the POST.
+    pub path: String,
+}
+
+/// An Event that no condition tells about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Warning, or Normal.
+    pub warning: bool,
+    /// Reason.
+    pub reason: &'static str,
+    /// Message.
+    pub message: String,
+}
+
+/// A ReplicaSet at the version on which the decision was made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetRef {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`: the write fails if anything has changed since.
+    pub resource_version: String,
+    /// Its revision, for logs.
+    pub revision: String,
+}
+
+impl SetRef {
+    /// Refers to a set as it was observed.
+    pub fn of(set: &Set) -> Self {
+        Self { name: set.name.clone(), uid: set.uid.clone(), resource_version: set.resource_version.clone(), revision: set.revision.clone() }
+    }
+}
+
+/// What is to change on a ReplicaSet; `None` leaves it alone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SetChange {
+    /// `spec.replicas`.
+    pub replicas: Option<i32>,
+    /// `spec.minReadySeconds`.
+    pub min_ready_seconds: Option<i32>,
+    /// The fence.
+    pub role: Option<Role>,
+    /// The proof of its smoke probes.
+    pub proof: Option<Proof>,
+    /// Whether the proof goes with its pods.
+    pub drop_proof: bool,
+    /// Colour.
+    pub color: Option<Color>,
+    /// Raw template hashes.
+    pub template_hashes: Option<Vec<String>>,
+    /// Pods told to drain.
+    pub drain_begun: Option<Vec<String>>,
+}
+
+/// Why a Service's selector is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SelectWhy {
+    /// It takes part in a switch, or joins one that is over.
+    Switch,
+    /// Nobody may be served yet.
+    Park,
+    /// A preview Service follows.
+    Preview,
+    /// Somebody else changed it.
+    Repair {
+        /// The field manager that did.
+        editor: Option<String>,
+    },
+}
+
+/// One write, idempotent and guarded by what it was decided on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Ask the API server (dry run) which revision the template is.
+    Identify {
+        /// Hash of the raw template.
+        raw_hash: String,
+    },
+    /// Take over a ReplicaSet that an earlier object of the same name left behind (`kubectl delete --cascade=orphan`).
+    Adopt {
+        /// Which.
+        set: SetRef,
+    },
+    /// Look whether the owner named by a Service still exists.
+    LookUpOwner {
+        /// The owner.
+        owner: Owner,
+    },
+    /// Create the ReplicaSet of the spec's template.
+    CreateSet {
+        /// Its revision.
+        revision: String,
+        /// Its colour.
+        color: Color,
+        /// Its size.
+        replicas: i32,
+        /// Hash of the raw template.
+        raw_hash: String,
+    },
+    /// Change a ReplicaSet.
+    PatchSet {
+        /// Which.
+        set: SetRef,
+        /// How.
+        change: SetChange,
+    },
+    /// Scale a set that served to zero, by the fencing protocol: role, live read of the Services, scale.
+    Retire {
+        /// Which.
+        set: SetRef,
+        /// The fencing number.
+        attempt: i64,
+        /// Services that must not select it.
+        services: Vec<String>,
+    },
+    /// Delete a ReplicaSet without pods.
+    DeleteSet {
+        /// Which.
+        set: SetRef,
+    },
+    /// Make a Service select a revision.
+    Select {
+        /// The Service as it was observed.
+        service: Service,
+        /// The whole new selector.
+        selector: std::collections::BTreeMap<String, String>,
+        /// Who writes it.
+        owner: Owner,
+        /// What is written beside it.
+        selected: Selected,
+        /// Why.
+        why: SelectWhy,
+    },
+    /// Give a Service back.
+    Release {
+        /// The Service as it was observed.
+        service: Service,
+    },
+    /// Remove a command that is done with.
+    RemoveCommand {
+        /// The annotation.
+        key: &'static str,
+        /// Only if it still has this value.
+        value: String,
+    },
+}
