@@ -61,6 +61,10 @@ unit: ## unit and property tests
 chart: cluster ## the chart, without a running cluster: lint, snapshots, drift of the CRDs
 	@PATH="$$($(BIN)/cluster tools):$$PATH" BLUEGREEN=$(BIN)/bluegreen tests/chart/check
 
+.PHONY: chart-install
+chart-install: cluster ## the chart on a real cluster: rights, upgrade, rollback, uninstall, namespaces (needs jq and curl)
+	@PROGRAMS=$(BIN) tests/chart/install-check
+
 .PHONY: docs
 docs: build ## whether the generated parts of the docs are up to date
 	@$(BIN)/api-docs --check

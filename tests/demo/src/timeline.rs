@@ -187,7 +187,7 @@ impl Timeline {
             && !std::mem::replace(&mut self.converged, true)
         {
             lines.push(Line::Plain(match converged.status {
-                ConditionStatus::True => format!("converged: every node sends new connections to {}, none reached {} for 3 s", self.to, self.from),
+                ConditionStatus::True => format!("converged: the Service's endpoints are pods of {}, and nobody new has reached {} for 3 s", self.to, self.from),
                 _ => format!("convergence unknown: {}", converged.message),
             }));
         }
@@ -299,7 +299,7 @@ mod tests {
         assert_eq!(
             lines,
             [
-                "converged: every node sends new connections to v2, none reached v1 for 3 s",
+                "converged: the Service's endpoints are pods of v2, and nobody new has reached v1 for 3 s",
                 "the agents count 4 open connections from 198.18.0.2 to v1: its 3 pods stay",
                 "! nobody is connected to v1 any more: its ReplicaSet is scaled to 0",
             ]
