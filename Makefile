@@ -16,7 +16,7 @@ IMAGE ?= localhost/bluegreen-operator:0.1.0
 
 .PHONY: help
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 .PHONY: needs
 needs: # what is missing is named in one sentence; Debian packages are installed when root

@@ -187,7 +187,9 @@ impl Timeline {
             && !std::mem::replace(&mut self.converged, true)
         {
             lines.push(Line::Plain(match converged.status {
-                ConditionStatus::True => format!("converged: the Service's endpoints are pods of {}, and nobody new has reached {} for 3 s", self.to, self.from),
+                ConditionStatus::True => {
+                    format!("converged: the Service's endpoints are pods of {}, and nobody new has reached {} for 3 s", self.to, self.from)
+                }
                 _ => format!("convergence unknown: {}", converged.message),
             }));
         }
