@@ -159,6 +159,7 @@ async fn first_version(place: &Place, shop: &Shop, images: &Images, screen: &mut
 async fn release(place: &Place, shop: &Shop, images: &Images, number: u32, screen: &mut Screen) -> Result<bool> {
     let (from, to) = (format!("v{number}"), format!("v{}", number + 1));
     let (http, echo) = (shop.address(80).await?, shop.address(9000).await?);
+    Long::reachable(place, &http, &echo).await?;
     screen.heading(&format!("Users connect, {}, to the Service's address {http}", place.users_are()));
     let mut short = Short::begin(place, &http, 50)?;
     screen.at("50 new connections a second; 8 are kept for 5 s each, with ten requests a second");

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use load::child::Child;
+use load::child::{Child, ChildError};
 use load::report::{Failed, Line, Open, Reason, Summary, Tick, now_ms};
 use tokio::task::block_in_place;
 
-use crate::failure::Result;
+use crate::failure::{Failure, Result};
 use crate::place::Place;
 use crate::screen::Screen;
 use crate::timeline::Timeline;
@@ -131,6 +131,23 @@ impl Long {
         block_in_place(|| children.into_iter().map(wait).collect())
     }
 
+    /// Returns when both addresses answer. Right after a first install a node's kube-proxy may not know the pods yet, and refuses.
+    ///
+    /// # Errors
+    /// If they do not answer in time.
+    pub async fn reachable(place: &Place, http: &str, echo: &str) -> Result {
+        let deadline = tokio::time::Instant::now() + OPENED_WITHIN;
+        loop {
+            match Self::begin(place, http, echo, &[Purpose::Stream(1), Purpose::Echo]) {
+                Ok(long) => return long.into_iter().try_for_each(|mut one| one.stop().map(drop)),
+                Err(Failure::Load(ChildError::Ended { .. })) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// Looks whether it has ended by itself just now.
     ///
     /// # Errors
@@ -153,7 +170,7 @@ impl Long {
         self.end(Child::stop)
     }
 
-    fn end(&mut self, how: impl FnOnce(Child) -> std::result::Result<Summary, load::child::ChildError>) -> Result<bool> {
+    fn end(&mut self, how: impl FnOnce(Child) -> std::result::Result<Summary, ChildError>) -> Result<bool> {
         let Some(child) = self.child.take() else {
             return Ok(false);
         };

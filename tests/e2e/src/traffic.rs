@@ -71,6 +71,16 @@ impl Load {
         .await
     }
 
+    /// Waits for a second in which this version alone answered.
+    pub async fn only(&self, version: &str, seconds: u64) -> Result {
+        wait_for(format!("only {version} answers"), seconds, || async {
+            let tick = self.tick();
+            let alone = tick.as_ref().is_some_and(|tick| tick.versions.keys().eq([version]));
+            Ok(if alone { Look::Done(()) } else { Look::NotYet(format!("{tick:?}")) })
+        })
+        .await
+    }
+
     /// Waits for its own end, and wants it whole and without failures.
     pub fn ends_well(self, seconds: u64) -> Result<Summary> {
         let Self { child, about } = self;

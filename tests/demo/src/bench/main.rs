@@ -19,6 +19,7 @@ use demo::install::{self, Images};
 use demo::place::Place;
 use demo::programs::{beside, source};
 use demo::shop::{NAMESPACE, SHOP, Shop, manifest};
+use demo::users::Long;
 use serde_json::json;
 use tokio::task::block_in_place;
 use tokio::time::sleep;
@@ -76,6 +77,7 @@ async fn all(runs: u32) -> Result<String> {
     shop.service(SHOP).await?;
     shop.apply::<BlueGreenDeployment>(SHOP, &manifest(&images.app, "v1", &release::spec())).await?;
     shop.complete(Duration::from_secs(120)).await?;
+    Long::reachable(&place, &shop.address(80).await?, &shop.address(9000).await?).await?;
 
     let mut releases = vec![];
     for number in 1..=runs.max(RELEASES) {

@@ -130,9 +130,12 @@ pub async fn lost_all_ready(stage: Arc<Stage>) -> Result {
     let message = stage.stalled("LostAllReadyPods", 10).await?;
     let expected = format!("revision {second} lost its last ready pod after the switch; traffic went back to {first}");
     claim!(message == expected, "the message is {message:?}");
+    // Nodes follow the selector with a delay, in which pods that are no longer ready still answer.
     let users = stage.users().await?;
-    let summary = users.stop_clean()?;
-    claim!(summary.versions.keys().all(|version| version == "v1"), "{:?}", summary.versions);
+    users.only("v1", 15).await?;
+    users.stop_clean()?;
+    let summary = stage.users().await?.stop_clean()?;
+    claim!(summary.versions.keys().eq(["v1"]), "users see {:?}", summary.versions);
     held.stop_clean()?;
     Ok(())
 }

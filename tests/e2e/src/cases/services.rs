@@ -195,7 +195,11 @@ pub async fn preview_follows(stage: Arc<Stage>) -> Result {
     stage.apply(&previewed("v2")).await?;
     let second = revision(&stage.until("v2 waits", 60, waits).await?)?;
     claim!(stage.selected("shop-preview").await? == second && stage.selected("shop").await? == first, "the preview does not show v2");
-    let preview = stage.users_of("shop-preview", &["--rate", "10", "--keepalive", "0"]).await?.stop_clean()?;
+    let words = ["--rate", "10", "--keepalive", "0"];
+    let early = stage.users_of("shop-preview", &words).await?;
+    early.only("v2", 15).await?;
+    early.stop_clean()?;
+    let preview = stage.users_of("shop-preview", &words).await?.stop_clean()?;
     claim!(preview.versions.keys().all(|version| version == "v2"), "the preview shows {:?}", preview.versions);
     stage.command("bluegreen.dev/promote", &second).await?;
     stage.complete(60).await?;
