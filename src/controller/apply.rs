@@ -47,7 +47,14 @@ pub async fn apply<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, acti
             }
         }
         Action::PatchSet { set, change } => patch_set(context, object, set, manifest::set_patch(set, change)).await.map(drop),
-        Action::Retire { set, attempt, services } => retire(context, object, set, *attempt, services).await,
+        Action::Retire { set, attempt, services, notice } => {
+            if retire(context, object, set, *attempt, services).await?
+                && let Some(notice) = notice
+            {
+                context.say(object, notice);
+            }
+            Ok(())
+        }
         Action::DeleteSet { set } => {
             context.api.delete(Resource::ReplicaSet, &object.namespace, &set.name, &set.uid, Some(&set.resource_version)).await?;
             context.forgot(Resource::ReplicaSet, &set.uid);
@@ -187,8 +194,8 @@ async fn patch_service<A: ApiServer>(context: &Context<A>, object: &Object, serv
 }
 
 /// Scales a set that served to zero. The order is the fence: role, live read of the Services, scale with the version of the role's write.
-/// Another leader that moves traffic to this set writes its role first, so one of the two fails.
-async fn retire<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRef, attempt: i64, services: &[String]) -> Result<(), ApiError> {
+/// Another leader that moves traffic to this set writes its role first, so one of the two fails. Answers whether it was scaled, and not gone by itself.
+async fn retire<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRef, attempt: i64, services: &[String]) -> Result<bool, ApiError> {
     let retiring = Role { kind: RoleKind::Retiring, attempt };
     let change = crate::release::action::SetChange { role: Some(retiring), ..Default::default() };
     let written = patch_set(context, object, set, manifest::set_patch(set, &change)).await?;
@@ -212,7 +219,7 @@ async fn retire<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRe
         match patch_set(context, object, &fenced, manifest::retired(&fenced, attempt)).await {
             Err(ApiError::Conflict) => {
                 let Some(live) = context.api.get(Resource::ReplicaSet, &object.namespace, &set.name).await? else {
-                    return Ok(());
+                    return Ok(false);
                 };
                 let same = trim::text(&live, "/metadata/uid").as_deref() == Some(&set.uid);
                 if !same || trim::annotation(&live, keys::ROLE) != Some(retiring.text().as_str()) {
@@ -220,7 +227,7 @@ async fn retire<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRe
                 }
                 fenced = at(set, &live)?;
             }
-            answer => return answer.map(drop),
+            answer => return answer.map(|_| true),
         }
     }
     Err(ApiError::Conflict)

@@ -200,6 +200,8 @@ pub enum Action {
         attempt: i64,
         /// Services that must not select it.
         services: Vec<String>,
+        /// An Event that is said once it has really been scaled down.
+        notice: Option<Notice>,
     },
     /// Delete a ReplicaSet without pods.
     DeleteSet {

@@ -108,7 +108,12 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
     if outdated || object.spec.paused || !view.snapshot.unread.is_empty() || !(ended || overdue) {
         return;
     }
-    outcome.actions.push(Action::Retire { set: SetRef::of(set), attempt: intent.attempt, services: object.spec.traffic.services.clone() });
+    outcome.actions.push(Action::Retire {
+        set: SetRef::of(set),
+        attempt: intent.attempt,
+        services: object.spec.traffic.services.clone(),
+        notice: None,
+    });
 }
 
 /// Tells each pod once. The set is marked first: whatever happens, these pods never serve again.

@@ -368,7 +368,7 @@ impl World {
                 let set = self.snapshot.sets.iter_mut().find(|known| known.uid == set.uid).unwrap();
                 change(set, how);
             }
-            Action::Retire { set, attempt, services } => {
+            Action::Retire { set, attempt, services, notice } => {
                 self.guarded(&set.uid, &set.resource_version)?;
                 let role = |kind| Some(Role { kind, attempt: *attempt });
                 let place = self.snapshot.sets.iter().position(|known| known.uid == set.uid).unwrap();
@@ -383,6 +383,7 @@ impl World {
                 self.killed()?;
                 let set = &mut self.snapshot.sets[place];
                 (set.role, set.proof, set.drain_begun, set.desired) = (role(RoleKind::Retired), None, None, 0);
+                self.notices.extend(notice.clone());
             }
             Action::DeleteSet { set } => {
                 self.guarded(&set.uid, &set.resource_version)?;
