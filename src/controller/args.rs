@@ -26,13 +26,54 @@ pub struct Args {
     #[arg(long, value_delimiter = ',')]
     pub runtime_classes: Vec<String>,
     /// Where /healthz and /readyz are served.
-    #[arg(long, default_value = "0.0.0.0:8080")]
+    #[arg(long, default_value = "[::]:8080")]
     pub health_address: SocketAddr,
 }
 
 impl Args {
+    /// Without the empty names that a list such as `--watch-namespaces=` or an empty WATCH_NAMESPACES leaves behind: the
+    /// empty name means all namespaces to the API server, and none of them to a Role.
+    #[must_use]
+    pub fn tidied(mut self) -> Self {
+        for names in [&mut self.watch_namespaces, &mut self.runtime_classes] {
+            *names = names.iter().map(|name| name.trim().to_owned()).filter(|name| !name.is_empty()).collect();
+        }
+        self
+    }
+
     /// What of it matters to a release.
     pub fn installation(&self) -> Installation {
         Installation { agent: self.agent.is_some(), runtime_classes: self.runtime_classes.clone(), cluster_wide: self.watch_namespaces.is_empty() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Program {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(more: &[&str]) -> Args {
+        let line = ["controller", "--identity", "a"].iter().chain(more);
+        Program::try_parse_from(line).unwrap().args.tidied()
+    }
+
+    #[test]
+    fn an_empty_list_of_namespaces_means_all_of_them() {
+        let args = parse(&["--watch-namespaces=", "--runtime-classes="]);
+        assert_eq!((args.watch_namespaces.len(), args.runtime_classes.len()), (0, 0));
+        assert!(args.installation().cluster_wide);
+        let args = parse(&["--watch-namespaces=a, b,", "--runtime-classes=runc"]);
+        assert_eq!(args.watch_namespaces, ["a", "b"]);
+        assert_eq!(args.runtime_classes, ["runc"]);
+        assert!(!args.installation().cluster_wide);
     }
 }

@@ -26,6 +26,6 @@ pub async fn serve(address: SocketAddr, health: Arc<Health>) -> std::io::Result<
         }
     };
     let router = Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(health);
-    let listener = tokio::net::TcpListener::bind(address).await?;
+    let listener = crate::listen::bind(address).await?;
     axum::serve(listener, router).await
 }

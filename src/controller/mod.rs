@@ -77,6 +77,7 @@ pub enum ControllerError {
 
 /// Runs the controller until SIGTERM or until it no longer leads.
 pub async fn run(args: Args) -> Result<(), ControllerError> {
+    let args = args.tidied();
     let health = Arc::new(health::Health::default());
     let (failed, mut failure) = tokio::sync::oneshot::channel();
     let endpoints = tokio::spawn({

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::http::StatusCode;
 use axum::routing::get;
-use tokio::net::TcpListener;
 
 use super::AgentError;
 
@@ -49,7 +48,7 @@ impl Pulse {
 /// # Errors
 /// If the address cannot be bound, or the server fails.
 pub async fn serve(address: SocketAddr, pulse: Pulse) -> Result<(), AgentError> {
-    let listener = TcpListener::bind(address).await.map_err(|source| AgentError::Health { address, source })?;
+    let listener = crate::listen::bind(address).await.map_err(|source| AgentError::Health { address, source })?;
     axum::serve(listener, routes(pulse, STALLED)).await.map_err(|source| AgentError::Health { address, source })
 }
 

@@ -31,7 +31,6 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use kube::Client;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::info;
 
 /// Where `/proc` is on every Linux.
@@ -50,7 +49,7 @@ pub struct Args {
     #[arg(long, default_value = PROC)]
     pub proc: PathBuf,
     /// Where /healthz is answered
-    #[arg(long, default_value = "0.0.0.0:8081")]
+    #[arg(long, default_value = "[::]:8081")]
     pub health_address: SocketAddr,
 }
 
@@ -82,9 +81,6 @@ pub enum AgentError {
         /// What went wrong.
         source: io::Error,
     },
-    /// No signal handler.
-    #[error("cannot listen for SIGTERM: {0}; this is a fault of the system the agent runs on")]
-    Signal(io::Error),
 }
 
 /// Counts and reports until SIGTERM or SIGINT.
@@ -99,8 +95,6 @@ pub async fn run(args: Args) -> Result<(), AgentError> {
     }
     let proc = proc::Proc::new(&path);
     proc.pids().map_err(|source| AgentError::Proc { path, source })?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(AgentError::Signal)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(AgentError::Signal)?;
     let client = Client::try_from(kube::Config::infer().await?)?;
     let start = Instant::now();
     let pulse = health::Pulse::new(start);
@@ -110,7 +104,6 @@ pub async fn run(args: Args) -> Result<(), AgentError> {
     tokio::select! {
         () = agent::Agent::new(node, proc, pulse.clone(), start).run() => Ok(()),
         result = health::serve(health_address, pulse) => result,
-        _ = terminate.recv() => Ok(()),
-        _ = interrupt.recv() => Ok(()),
+        () = crate::signal::stop() => Ok(()),
     }
 }
