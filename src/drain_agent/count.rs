@@ -122,7 +122,7 @@ impl Counter {
         self.unreadable
     }
 
-    /// A sample could not be taken. What was counted stays; the run of samples without an open connection is broken.
+    /// A sample could not be taken. What was counted stays, until the next sample begins a new run without an open connection.
     pub fn failed(&mut self, why: Unreadable) {
         self.unreadable = Some(why);
         // The report goes on showing the last good sample's `zeroMillis`, so the run is only ended by the next sample.
