@@ -15,6 +15,7 @@ use super::api::{ApiServer, Resource};
 use super::keeper::Wanted;
 use super::memory::{Remembered, Reports};
 use super::observe::Installation;
+use super::peers::Asked;
 use super::tasks::Tasks;
 use super::world::{Concerned, Key, World};
 
@@ -50,6 +51,8 @@ pub struct Context<A> {
     pub installation: Installation,
     /// Probes and calls under way.
     pub tasks: Tasks,
+    /// Questions about peers that are to be ignored.
+    pub peers: Asked,
     world: Mutex<World>,
     memory: Mutex<HashMap<String, Remembered>>,
     reports: Mutex<Reports>,
@@ -86,6 +89,7 @@ impl<A: ApiServer> Context<A> {
             clock,
             installation,
             tasks: Tasks::default(),
+            peers: Asked::default(),
             world: Mutex::new(world),
             memory: Mutex::default(),
             reports: Mutex::default(),
