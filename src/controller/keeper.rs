@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::Instant;
 
 use crate::api::{ConnectionWatchSpec, WatchedPod};
 use crate::release::action::WatchPod;
@@ -26,6 +27,8 @@ pub struct Wanted {
 const REPORT: usize = 2;
 /// Agents together report so often a second at the most, however many nodes there are.
 const REPORTS_A_SECOND: usize = 25;
+/// How often all objects are compared with what is wanted, though nobody wants anything else.
+const CHECK: Duration = Duration::from_secs(30);
 /// Most pods of one node, as the schema has it.
 const PODS: usize = 110;
 
@@ -53,6 +56,11 @@ impl Keeper {
         before != self.wanted.len()
     }
 
+    /// Whether a node that is to be measured has no object: somebody deleted it, or it went with its Node.
+    fn lacks(&self, there: impl Fn(&str) -> bool) -> bool {
+        self.wanted.values().flatten().any(|pod| !there(&pod.node))
+    }
+
     /// UIDs of all pods that are wanted.
     fn asked(&self) -> HashSet<String> {
         self.wanted.values().flatten().map(|pod| pod.uid.clone()).collect()
@@ -66,8 +74,10 @@ impl Keeper {
         for pod in self.wanted.values().flatten() {
             let before = known.get(&pod.node).and_then(|spec| spec.pods.iter().find(|known| known.uid == pod.uid));
             let round = match self.rounds.get(&pod.uid) {
-                Some((same, round)) if same == pod => *round,
-                Some((_, round)) => round + 1,
+                Some((same, round)) if same == pod && before.is_some_and(|before| before.round == *round) => *round,
+                // Something else is wanted; or the object was deleted or changed by others, and the agent counts from zero
+                // again: its counts must not be compared with the former ones.
+                Some((_, round)) => before.map_or(*round, |before| before.round.max(*round)) + 1,
                 // Another process asked before: what it was told must not be used.
                 None => before.map_or(1, |before| before.round + 1),
             };
@@ -95,9 +105,10 @@ impl Keeper {
 pub async fn run<A: ApiServer>(context: Arc<Context<A>>, namespace: String, mut wishes: UnboundedReceiver<Wanted>) {
     let mut keeper = Keeper::default();
     let mut failures = 0;
+    let mut checked = Instant::now();
     loop {
         let mut changed = failures > 0;
-        let wait = if failures > 0 { pause(failures + 2) } else { Duration::from_secs(30) };
+        let wait = if failures > 0 { pause(failures + 2) } else { CHECK };
         match tokio::time::timeout(wait, wishes.recv()).await {
             Ok(Some(wanted)) => {
                 changed |= keeper.take(wanted);
@@ -112,13 +123,22 @@ pub async fn run<A: ApiServer>(context: Arc<Context<A>>, namespace: String, mut 
         let living = context.world().uids();
         changed |= keeper.keep(&living);
         context.tasks.keep(&living);
+        context.peers.keep(&living);
         context.forget_all_but(&living);
+        // The wishes of releases are the same after an object was deleted as before.
+        changed |= checked.elapsed() >= CHECK || {
+            let world = context.world();
+            keeper.lacks(|node| world.watch(node).is_some())
+        };
         if !changed {
             continue;
         }
+        checked = Instant::now();
         context.reports().keep(&keeper.asked());
         failures = match converge(&context, &namespace, &mut keeper).await {
             Ok(()) => 0,
+            // Its watch has not brought it yet.
+            Err(ApiError::AlreadyExists) => failures.saturating_add(1),
             Err(error) => {
                 tracing::warn!(%error, "a ConnectionWatch could not be written");
                 failures.saturating_add(1)
@@ -149,6 +169,7 @@ async fn converge<A: ApiServer>(context: &Context<A>, namespace: &str, keeper: &
         context.api.delete(Resource::ConnectionWatch, namespace, node, uid, None).await?;
         context.forgot(Resource::ConnectionWatch, uid);
     }
+    let mut unseen = false;
     for (node, spec) in &specs {
         let written = match known.get(node) {
             Some((before, ..)) if before == spec => continue,
@@ -161,13 +182,16 @@ async fn converge<A: ApiServer>(context: &Context<A>, namespace: &str, keeper: &
                 }
             }
             None => match context.api.create(Resource::ConnectionWatch, namespace, object(context, namespace, node, spec), false).await {
-                Err(ApiError::AlreadyExists) => continue,
+                Err(ApiError::AlreadyExists) => {
+                    unseen = true;
+                    continue;
+                }
                 answer => answer?,
             },
         };
         context.wrote(Resource::ConnectionWatch, &written);
     }
-    Ok(())
+    if unseen { Err(ApiError::AlreadyExists) } else { Ok(()) }
 }
 
 /// The spec is ours alone, so that only the UID needs to be guarded when the version has moved on.
@@ -187,6 +211,8 @@ fn object<A: ApiServer>(context: &Context<A>, namespace: &str, node: &str, spec:
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
     use super::*;
 
     fn pod(uid: &str, epoch: i64) -> WatchPod {
@@ -208,9 +234,36 @@ mod tests {
         keeper.take(Wanted { uid: "b".into(), pods: vec![pod("p", 2)] });
         let second = keeper.specs(&first, |_| false);
         assert_eq!(round(&second), 2);
+        assert_eq!(round(&keeper.specs(&second, |_| false)), 2);
         let mut other = Keeper::default();
         other.take(Wanted { uid: "b".into(), pods: vec![pod("p", 2)] });
         assert_eq!(round(&other.specs(&second, |_| false)), 3);
+    }
+
+    #[test]
+    fn an_object_that_was_deleted_is_missed_and_made_again_in_another_round() {
+        let mut keeper = Keeper::default();
+        assert!(!keeper.lacks(|_| false));
+        keeper.take(Wanted { uid: "b".into(), pods: vec![pod("p", 1)] });
+        assert!(keeper.lacks(|_| false));
+        assert!(!keeper.lacks(|node| node == "n"));
+        let first = keeper.specs(&BTreeMap::new(), |_| false);
+        let again = keeper.specs(&BTreeMap::new(), |_| false);
+        assert_eq!((round(&first), round(&again)), (1, 2));
+        assert_eq!(keeper.specs(&again, |_| false), again);
+    }
+
+    #[test]
+    fn what_others_wrote_into_a_spec_is_put_right_in_another_round() {
+        let mut keeper = Keeper::default();
+        keeper.take(Wanted { uid: "b".into(), pods: vec![pod("p", 1)] });
+        let told = keeper.specs(&BTreeMap::new(), |_| false);
+        let mut emptied = told.clone();
+        emptied.get_mut("n").unwrap().pods.clear();
+        assert_eq!(round(&keeper.specs(&emptied, |_| false)), 2);
+        let mut ahead = told;
+        ahead.get_mut("n").unwrap().pods[0].round = 9;
+        assert_eq!(round(&keeper.specs(&ahead, |_| false)), 10);
     }
 
     #[test]
