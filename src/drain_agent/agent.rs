@@ -203,8 +203,9 @@ impl Agent {
     fn report(&mut self) -> Option<UnderWay> {
         let now = self.start.elapsed();
         let pods: Vec<PodReport> = self.pods.values().filter_map(|pod| pod.counter.report()).collect();
+        let object = self.object.clone()?;
         let status = self.reports.next(&pods, now)?;
-        Some(UnderWay { sending: Box::pin(self.node.clone().report(status)), pods, since: now })
+        Some(UnderWay { sending: Box::pin(self.node.clone().report(object, status)), pods, since: now })
     }
 }
 

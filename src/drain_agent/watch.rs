@@ -31,7 +31,7 @@ pub struct Task {
 /// Why a report was not written.
 #[derive(Debug, thiserror::Error)]
 pub enum ReportError {
-    /// The object is gone, and the watch will say so.
+    /// The object is gone, or another one has its name, and the watch will say so.
     #[error("the ConnectionWatch of this node does not exist any more; nothing to do")]
     Gone,
     /// The API server refuses.
@@ -89,22 +89,36 @@ impl NodeWatch {
         })
     }
 
-    /// Writes a report.
+    /// Writes a report into the object with the UID `object`, and into no other one of its name: an object made anew may ask
+    /// for the same pod in a round of the same number, and what was counted for the former one must not answer it.
     ///
     /// # Errors
     /// [`ReportError`]; whether the report has been written is then not known.
-    pub async fn report(self, status: ConnectionWatchStatus) -> Result<(), ReportError> {
+    pub async fn report(self, object: String, status: ConnectionWatchStatus) -> Result<(), ReportError> {
         let params = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let patch = Patch::Merge(serde_json::json!({ "status": status }));
+        let patch = patch(&object, &status)?;
         match tokio::time::timeout(REPORT_TIMEOUT, self.api.patch_status(&self.node, &params, &patch)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(kube::Error::Api(status))) if status.code == 404 => Err(ReportError::Gone),
+            // A test of a JSON patch that fails is answered 422 without details; a report that is refused as such has some.
+            Ok(Err(kube::Error::Api(status))) if status.code == 422 && status.details.as_ref().is_none_or(|details| details.causes.is_empty()) => {
+                Err(ReportError::Gone)
+            }
             Ok(Err(kube::Error::Api(status))) if status.code == 403 => Err(ReportError::Forbidden(status.message)),
             Ok(Err(kube::Error::Api(status))) => Err(ReportError::Other(status.message)),
             Ok(Err(error)) => Err(ReportError::Other(error.to_string())),
             Err(_) => Err(ReportError::TimedOut),
         }
     }
+}
+
+/// A JSON patch that tests the UID: a merge patch of the status leaves the metadata out of account.
+fn patch(object: &str, status: &ConnectionWatchStatus) -> Result<Patch<()>, ReportError> {
+    let steps = serde_json::json!([
+        {"op": "test", "path": "/metadata/uid", "value": object},
+        {"op": "add", "path": "/status", "value": status},
+    ]);
+    serde_json::from_value(steps).map(Patch::Json).map_err(|error| ReportError::Other(error.to_string()))
 }
 
 /// What an event of the watch changes; `listed` is what the list under way has brought so far.

@@ -204,3 +204,16 @@ async fn a_hanging_api_server_does_not_stop_the_counting() {
     let pod = &report.status.pods[0];
     assert_eq!((pod.ports[0].arrivals, pod.passive_opens), (1, 1));
 }
+
+#[tokio::test]
+async fn a_report_never_lands_in_an_object_made_anew() {
+    let (api, client) = FakeApi::start().await;
+    api.ask("object-2", &asked(3600, &[(UID, 1)]));
+    let node = NodeWatch::new(client, NAMESPACE, NODE);
+    let status = ConnectionWatchStatus { boot_id: "b".into(), sequence: 1, pods: vec![] };
+    let late = node.clone().report("object-1".into(), status.clone()).await;
+    assert!(matches!(late, Err(ReportError::Gone)), "{late:?}");
+    assert!(api.reports().is_empty());
+    node.report("object-2".into(), status).await.unwrap();
+    assert_eq!(api.reports().len(), 1);
+}

@@ -1,4 +1,4 @@
-//! As much of an API server as one `ConnectionWatch` needs: list, watch, and merge patch of its status.
+//! As much of an API server as one `ConnectionWatch` needs: list, watch, and JSON patch of its status.
 
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
@@ -135,14 +135,18 @@ impl FakeApi {
             std::future::pending::<()>().await;
         }
         let mut patch: Value = serde_json::from_slice(&body).unwrap();
-        let status = patch["status"].take();
+        let status = patch[1]["value"].take();
         let report = Report { at: std::time::Instant::now(), status: serde_json::from_value(status.clone()).unwrap() };
         let mut content = api.content();
         let manager = parameters.iter().any(|(key, value)| key == "fieldManager" && value == "bluegreen-drain-agent");
-        if name != NODE || kind.as_deref() != Some("application/merge-patch+json") || !manager || patch != json!({"status": null}) {
+        let uid = patch[0]["value"].clone();
+        let steps = json!([{"op": "test", "path": "/metadata/uid", "value": uid}, {"op": "add", "path": "/status", "value": null}]);
+        if name != NODE || kind.as_deref() != Some("application/json-patch+json") || !manager || patch != steps {
             content.faults.push(format!("{name} {kind:?} {parameters:?} {patch}"));
         }
-        let refuse = content.refuse.or(content.object.is_none().then_some(StatusCode::NOT_FOUND));
+        let another = content.object.as_ref().is_some_and(|object| object["metadata"]["uid"] != uid);
+        let missing = content.object.is_none().then_some(StatusCode::NOT_FOUND);
+        let refuse = content.refuse.or(missing).or(another.then_some(StatusCode::UNPROCESSABLE_ENTITY));
         if let Some(code) = refuse {
             content.refused.push(report);
             let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code.as_u16(), "reason": "Forbidden", "message": "refused"});
