@@ -104,6 +104,14 @@ pub async fn post(path: &str, address: SocketAddr, timeout: Duration) -> Result<
     http::tell(request, address, Deadline::new(timeout)).await
 }
 
+/// Whether a probe can send this header, known before any attempt.
+///
+/// # Errors
+/// What is wrong with it, in words that hold at most 100 characters of its name and none of its value.
+pub fn sendable(name: &str, value: &str) -> Result<(), String> {
+    request::header(name, value).map(drop)
+}
+
 /// The end of an attempt: one for all of its stages.
 #[derive(Debug, Clone, Copy)]
 struct Deadline {

@@ -35,21 +35,30 @@ pub(super) fn get(scheme: Scheme, host: &str, path: &str, headers: &[(String, St
     let what = name(method, &path, address);
     let invalid = |why: String| Failure::InvalidProbe { what: what.clone(), why };
     for (key, value) in headers {
-        let (Ok(key_parsed), Ok(value)) = (HeaderName::try_from(key.as_str()), HeaderValue::from_bytes(value.as_bytes())) else {
-            return Err(invalid(format!("the header {:?} has characters that HTTP does not allow", shorten(key))));
-        };
-        if key_parsed == CONTENT_LENGTH || key_parsed == TRANSFER_ENCODING {
-            return Err(invalid(format!("the header {key_parsed:?} announces a body, and a probe has none")));
-        }
-        chosen.append(key_parsed, value);
+        let (key, value) = header(key, value).map_err(invalid)?;
+        chosen.append(key, value);
     }
     if !host.is_empty() && !chosen.contains_key(HOST) {
         let value =
-            HeaderValue::try_from(host).map_err(|_| invalid(format!("the host {:?} has characters that HTTP does not allow", shorten(host))))?;
+            HeaderValue::try_from(host).map_err(|_| invalid(format!("the Host {:?} has characters that HTTP does not allow", shorten(host))))?;
         chosen.insert(HOST, value);
     }
     chosen.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
     build(Method::GET, what, &path, chosen, address)
+}
+
+/// A header of a probe as it is sent.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(super) fn header(key: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (Ok(name), Ok(value)) = (HeaderName::try_from(key), HeaderValue::from_bytes(value.as_bytes())) else {
+        return Err(format!("the header {:?} has characters that HTTP does not allow", shorten(key)));
+    };
+    if name == CONTENT_LENGTH || name == TRANSFER_ENCODING {
+        return Err(format!("the header {name:?} announces a body, and a probe has none"));
+    }
+    Ok((name, value))
 }
 
 /// The POST of `drain.begin`.

@@ -21,6 +21,7 @@ pub fn check(snapshot: &Snapshot) -> Result<(), Block> {
     host_ports(snapshot)?;
     for (index, probe) in snapshot.object.spec.smoke_probes.iter().enumerate() {
         probe_port(snapshot, index, probe)?;
+        probe_headers(index, probe)?;
     }
     drain_ports(snapshot)?;
     traffic(snapshot)
@@ -121,6 +122,16 @@ fn probe_port(snapshot: &Snapshot, index: usize, probe: &SmokeProbe) -> Result<(
     }
 }
 
+/// A header that can't be sent would fail every attempt, and reject the revision for what is a fault of the probe.
+fn probe_headers(index: usize, probe: &SmokeProbe) -> Result<(), Block> {
+    for (place, header) in probe.http_get.iter().flat_map(|action| &action.http_headers).enumerate() {
+        crate::probe::sendable(&header.name, &header.value).map_err(|why| {
+            Block::new("HeaderInvalid", format!("spec.smokeProbes[{index}].httpGet.httpHeaders[{place}]: {why}; correct it, or remove it"))
+        })?;
+    }
+    Ok(())
+}
+
 fn drain_ports(snapshot: &Snapshot) -> Result<(), Block> {
     let drain = &snapshot.object.spec.drain;
     for (index, port) in drain.ports.iter().enumerate() {
@@ -159,5 +170,30 @@ fn text(port: &IntOrString) -> String {
     match port {
         IntOrString::Int(number) => number.to_string(),
         IntOrString::String(name) => format!("\"{name}\""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use super::*;
+
+    #[test]
+    fn a_header_that_cannot_be_sent_is_named_before_anything_starts() {
+        let probe = |name: &str, value: &str| -> SmokeProbe {
+            let headers = serde_json::json!([{"name": "Host", "value": "shop.example.com"}, {"name": name, "value": value}]);
+            serde_json::from_value(serde_json::json!({"name": "home", "httpGet": {"port": "http", "httpHeaders": headers}})).unwrap()
+        };
+        assert_eq!(probe_headers(0, &probe("X-Version", "zw\u{f6}lf")), Ok(()));
+        for (name, value, why) in [
+            ("X Version", "1", "the header \"X Version\" has characters that HTTP does not allow"),
+            ("X-Version", "1\r\nHost: other", "the header \"X-Version\" has characters that HTTP does not allow"),
+            ("Content-Length", "5", "the header \"content-length\" announces a body, and a probe has none"),
+        ] {
+            let block = probe_headers(3, &probe(name, value)).unwrap_err();
+            assert_eq!(block.reason, "HeaderInvalid");
+            assert_eq!(block.message, format!("spec.smokeProbes[3].httpGet.httpHeaders[1]: {why}; correct it, or remove it"));
+        }
     }
 }
