@@ -12,7 +12,8 @@ use crate::words::{self, Reason};
 
 /// Words of the code that begin like a reason and are none: Kubernetes' own words, an unused row of the Events' names, and
 /// reasons to wait of which only the message is shown.
-const NOT_REASONS: &[&str] = &["Always", "Available", "DrainingFirst", "EndingFirst", "ExternalName", "TCP", "TooManyDraining"];
+const NOT_REASONS: &[&str] =
+    &["Always", "Available", "DrainingFirst", "EndingFirst", "ExternalName", "Failed", "Succeeded", "TCP", "TooManyDraining"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
@@ -21,7 +22,7 @@ fn root() -> PathBuf {
 /// Sources in which reasons are written, without their tests and comments.
 fn sources() -> String {
     let mut files: Vec<PathBuf> = std::fs::read_dir(root().join("src/release")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.extend(["apply.rs", "reconcile.rs", "status.rs"].map(|name| root().join("src/controller").join(name)));
+    files.extend(["apply.rs", "peers.rs", "reconcile.rs", "status.rs"].map(|name| root().join("src/controller").join(name)));
     let mut all = String::new();
     for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs") && !file.ends_with("tests.rs")) {
         let text = std::fs::read_to_string(file).unwrap();

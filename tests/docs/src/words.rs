@@ -114,6 +114,7 @@ pub const STALLED: &[Reason] = &[
     ("HostPort", "A container has a `hostPort`, which bypasses the Service."),
     ("PortUnknown", "A probe or `spec.drain` names a port that does not exist."),
     ("PathInvalid", "`spec.drain.begin.http.path` does not begin with `/`."),
+    ("HeaderInvalid", "A header of a smoke probe can't be sent."),
     ("ServiceMissing", "A declared Service does not exist."),
     ("ServiceUnsuitable", "A Service is of type ExternalName, has endpoints not made from a selector, or is headless where an address is needed."),
     ("ServiceOwnedBy", "Another BlueGreenDeployment moves this Service."),
@@ -191,6 +192,7 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     ("Warning", "Stalled", "`Stalled` became True, or has another reason."),
     ("Warning", "SelectorRepaired", "Somebody else changed a selector, named by field manager; it was put back."),
     ("Normal", "ServiceReleased", "A Service is no longer declared and was given back."),
+    ("Warning", "PeersUnread", "The pods that `spec.drain.ignorePeers[].podLabels` names can't be looked up; none of them is ignored."),
     ("Warning", "CommandIgnored", "A command names another revision than the one it can be for."),
     ("Warning", "NothingToRollBackTo", "There is no such earlier revision."),
 ];
