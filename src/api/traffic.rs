@@ -14,7 +14,7 @@ pub struct Traffic {
     #[serde(default)]
     #[schemars(length(max = 16), extend("items" = {"type": "string", "minLength": 1, "maxLength": 63}, "x-kubernetes-list-type" = "set"))]
     pub services: Vec<String>,
-    /// Services that follow the incoming revision while there is one, and the active one otherwise.
+    /// Services that follow the incoming revision while there is one, else a rejected one that still has pods, else the active one.
     #[serde(default)]
     #[schemars(length(max = 16), extend("items" = {"type": "string", "minLength": 1, "maxLength": 63}, "x-kubernetes-list-type" = "set"))]
     pub preview_services: Vec<String>,
@@ -24,7 +24,8 @@ pub struct Traffic {
     pub allow_other_services: Vec<String>,
     /// Seconds without an unexplained new connection on any old pod, after the endpoints moved, before the move counts as done.
     #[serde(default = "quiet")]
-    #[x_kube(validation = Rule::new("self >= 1").message("must be at least 1 second"))]
+    // Not longer than the controller remembers reports that come once a second.
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 240").message("must be between 1 and 240 seconds"))]
     pub quiet_seconds: i32,
     /// Seconds after the last Service was moved until the release goes on without that certainty, and says so.
     #[serde(default = "timeout")]
