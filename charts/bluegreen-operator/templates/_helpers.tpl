@@ -18,7 +18,12 @@
 {{- end -}}
 
 {{- define "bluegreen.image" -}}
-{{- printf "%s:%s" .Values.image.repository (.Values.image.tag | default .Chart.AppVersion) -}}
+{{- $image := .Values.image -}}
+{{- if $image.digest -}}
+{{- $image.repository }}{{ with $image.tag }}:{{ . }}{{ end }}@{{ $image.digest -}}
+{{- else -}}
+{{- $image.repository }}:{{ $image.tag | default .Chart.AppVersion -}}
+{{- end -}}
 {{- end -}}
 
 {{- define "bluegreen.selectorLabels" -}}
