@@ -1,19 +1,16 @@
 #!/bin/sh
-# Installs the Debian packages that the embedded cluster needs, to build (gcc to libseccomp-dev) and to run (the others).
-# Changes nothing when all are there. Run it as root.
+# Installs the Debian packages that the embedded cluster needs, to build (gcc to libseccomp-dev) and to run, and (jq and curl)
+# that the checks on it need. Says and changes nothing when all are there. Run it as root.
 set -eu
 
-packages="gcc libc6-dev pkg-config libseccomp-dev iproute2 nftables mount ca-certificates"
+packages="gcc libc6-dev pkg-config libseccomp-dev iproute2 nftables mount ca-certificates jq curl"
 
 missing=""
 for package in $packages; do
     status=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) || status=absent
     [ "$status" = installed ] || missing="$missing $package"
 done
-if [ -z "$missing" ]; then
-    echo "all packages are installed"
-    exit 0
-fi
+[ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ]; then
     echo "these packages are missing:$missing; run this script as root, such as with sudo" >&2
     exit 1

@@ -8,16 +8,18 @@ use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::api::Api;
 use crate::component::Component;
 use crate::dist::{self, Dist};
 use crate::error::{Doing, Error, Result};
+use crate::image::hex;
 use crate::layout::{Layout, MAX_NODES, ROOT};
 use crate::node::control::{Program, Request, ask};
 use crate::process::{Process, wait_for, write_json};
 use crate::progress::Progress;
-use crate::{helper, hub, requirements, up};
+use crate::{config, helper, hub, requirements, up};
 
 /// What `up` is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +40,23 @@ pub(crate) struct Record {
     /// The API server's port on the host's 127.0.0.1.
     pub(crate) port: u16,
     pub(crate) dist: Dist,
+    /// Stands for the programs, their flags and their configuration: see [`made_of`].
+    #[serde(default)]
+    pub(crate) made_of: String,
+}
+
+/// A name for all that a cluster is started with; another one, another cluster.
+fn made_of(layout: &Layout, dist: &Dist, nodes: usize, audit: bool) -> String {
+    let mut hash = Sha256::new();
+    for node in 1..=nodes {
+        for component in Component::ALL.into_iter().filter(|component| component.runs_on(node)) {
+            hash.update(component.argv(layout, dist, node, audit).join("\0"));
+        }
+        for (_, text) in config::files(layout, dist, node) {
+            hash.update(text);
+        }
+    }
+    hex(&hash.finalize())
 }
 
 /// A handle to a running cluster. Dropping it changes nothing: the cluster runs until [`Cluster::down`].
@@ -72,7 +91,8 @@ impl Cluster {
     ///
     /// # Errors
     /// When the machine lacks something (the message names the command that brings it), when a cluster of that name
-    /// runs with other options, or when something does not start in time (the message names the logs).
+    /// runs with other options or was started by another version, or when something does not start in time (the message
+    /// names the logs).
     pub fn up(options: &Options, progress: &mut dyn Progress) -> Result<(Self, Found)> {
         let layout = Layout::new(&options.name)?;
         if !(1..=MAX_NODES).contains(&options.nodes) {
@@ -80,12 +100,15 @@ impl Cluster {
         }
         requirements::for_up()?;
         let dist = dist::build(progress)?;
+        let made_of = made_of(&layout, &dist, options.nodes, options.audit);
         let _lock = lock(&layout)?;
         if let Ok(cluster) = Self::attach(&options.name)
             && cluster.health().is_ok()
         {
             let same = cluster.record.nodes == options.nodes && cluster.record.audit == options.audit;
-            return if same {
+            return if same && cluster.record.made_of != made_of {
+                Err(Error::OtherVersion(options.name.clone()))
+            } else if same {
                 Ok((cluster, Found::Running))
             } else {
                 let audit = if cluster.record.audit { "an audit log" } else { "no audit log" };
@@ -96,7 +119,7 @@ impl Cluster {
         crate::down::clear(&layout)?;
         let listener = TcpListener::bind(("127.0.0.1", 0)).doing(|| "taking a free port for the API server".into())?;
         let port = listener.local_addr().doing(|| "reading the API server's port".into())?.port();
-        let cluster = Self { record: Record { nodes: options.nodes, audit: options.audit, port, dist }, layout };
+        let cluster = Self { record: Record { nodes: options.nodes, audit: options.audit, port, dist, made_of }, layout };
         up::start(&cluster, listener, progress)?;
         Ok((cluster, Found::Started))
     }
@@ -164,6 +187,12 @@ impl Cluster {
         self.layout.logs()
     }
 
+    /// A directory for archives and the like, which goes with the cluster.
+    #[must_use]
+    pub fn scratch_dir(&self) -> PathBuf {
+        self.layout.scratch()
+    }
+
     /// kubectl and helm of this cluster's version.
     #[must_use]
     pub fn tools_dir(&self) -> PathBuf {
@@ -218,7 +247,7 @@ impl Cluster {
 
     /// A program that will run on the host but in a node's network, where pods, Services and NodePorts can be reached:
     /// for load generators. The started process is the program itself: killing it kills the program. It lives on
-    /// when the node is killed.
+    /// when the node is killed, and ends with the cluster.
     ///
     /// # Errors
     /// When there is no such node.
@@ -302,6 +331,7 @@ pub fn down(name: &str) -> Result<()> {
     requirements::root()?;
     let lock = lock(&layout)?;
     crate::down::clear(&layout)?;
+    crate::places::remove_unused(layout.root(), || crate::down::any_is_there(layout.root()))?;
     // Removed while it is held: who waits for it gets the same file and goes on.
     let _ = std::fs::remove_file(layout.lock());
     drop(lock);

@@ -11,19 +11,23 @@ use crate::layout::{DNS_SERVICE, Layout, PODS, node_address, pod_network};
 
 /// Writes a node's configuration.
 pub(crate) fn write(layout: &Layout, dist: &Dist, node: usize) -> Result<()> {
+    for (path, text) in files(layout, dist, node) {
+        fs::write(&path, text).doing(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+/// A node's configuration: paths and texts.
+pub(crate) fn files(layout: &Layout, dist: &Dist, node: usize) -> [(PathBuf, String); 6] {
     let etc = layout.node(node, "etc");
-    let files: [(PathBuf, String); 6] = [
+    [
         (etc.join("containerd.toml"), containerd(layout, dist, node)),
         (etc.join("kubelet.json"), kubelet(layout, node).to_string()),
         (etc.join("resolv.conf"), String::new()),
         (etc.join("kube-proxy.json"), kube_proxy(layout, node).to_string()),
         (etc.join("Corefile"), corefile(layout)),
         (layout.node(node, "cni-conf").join("10-pods.conflist"), pod_networking(node).to_string()),
-    ];
-    for (path, text) in files {
-        fs::write(&path, text).doing(|| format!("writing {}", path.display()))?;
-    }
-    Ok(())
+    ]
 }
 
 /// Every request, once it is answered, without bodies: enough to count who asks what.

@@ -11,10 +11,11 @@ use crate::cgroup;
 use crate::error::{Doing, Result};
 use crate::helper::{KEEPER, LASTING};
 use crate::layout::{CGROUP_PREFIX, Layout};
-use crate::process::{Process, helpers_of};
+use crate::process::{Process, helpers_of, network_of, own_networks};
 
 /// Ends every process of a cluster and removes all it left.
 pub(crate) fn clear(layout: &Layout) -> Result<()> {
+    let networks = networks_of(layout);
     // Keepers first: each takes its node's whole process namespace with it.
     loop {
         let found = helpers_of(&LASTING, layout.dir());
@@ -26,6 +27,10 @@ pub(crate) fn clear(layout: &Layout) -> Result<()> {
     for group in cgroup::existing()?.iter().filter(|group| cluster_of(group) == Some(layout.name())) {
         cgroup::clear(group)?;
     }
+    // What was started in a node's network only is the host's process in everything else, and would keep the network.
+    for process in Process::all().filter(|process| network_of(process.pid).is_some_and(|network| networks.contains(&network))) {
+        process.kill()?;
+    }
     // All mounts are in the nodes' namespaces and gone with them. Should one be on the host all the same, removing the
     // directory would go through it into what is mounted.
     let table = fs::read_to_string("/proc/self/mountinfo").doing(|| "reading /proc/self/mountinfo".into())?;
@@ -36,6 +41,14 @@ pub(crate) fn clear(layout: &Layout) -> Result<()> {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error).doing(|| format!("removing {}", layout.dir().display())),
         _ => Ok(()),
     }
+}
+
+/// The networks of a cluster's nodes and hub, as far as these live. A helper that has only just started is still in
+/// the network it was started from, which is nobody's to clear.
+fn networks_of(layout: &Layout) -> BTreeSet<PathBuf> {
+    let own = own_networks();
+    let networks = helpers_of(&LASTING, layout.dir()).into_iter().filter_map(|process| network_of(process.pid));
+    networks.filter(|network| !own.contains(network)).collect()
 }
 
 /// Ends one node and leaves its files.
@@ -67,14 +80,22 @@ pub(crate) fn names(root: &Path) -> Result<Vec<String>> {
     Ok(names.into_iter().filter(|name| Layout::new(name).is_ok()).collect())
 }
 
+/// Whether a cluster has a directory or a control group. A lock alone is none: who holds it has made nothing yet, or
+/// has removed it all.
+pub(crate) fn any_is_there(root: &Path) -> Result<bool> {
+    let is_cluster =
+        |entry: fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir()) && Layout::new(&entry.file_name().to_string_lossy()).is_ok();
+    Ok(fs::read_dir(root).into_iter().flatten().flatten().any(is_cluster) || cgroup::existing()?.iter().any(|group| cluster_of(group).is_some()))
+}
+
 /// The cluster a control group's name stands for.
-fn cluster_of(group: &str) -> Option<&str> {
+pub(crate) fn cluster_of(group: &str) -> Option<&str> {
     let (name, node) = group.strip_prefix(CGROUP_PREFIX)?.rsplit_once("-n")?;
     node.bytes().all(|byte| byte.is_ascii_digit()).then_some(name)
 }
 
 /// Mount points at or below `dir`, innermost first.
-fn mounts_below(mountinfo: &str, dir: &Path) -> Vec<PathBuf> {
+pub(crate) fn mounts_below(mountinfo: &str, dir: &Path) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> =
         mountinfo.lines().filter_map(|line| line.split(' ').nth(4)).map(PathBuf::from).filter(|at| at.starts_with(dir)).collect();
     found.sort_by_key(|at| std::cmp::Reverse(at.components().count()));

@@ -26,6 +26,9 @@ pub enum Error {
     /// A cluster of that name runs with other options.
     #[error("cluster {name} already runs with {running}: use it so, or end it first with `cluster down --name {name}`")]
     OtherOptions { name: String, running: String },
+    /// A cluster of that name runs other programs, or with other settings, than it would be started with now.
+    #[error("cluster {0} was started by another version: end it with `cluster down --name {0}`, and it can be started anew")]
+    OtherVersion(String),
     /// A component that does not run on that node.
     #[error("{component} does not run on node {node}: the control plane and CoreDNS run on node 1 only")]
     NotThere { component: &'static str, node: usize },
@@ -67,6 +70,9 @@ pub enum Error {
         #[source]
         source: serde_json::Error,
     },
+    /// Something is left of clusters that should be gone.
+    #[error("{0} things are left of clusters: clear them with `cluster down --name NAME`, or `cluster down --all`")]
+    Left(usize),
     /// The self-check found something that is not as it must be.
     #[error("self-check: {0}")]
     Check(String),

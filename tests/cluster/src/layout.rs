@@ -77,6 +77,16 @@ impl Layout {
         &self.dir
     }
 
+    /// What holds the directories of all clusters.
+    pub(crate) fn root(&self) -> &Path {
+        self.dir.parent().unwrap_or(Path::new("/"))
+    }
+
+    /// For the cluster's users: archives and the like, which go with it.
+    pub(crate) fn scratch(&self) -> PathBuf {
+        self.dir.join("scratch")
+    }
+
     /// Beside the directory, so that holding it survives the directory's removal.
     pub(crate) fn lock(&self) -> PathBuf {
         self.dir.with_extension("lock")
@@ -148,7 +158,7 @@ impl Layout {
 
     pub(crate) fn make_dirs(&self, nodes: usize) -> Result<()> {
         use std::os::unix::fs::PermissionsExt;
-        let mut dirs = vec![self.dir.join("pki"), self.logs()];
+        let mut dirs = vec![self.dir.join("pki"), self.logs(), self.scratch()];
         for node in 1..=nodes {
             dirs.extend(NODE_DIRS.iter().map(|dir| self.node(node, dir)));
         }

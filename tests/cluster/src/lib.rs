@@ -20,7 +20,8 @@
 //! The same as a program: `cluster --help`. The library starts that program for what must outlive its user, so it must
 //! be built too (`cargo build --release -p cluster`). Everything needs root. State is in
 //! `/var/lib/bluegreen-cluster/NAME`, built programs are in `.cache/cluster` or `$BLUEGREEN_CACHE`.
-//! Four empty directories stay, over which nodes mount theirs: `/var/lib/{kubelet,cni}` and `/var/log/{pods,containers}`.
+//! Nodes mount theirs over `/var/lib/{kubelet,cni}` and `/var/log/{pods,containers}`; which of these were not there before
+//! goes with the last cluster.
 //! On hosts with control groups of version 2 alone it should work but was not tried; version 1 and mixed ones were.
 
 mod api;
@@ -37,9 +38,11 @@ pub mod helper;
 mod hub;
 pub mod image;
 mod layout;
+mod leftovers;
 mod network;
 mod node;
 mod pki;
+mod places;
 mod process;
 pub mod progress;
 mod requirements;
@@ -50,6 +53,7 @@ pub use crate::cluster::{Cluster, Found, Options, State, down, names};
 pub use component::Component;
 pub use error::{Error, Result};
 pub use hub::run as run_hub;
+pub use leftovers::leftovers;
 pub use nix::sys::signal::Signal;
 pub use node::control::Program;
 pub use node::{become_program, enter, init, keep};

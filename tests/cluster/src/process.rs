@@ -4,8 +4,9 @@
 //! (its parent was killed between starting it and writing that down) is found. What is recorded holds the process's
 //! start time besides its id, because ids come round again.
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -41,6 +42,14 @@ impl Process {
     /// Writes the record, whole or not at all.
     pub(crate) fn record(&self, path: &Path) -> Result<()> {
         write_json(path, self)
+    }
+
+    /// All processes there are, but this one.
+    pub(crate) fn all() -> impl Iterator<Item = Self> {
+        let own = i32::try_from(std::process::id()).unwrap_or_default();
+        let entries = fs::read_dir("/proc").into_iter().flatten();
+        let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        pids.filter(move |pid| *pid != own).filter_map(Self::of)
     }
 
     pub(crate) fn alive(&self) -> bool {
@@ -79,15 +88,20 @@ fn parse_stat(stat: &str) -> Option<(char, u64)> {
     Some((state, started))
 }
 
+/// What names the network namespace of a process; none if it has ended.
+pub(crate) fn network_of(pid: i32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/ns/net")).ok()
+}
+
+/// The networks of this process and of the machine's first one: no cluster's.
+pub(crate) fn own_networks() -> BTreeSet<PathBuf> {
+    [i32::try_from(std::process::id()).unwrap_or_default(), 1].into_iter().filter_map(network_of).collect()
+}
+
 /// The living processes whose arguments after the program's name begin with one of `commands` and then hold
 /// `--state DIR`: the helpers of one cluster. Newest first, so that nothing found here is started again by another.
 pub(crate) fn helpers_of(commands: &[&str], state: &Path) -> Vec<Process> {
-    let Ok(entries) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
-    let mut found: Vec<Process> = entries
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
-        .filter_map(Process::of)
+    let mut found: Vec<Process> = Process::all()
         .filter(|process| fs::read(format!("/proc/{}/cmdline", process.pid)).is_ok_and(|line| is_helper(&line, commands, state)))
         .collect();
     found.sort_by_key(|process| std::cmp::Reverse(process.started));

@@ -124,6 +124,11 @@ enum Verb {
     StartNode(Node),
     /// Check on real clusters that all of this works; takes about three minutes
     Selfcheck,
+    /// Say what is left of clusters, and fail if anything is
+    Leftovers {
+        /// Only of clusters with these names, or with these names, a dash and more
+        names: Vec<String>,
+    },
     #[command(flatten)]
     Helper(Helper),
 }
@@ -223,6 +228,13 @@ pub(crate) fn run() -> Result<ExitCode> {
         Verb::Selfcheck => {
             cluster::selfcheck(&mut Console::default())?;
             say("all checks passed")?;
+        }
+        Verb::Leftovers { names } => {
+            let found = cluster::leftovers(&names)?;
+            found.iter().try_for_each(say)?;
+            if !found.is_empty() {
+                return Err(Error::Left(found.len()));
+            }
         }
         Verb::Helper(helper) => return run_helper(helper),
     }

@@ -9,6 +9,7 @@ use nix::mount::{MsFlags, mount};
 use crate::cgroup;
 use crate::error::{Doing, Result};
 use crate::layout::Layout;
+use crate::places;
 
 /// Directories of the node over the places where the kubelet and containerd's CNI library look, whatever they are told.
 const DIRS: [(&str, &str); 4] =
@@ -41,8 +42,8 @@ pub(super) fn make(layout: &Layout, node: usize) -> Result<()> {
         fs::create_dir_all(dir).doing(|| format!("making {dir}"))?;
     }
     for (own, place) in DIRS {
-        fs::create_dir_all(place).doing(|| format!("making {place}"))?;
-        bind(&layout.node(node, own), Path::new(place))?;
+        let place = Path::new(place);
+        places::cover(layout.root(), place, || bind(&layout.node(node, own), place))?;
     }
     for (setting, value) in SHOWN_SETTINGS {
         let file = layout.node(node, "sysctl").join(setting.replace('/', "."));

@@ -15,7 +15,7 @@ use crate::helper::{self, LASTING};
 use crate::layout::Layout;
 use crate::process::{helpers_of, wait_for};
 use crate::progress::{Progress, Quiet};
-use crate::{cgroup, cluster};
+use crate::{cluster, leftovers};
 
 pub(super) fn all(progress: &mut dyn Progress) -> Result<()> {
     let layout = Layout::new(INTERRUPTED)?;
@@ -76,20 +76,6 @@ fn interrupt(file: &Path, signal: Signal) -> Result<()> {
 
 /// Looks for anything of the cluster `name`.
 pub(super) fn nothing_left(name: &str) -> Result<()> {
-    let layout = Layout::new(name)?;
-    let processes = helpers_of(&LASTING, layout.dir());
-    check(processes.is_empty(), || format!("processes of {name} are left: {processes:?}"))?;
-    let groups: Vec<String> = cgroup::existing()?.into_iter().filter(|group| group.contains(&format!("-{name}-n"))).collect();
-    check(groups.is_empty(), || format!("control groups of {name} are left: {groups:?}"))?;
-    check(!layout.dir().exists() && !layout.lock().exists(), || format!("{} is left", layout.dir().display()))?;
-    // Any process with a file or argument below the state directory: components and containers' shims name it.
-    let state = layout.dir().as_os_str().as_encoded_bytes().to_vec();
-    let shims = std::fs::read_dir("/proc").doing(|| "reading /proc".into())?.flatten().filter(|entry| {
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        line.windows(state.len() + 1).any(|window| window.starts_with(&state) && window.ends_with(b"/"))
-    });
-    let names: Vec<String> = shims.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-    check(names.is_empty(), || format!("processes of {name} are left: {names:?}"))?;
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").doing(|| "reading /proc/self/mountinfo".into())?;
-    check(!mounts.contains(&format!("{}/", layout.dir().display())), || format!("mounts of {name} are left on the host"))
+    let found = leftovers(&[name.to_owned()])?;
+    check(found.is_empty(), || format!("of {name} is left: {}", found.join("; ")))
 }

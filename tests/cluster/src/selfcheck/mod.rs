@@ -7,7 +7,7 @@ mod interrupted;
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -18,6 +18,7 @@ use crate::cluster::{Cluster, Found, Options, succeeded};
 use crate::error::{Doing, Error, Result};
 use crate::helper;
 use crate::image::Image;
+use crate::leftovers::leftovers;
 use crate::network;
 use crate::process::Process;
 use crate::progress::{Progress, Quiet};
@@ -67,12 +68,61 @@ fn checks(progress: &mut dyn Progress) -> Result<()> {
 
     progress.step(7, STEPS, "ending without a trace");
     second.health()?;
-    for cluster in [first, second] {
-        let name = cluster.name().to_string();
-        cluster.down()?;
-        interrupted::nothing_left(&name)?;
+    ending(first, second)
+}
+
+/// A program in a node's network, and nothing else of the node.
+struct Guest(Child);
+
+impl Guest {
+    fn start(cluster: &Cluster, node: usize) -> Result<Self> {
+        let program = helper::program()?;
+        let argv = [program.as_os_str(), helper::ANSWER.as_ref(), "--port".as_ref(), "8090".as_ref()];
+        let guest = Self(cluster.command_in_node(node, argv)?.spawn().doing(|| "starting a program in a node's network".into())?);
+        let at = SocketAddr::from((cluster.node_address(node), 8090));
+        eventually("an answer of a program in a node's network", || from_node(cluster, node, at, "/"))?;
+        Ok(guest)
     }
-    Ok(())
+
+    fn lives(&self) -> bool {
+        Process::of(i32::try_from(self.0.id()).unwrap_or_default()).is_some()
+    }
+
+    fn is_told_of(&self) -> Result<bool> {
+        let this = format!("process {} ", self.0.id());
+        Ok(leftovers(&[])?.iter().any(|found| found.starts_with(&this)))
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // `down` may have waited for it already.
+        let _ = self.0.kill().and_then(|()| self.0.wait());
+    }
+}
+
+/// Ends both clusters, in which programs run that are no part of them.
+fn ending(first: Cluster, second: Cluster) -> Result<()> {
+    let names = [FIRST, SECOND].map(String::from);
+    for part in ["directory", "control group", "process"] {
+        let found = leftovers(&names)?;
+        let has = found.iter().any(|found| match part {
+            "directory" => found.ends_with(&format!("/{FIRST} is there")),
+            _ => found.starts_with(part) && found.contains(FIRST),
+        });
+        check(has, || format!("no {part} of a running cluster was found: {}", found.join("; ")))?;
+    }
+    let (guest, stray) = (Guest::start(&first, 1)?, Guest::start(&first, 2)?);
+    check(!guest.is_told_of()?, || "a program in a running cluster's network was taken for a leftover".into())?;
+    // Then nothing says any more whose network it was.
+    first.kill_node(2)?;
+    first.down()?;
+    check(!guest.lives(), || "a program in a node's network outlived the cluster".into())?;
+    check(stray.is_told_of()?, || "a program in the network of a cluster that is gone was not found".into())?;
+    drop(stray);
+    interrupted::nothing_left(FIRST)?;
+    second.down()?;
+    interrupted::nothing_left(SECOND)
 }
 
 fn side_by_side() -> Result<(Cluster, Cluster)> {
@@ -93,12 +143,10 @@ fn side_by_side() -> Result<(Cluster, Cluster)> {
 
 /// Two pods, one a node, as strict as pods can be: no root, no capabilities, read-only, default seccomp profile.
 fn deploy(cluster: &Cluster) -> Result<()> {
-    let archive = std::env::temp_dir().join(format!("{FIRST}-{}.tar", std::process::id()));
+    let archive = cluster.scratch_dir().join("selfcheck.tar");
     let program = helper::program()?;
     Image::new(IMAGE).file(program, "/cluster").entrypoint(["/cluster", helper::ANSWER]).user("65532:65532").write(&archive)?;
-    let loaded = cluster.load_image(&archive);
-    let _ = std::fs::remove_file(&archive);
-    loaded?;
+    cluster.load_image(&archive)?;
     apply(
         cluster,
         &json!({
