@@ -1,5 +1,5 @@
 # The image is one static file. Build that first; nothing is compiled in here, so what was tested is what is shipped:
-#   make build && docker build --tag localhost/bluegreen-operator:0.1.0 .
+#   make build && docker build --build-arg PROGRAM=target/$(rustc -vV | sed -n 's/^host: //p')/release/bluegreen --tag localhost/bluegreen-operator:0.1.0 .
 FROM scratch
 LABEL org.opencontainers.image.title="bluegreen-operator" \
       org.opencontainers.image.description="Blue-green releases for Kubernetes that wait until the old pods' connections have drained" \
