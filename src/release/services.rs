@@ -125,7 +125,7 @@ fn serves_others(snapshot: &Snapshot, path: &str, service: &Service) -> Result<(
         return Err(Block::new(
             "ServiceServesOthers",
             format!(
-                "{path}: Service \"{name}\" already serves {others} {} of something else; remove the pods or the selector first, so that nobody is cut off",
+                "{path}: Service \"{name}\" already serves {others} {} of something else, which a switch would cut off from its users; name a new Service here and move the clients to it (docs/migrate.md)",
                 if others == 1 { "pod" } else { "pods" }
             ),
         ));

@@ -138,7 +138,7 @@ const MISTAKES: &[Mistake] = &[
         edit: web,
         kind: ConditionType::Stalled,
         reason: "ServiceServesOthers",
-        message: "spec.traffic.services[1]: Service \"web\" already serves 1 pod of something else; remove the pods or the selector first, so that nobody is cut off",
+        message: "spec.traffic.services[1]: Service \"web\" already serves 1 pod of something else, which a switch would cut off from its users; name a new Service here and move the clients to it (docs/migrate.md)",
     },
     Mistake {
         name: "bad_probe_port_name",
