@@ -12,7 +12,7 @@ holds "it reads Nodes, for the agent" may list nodes --as "$controller"
 sed s/@VERSION@/v1/ tests/chart/objects/shop.yaml | kubectl --namespace team-b apply --filename - >/dev/null
 holds "the next version is taken" ship v6
 eventually 40 "it is released" ready
-holds "v6 answers through the Service" serves v6
+eventually 10 "v6 answers through the Service" serves v6
 holds "nothing happens in another namespace" equals "" kubectl --namespace team-b get replicasets --output name
 title "Confined, and without the agent"
 holds "helm upgrade without the agent" install --set 'watchNamespaces={team-a}' --set agent.enabled=false --wait --timeout 60s
@@ -25,4 +25,4 @@ eventually 40 "it is released" ready
 timed() { equals "Timer" field '.status.draining[0].source'; }
 eventually 20 "old pods leave by the timer" timed
 gone() { equals "" field '.status.draining[*].revision'; }
-eventually 30 "and are gone" gone
+eventually 40 "and are gone" gone
