@@ -28,6 +28,20 @@ pub fn of(stage: &Stage) -> String {
     text
 }
 
+/// What may explain why the operator does not start.
+pub fn of_operator(world: &World) -> String {
+    let questions: [(&str, Vec<&str>); 3] = [
+        ("nodes", vec!["get", "nodes", "-o", "wide"]),
+        ("pods", vec!["describe", "pods", "-n", SYSTEM]),
+        ("log", vec!["logs", "-n", SYSTEM, "-l", "app.kubernetes.io/component", "--all-containers", "--prefix", "--tail=40"]),
+    ];
+    let mut text = String::new();
+    for (title, words) in questions {
+        section(&mut text, title, &ask(world, &words));
+    }
+    text
+}
+
 fn ask(world: &World, words: &[&str]) -> String {
     match world.kubectl_output(words) {
         Ok(output) => String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned(),

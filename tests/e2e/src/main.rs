@@ -10,6 +10,7 @@ mod failure;
 mod manifest;
 mod proxy;
 mod runner;
+mod sockets;
 mod stage;
 mod traffic;
 mod wait;
@@ -32,7 +33,7 @@ struct Cli {
     /// Cases at the same time.
     #[arg(long, default_value_t = 5)]
     jobs: usize,
-    /// Leaves the clusters, and the namespaces of failed cases, for a look. The next run takes the cluster as it is.
+    /// Leaves the clusters, and the namespaces of failed cases, for a look. The next run begins with new ones.
     #[arg(long)]
     keep: bool,
     /// Writes the table of mistakes into docs/troubleshooting.md and ends.
@@ -58,6 +59,13 @@ enum Command {
         /// The controller and its arguments.
         #[arg(last = true, required = true)]
         controller: Vec<String>,
+    },
+    /// Becomes a program that is killed when whoever started it ends. For the proxy.
+    #[command(hide = true)]
+    Bound {
+        /// The program and its arguments.
+        #[arg(last = true, required = true)]
+        program: Vec<String>,
     },
 }
 
@@ -85,8 +93,12 @@ fn main() -> ExitCode {
 
 async fn work(cli: Cli) -> failure::Result<bool> {
     let Cli { filter, list, jobs, keep, write_docs, command } = cli;
-    if let Some(Command::Proxy { kill_after, kubeconfig, server, controller }) = command {
-        return proxy::run(kill_after, &kubeconfig, &server, &controller).await.map(|()| true);
+    match command {
+        Some(Command::Proxy { kill_after, kubeconfig, server, controller }) => {
+            return proxy::run(kill_after, &kubeconfig, &server, &controller).await.map(|()| true);
+        }
+        Some(Command::Bound { program }) => return proxy::bound(&program),
+        None => {}
     }
     if write_docs {
         return cases::bad_input::write_docs().map(|()| true);
@@ -110,7 +122,8 @@ async fn work(cli: Cli) -> failure::Result<bool> {
     let abort = running.abort_handle();
     tokio::select! {
         outcome = running => outcome.unwrap_or_else(|error| Err(failure::Failure::Claim(format!("the run ended: {error}")))),
-        _ = tokio::signal::ctrl_c() => {
+        told = told_to_end() => {
+            told?;
             abort.abort();
             if !keep {
                 tokio::task::block_in_place(|| runner::clear(&cases));
@@ -118,4 +131,16 @@ async fn work(cli: Cli) -> failure::Result<bool> {
             Err(failure::Failure::Claim("interrupted".into()))
         }
     }
+}
+
+/// Ends on SIGINT and on SIGTERM, which make and CI send: clusters must not outlive a run.
+async fn told_to_end() -> failure::Result {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failure::io("listening for SIGINT"))?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(failure::io("listening for SIGTERM"))?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
 }

@@ -60,14 +60,16 @@ pub async fn run(kill_after: u64, kubeconfig: &Path, server: &str, controller: &
         "contexts": [{"name": "proxy", "context": {"cluster": "proxy", "user": "proxy"}}],
     });
     std::fs::write(&file, mine.to_string()).map_err(io("writing the proxy's kubeconfig"))?;
-    let (program, words) = controller.split_first().ok_or_else(|| Failure::Claim("no controller".into()))?;
-    let mut child = Command::new(program)
-        .args(words)
+    let me = std::env::current_exe().map_err(io("finding this program"))?;
+    // Bound to this thread, which is the first and lives as long as this program: a proxy that is killed leaves no controller.
+    let mut child = Command::new(me)
+        .args(["bound", "--"])
+        .args(controller)
         .env("KUBECONFIG", &file)
         .stdin(Stdio::null())
         .kill_on_drop(true)
         .spawn()
-        .map_err(io(format!("starting {program}")))?;
+        .map_err(io("starting the controller"))?;
     let (ended, end) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
         // Whoever started this program holds the other end, and tells the end by closing it.
@@ -81,9 +83,24 @@ pub async fn run(kill_after: u64, kubeconfig: &Path, server: &str, controller: &
         }
         status = child.wait() => Err(Failure::Claim(format!("the controller ended by itself: {status:?}"))),
         _ = end => child.kill().await.map_err(io("killing the controller")),
+        told = crate::told_to_end() => match child.kill().await {
+            Ok(()) => told,
+            Err(error) => Err(io("killing the controller")(error)),
+        },
     };
     let _ = std::fs::remove_file(&file);
     outcome
+}
+
+/// Becomes a program that is killed when the thread that started this one ends.
+///
+/// # Errors
+/// When the program can't be started; otherwise this never returns.
+pub fn bound(program: &[String]) -> Result<bool> {
+    let (name, words) = program.split_first().ok_or_else(|| Failure::Claim("no program".into()))?;
+    nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).map_err(|errno| io("binding the program")(errno.into()))?;
+    let error = std::os::unix::process::CommandExt::exec(std::process::Command::new(name).args(words));
+    Err(io(format!("starting {name}"))(error))
 }
 
 async fn forward(State(proxy): State<Arc<Proxy>>, request: Request<Body>) -> Response {

@@ -1,11 +1,13 @@
 //! Runs the cases: those that share a cluster side by side, those that break one each on its own.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, block_in_place};
 
 use crate::diagnosis;
 use crate::failure::{Failure, Result};
@@ -66,7 +68,15 @@ pub async fn run(cases: &[Case], plan: &Plan) -> Result<bool> {
     let mut failed = vec![];
     let (shared, own): (Vec<Case>, Vec<Case>) = cases.iter().cloned().partition(|case| case.place == Place::Shared);
     if !shared.is_empty() {
-        let world = World::up(SHARED, 2, &[]).await?;
+        let world = match World::up(SHARED, 2, &[]).await {
+            Ok(world) => world,
+            Err(error) => {
+                if !plan.keep {
+                    let _ = block_in_place(|| cluster::down(SHARED));
+                }
+                return Err(error);
+            }
+        };
         println!("cluster {SHARED} is up with the operator after {:.1} s", begun.elapsed().as_secs_f64());
         let jobs = shared.into_iter().map(|case| {
             let world = world.clone();
@@ -145,7 +155,9 @@ async fn alone(case: Case, plan: &Plan) -> Outcome {
     let world = match World::up(&name, nodes, values).await {
         Ok(world) => world,
         Err(error) => {
-            let _ = cluster::down(&name);
+            if !plan.keep {
+                let _ = block_in_place(|| cluster::down(&name));
+            }
             return Outcome { name: case.name.into(), took: begun.elapsed(), notes: vec![], failed: Some((error, String::new())) };
         }
     };
@@ -168,7 +180,13 @@ async fn on(world: World, case: Case, plan: &Plan) -> Outcome {
         Err(error) => return Outcome { name: case.name.into(), took: begun.elapsed(), notes: vec![], failed: Some((error, String::new())) },
     };
     let limit = Duration::from_secs(case.limit);
-    let result = tokio::time::timeout(limit, (case.run)(stage.clone())).await.unwrap_or(Err(Failure::Deadline(limit)));
+    // A case that panics has failed like any other: its cluster must go, and its name must be told.
+    let running = AssertUnwindSafe((case.run)(stage.clone())).catch_unwind();
+    let result = match tokio::time::timeout(limit, running).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => Err(Failure::Claim(format!("it panicked: {}", words_of(panic.as_ref())))),
+        Err(_) => Err(Failure::Deadline(limit)),
+    };
     let took = begun.elapsed();
     let failed = result.err().map(|failure| {
         let diagnosis = diagnosis::of(&stage);
@@ -179,6 +197,12 @@ async fn on(world: World, case: Case, plan: &Plan) -> Outcome {
         let _ = stage.clear().await;
     }
     Outcome { name: case.name.into(), took, notes: notes.all(), failed }
+}
+
+/// What a panic said.
+fn words_of(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "without a word".into())
 }
 
 /// Milliseconds of the clock, to tell runs apart.

@@ -1,6 +1,5 @@
 //! A cluster with the operator on it.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -11,6 +10,7 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use tokio::task::block_in_place;
 
+use crate::diagnosis;
 use crate::failure::{Failure, Result, io};
 use crate::manifest::APP_IMAGE;
 
@@ -18,6 +18,9 @@ use crate::manifest::APP_IMAGE;
 pub const SYSTEM: &str = "bluegreen-system";
 /// Helm release, and by the chart's rules the name of the Deployment.
 pub const RELEASE: &str = "bluegreen-operator";
+/// The operator's image, as every cluster of a run has it.
+const IMAGE: &str = "localhost/bluegreen-operator";
+const TAG: &str = "e2e";
 
 /// A cluster with the operator on it.
 #[derive(Clone)]
@@ -44,8 +47,10 @@ pub fn sources() -> PathBuf {
 }
 
 impl World {
-    /// Brings up a cluster, loads the images and installs the operator. A cluster that runs already is taken as it is and upgraded.
+    /// Brings up a new cluster, loads the images and installs the operator. What an earlier run left under this name is
+    /// removed: nobody knows what a run that was killed in the middle of a fault has left in it.
     pub async fn up(name: &str, nodes: usize, values: &[&str]) -> Result<Self> {
+        block_in_place(|| cluster::down(name))?;
         let options = Options { name: name.into(), nodes, audit: true };
         let (cluster, _) = block_in_place(|| Cluster::up(&options, &mut Quiet))?;
         let config = Kubeconfig::read_from(cluster.kubeconfig())?;
@@ -60,26 +65,28 @@ impl World {
         let operator = beside("bluegreen")?;
         let app = beside("app")?;
         let load = beside("load")?;
-        // The tag changes with the program, so that an upgrade of a cluster that was kept takes the new one.
-        let tag = fingerprint(&operator)?;
-        let image = format!("localhost/bluegreen-operator:{tag}");
         let images = [
-            Image::new(&image).file(&operator, "/bluegreen").entrypoint(["/bluegreen"]).user("64320:64320"),
+            Image::new(&format!("{IMAGE}:{TAG}")).file(&operator, "/bluegreen").entrypoint(["/bluegreen"]).user("64320:64320"),
             Image::new(APP_IMAGE).file(&app, "/app").file(&load, "/load").entrypoint(["/app"]).user("65532:65532"),
         ];
         for (index, image) in images.iter().enumerate() {
-            let path = std::env::temp_dir().join(format!("e2e-{}-{}-{index}.tar", std::process::id(), self.cluster.name()));
+            // In the cluster's own directory, which goes with the cluster, whatever happens here.
+            let path = self.cluster.kubeconfig().with_file_name(format!("e2e-image-{index}.tar"));
             block_in_place(|| image.write(&path).and_then(|()| self.cluster.load_image(&path)))?;
             std::fs::remove_file(&path).map_err(io("removing an image archive"))?;
         }
         let chart = sources().join("charts/bluegreen-operator");
-        let tag = format!("image.tag={tag}");
         let chart = chart.to_string_lossy();
-        let mut words = vec!["upgrade", "--install", RELEASE, &chart, "--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout", "90s"];
-        for value in ["image.repository=localhost/bluegreen-operator", &tag, "image.pullPolicy=Never"].iter().chain(values) {
+        let (repository, tag) = (format!("image.repository={IMAGE}"), format!("image.tag={TAG}"));
+        let mut words = vec!["install", RELEASE, &chart, "--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout", "90s"];
+        for value in [repository.as_str(), &tag, "image.pullPolicy=Never"].iter().chain(values) {
             words.extend(["--set", value]);
         }
-        self.helm(&words).map(drop)
+        self.helm(&words).map(drop).map_err(|error| match error {
+            // Helm only says that it waited.
+            Failure::Command { command, output } => Failure::Command { command, output: format!("{output}\n{}", diagnosis::of_operator(self)) },
+            other => other,
+        })
     }
 
     /// Runs Helm.
@@ -117,10 +124,4 @@ fn said(command: &str, output: &Output) -> Result<String> {
     }
     let text = [output.stdout.as_slice(), output.stderr.as_slice()].concat();
     Err(Failure::Command { command: command.into(), output: String::from_utf8_lossy(&text).trim().into() })
-}
-
-fn fingerprint(path: &Path) -> Result<String> {
-    let mut hasher = DefaultHasher::new();
-    std::fs::read(path).map_err(io(format!("reading {}", path.display())))?.hash(&mut hasher);
-    Ok(format!("{:016x}", hasher.finish()))
 }
