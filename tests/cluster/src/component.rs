@@ -121,9 +121,10 @@ impl Component {
                 "--use-service-account-credentials=false".into(),
                 "--leader-elect=false".into(),
                 "--allocate-node-cidrs=false".into(),
-                // A dead node is noticed in seconds, so that tests of it need not take minutes.
+                // A dead node is noticed in seconds, so that tests of it need not take minutes; but not so few that a machine
+                // under load, or an API server that is away for a moment, would look like one.
                 "--node-monitor-period=1s".into(),
-                "--node-monitor-grace-period=8s".into(),
+                "--node-monitor-grace-period=20s".into(),
                 "--bind-address=127.0.0.1".into(),
                 "--v=1".into(),
             ],
