@@ -16,6 +16,7 @@ use super::keeper::Wanted;
 use super::memory::{Remembered, Reports};
 use super::observe::Installation;
 use super::peers::Asked;
+use super::store;
 use super::tasks::Tasks;
 use super::world::{Concerned, Key, World};
 
@@ -124,13 +125,16 @@ impl<A: ApiServer> Context<A> {
     /// Takes the answer to a write into the caches, so that the next decision knows it.
     pub fn wrote(&self, resource: Resource, object: &Value) {
         let now = self.clock.now().mono;
-        // Whoever wrote goes on by itself; nobody has to be woken for it.
-        self.world().insert(resource, object, now);
+        let concerned = self.world().insert(resource, object, now);
+        // Whoever wrote goes on by itself; nobody has to be woken for it. But the keeper of the reports is not who waits for them.
+        if resource == Resource::ConnectionWatch {
+            self.wake(concerned);
+        }
     }
 
     /// Takes a deletion into the caches.
     pub fn forgot(&self, resource: Resource, uid: &str) {
-        self.world().remove(resource, &json!({"metadata": {"uid": uid, "resourceVersion": "0"}}));
+        self.world().remove(resource, &json!({"metadata": {"uid": uid, "resourceVersion": store::GONE}}));
     }
 
     /// Wakes whoever is concerned by a change.

@@ -8,11 +8,15 @@ use std::collections::{HashMap, HashSet, VecDeque};
 /// Deleted objects that are remembered, so that the late answer to a write does not bring one back.
 const TOMBSTONES: usize = 4096;
 
+/// Later than any version: the object was deleted by this process itself.
+pub const GONE: &str = "18446744073709551615";
+
 /// Objects by UID.
 #[derive(Debug)]
 pub struct Store<T> {
     entries: HashMap<String, Entry<T>>,
-    tombstones: HashSet<String>,
+    /// The version at which an object went: it may come back with a later one, as a label that a watch selects by may.
+    tombstones: HashMap<String, u64>,
     order: VecDeque<String>,
     relists: HashMap<String, HashSet<String>>,
     synced: HashSet<String>,
@@ -27,7 +31,7 @@ struct Entry<T> {
 
 impl<T> Default for Store<T> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), tombstones: HashSet::new(), order: VecDeque::new(), relists: HashMap::new(), synced: HashSet::new() }
+        Self { entries: HashMap::new(), tombstones: HashMap::new(), order: VecDeque::new(), relists: HashMap::new(), synced: HashSet::new() }
     }
 }
 
@@ -43,27 +47,45 @@ impl<T> Store<T> {
         if let Some(seen) = self.relists.get_mut(scope) {
             seen.insert(uid.to_owned());
         }
-        if self.tombstones.contains(uid) {
+        let version = number(version);
+        if self.tombstones.get(uid).is_some_and(|gone| *gone >= version) {
             return None;
         }
-        let version = number(version);
         if self.entries.get(uid).is_some_and(|entry| entry.version > version) {
             return None;
         }
         Some(self.entries.insert(uid.to_owned(), Entry { version, scope: scope.to_owned(), value }).map(|entry| entry.value))
     }
 
-    /// Forgets a deleted object.
-    pub fn remove(&mut self, uid: &str) -> Option<T> {
-        if self.tombstones.insert(uid.to_owned()) {
-            self.order.push_back(uid.to_owned());
-            if self.order.len() > TOMBSTONES
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.tombstones.remove(&oldest);
-            }
+    /// Forgets an object that went at this version, and everything of it up to then, unless something newer is known.
+    pub fn remove(&mut self, uid: &str, version: &str) -> Option<T> {
+        let gone = self.lose(uid, version);
+        if !self.entries.contains_key(uid) {
+            self.bury(uid, number(version));
+        }
+        gone
+    }
+
+    /// Forgets an object that does not belong here any more as it is at this version, unless something newer is known. It may come back.
+    pub fn lose(&mut self, uid: &str, version: &str) -> Option<T> {
+        if self.entries.get(uid)?.version > number(version) {
+            return None;
         }
         self.entries.remove(uid).map(|entry| entry.value)
+    }
+
+    fn bury(&mut self, uid: &str, version: u64) {
+        if let Some(known) = self.tombstones.get_mut(uid) {
+            *known = version.max(*known);
+            return;
+        }
+        self.tombstones.insert(uid.to_owned(), version);
+        self.order.push_back(uid.to_owned());
+        if self.order.len() > TOMBSTONES
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.tombstones.remove(&oldest);
+        }
     }
 
     /// A new list begins.
@@ -79,7 +101,13 @@ impl<T> Store<T> {
         };
         let lacking = |(uid, entry): &(&String, &Entry<T>)| entry.scope == scope && !seen.contains(*uid);
         let gone: Vec<String> = self.entries.iter().filter(lacking).map(|(uid, _)| uid.clone()).collect();
-        gone.iter().filter_map(|uid| self.remove(uid)).collect()
+        gone.iter()
+            .filter_map(|uid| {
+                let entry = self.entries.remove(uid)?;
+                self.bury(uid, entry.version);
+                Some(entry.value)
+            })
+            .collect()
     }
 
     /// One object.
@@ -114,9 +142,32 @@ mod tests {
     fn a_late_answer_does_not_bring_a_deleted_object_back() {
         let mut store = Store::default();
         store.insert("u", "10", "", 1);
-        assert_eq!(store.remove("u"), Some(1));
+        assert_eq!(store.remove("u", "11"), Some(1));
         assert!(store.insert("u", "10", "", 1).is_none());
         assert!(store.get("u").is_none());
+        store.insert("here", "20", "", 1);
+        store.remove("here", GONE);
+        assert!(store.insert("here", "21", "", 1).is_none(), "deleted by this process itself: there is no later version");
+    }
+
+    #[test]
+    fn an_object_that_left_the_watch_and_came_back_is_seen_again() {
+        let mut store = Store::default();
+        store.insert("u", "10", "", 1);
+        assert_eq!(store.remove("u", "11"), Some(1));
+        assert_eq!(store.insert("u", "12", "", 2), Some(None));
+        // The watch is late: what it saw go has been back for long.
+        assert_eq!(store.remove("u", "11"), None);
+        assert_eq!(store.get("u"), Some(&2));
+    }
+
+    #[test]
+    fn what_does_not_belong_any_more_is_lost_but_not_buried() {
+        let mut store = Store::default();
+        store.insert("u", "10", "", 1);
+        assert_eq!(store.lose("u", "9"), None, "that was before");
+        assert_eq!(store.lose("u", "11"), Some(1));
+        assert_eq!(store.insert("u", "11", "", 2), Some(None));
     }
 
     #[test]

@@ -44,6 +44,11 @@ pub fn annotation<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
     object.pointer("/metadata/annotations")?.get(key)?.as_str()
 }
 
+/// A label.
+pub fn label<'a>(object: &'a Value, key: &str) -> Option<&'a str> {
+    object.pointer("/metadata/labels")?.get(key)?.as_str()
+}
+
 /// The controlling owner: kind, name and UID.
 pub fn controller(object: &Value) -> Option<(String, String, String)> {
     let owner = list(object, "/metadata/ownerReferences").find(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))?;
@@ -63,8 +68,8 @@ pub fn set(object: &Value) -> Option<Set> {
         uid,
         resource_version,
         created: time(object, "/metadata/creationTimestamp").unwrap_or_default(),
-        revision: object.pointer("/metadata/labels")?.get(keys::REVISION)?.as_str()?.to_owned(),
-        color: object.pointer("/metadata/labels")?.get(keys::COLOR).and_then(Value::as_str).and_then(Color::parse).unwrap_or(Color::Blue),
+        revision: label(object, keys::REVISION)?.to_owned(),
+        color: label(object, keys::COLOR).and_then(Color::parse).unwrap_or(Color::Blue),
         desired: number(object, "/spec/replicas"),
         min_ready_seconds: number(object, "/spec/minReadySeconds"),
         replicas: number(object, "/status/replicas"),

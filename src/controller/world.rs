@@ -3,18 +3,24 @@
 //! Each change names the BlueGreenDeployments it concerns, so that work grows with what changes.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::hash::Hash;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::api::{BlueGreenDeployment, ConnectionWatch};
+use crate::api::{BlueGreenDeployment, ConnectionWatch, keys};
 use crate::release::{Endpoints, Node, Pod, Service, Set};
 
 use super::api::Resource;
 use super::store::Store;
 use super::trim;
 
+mod agents;
+mod failing;
 mod read;
+mod remove;
+
+pub use failing::Feed;
 
 /// Namespace and name of a BlueGreenDeployment.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +40,8 @@ pub struct In<T> {
     pub value: T,
     /// UID of its controlling owner.
     pub owner: Option<String>,
+    /// The revision it carries as a label.
+    pub revision: Option<String>,
 }
 
 /// A report as it came in.
@@ -56,7 +64,9 @@ pub struct World {
     nodes: Store<(String, Node)>,
     watches: Store<Heard>,
     agent_pods: Store<String>,
-    agent_settled: Option<bool>,
+    /// How many nodes are to have an agent, once the DaemonSet has settled.
+    agents_wanted: Option<i64>,
+    failing: BTreeSet<(Feed, String)>,
     by_key: HashMap<Key, String>,
     sets_of: HashMap<String, HashSet<String>>,
     pods_of: HashMap<String, HashSet<String>>,
@@ -106,6 +116,7 @@ impl World {
         };
         let namespace = trim::text(object, "/metadata/namespace").unwrap_or_default();
         let owner = trim::controller(object).map(|(_, _, uid)| uid);
+        let revision = trim::label(object, keys::REVISION).map(str::to_owned);
         let scope = &self.scope(&namespace);
         match resource {
             Resource::BlueGreenDeployment => self.insert_object(&uid, &version, object),
@@ -113,26 +124,37 @@ impl World {
                 let Some(set) = trim::set(object) else {
                     return Concerned::default();
                 };
-                if self.sets.insert(&uid, &version, scope, In { namespace, value: set, owner: owner.clone() }).is_none() {
-                    return Concerned::default();
-                }
-                let Some(owner) = owner else {
+                // Without an owner it may be one that an earlier object of that name left behind.
+                let heir = set.name.strip_suffix(&format!("-{}", set.revision)).map(|name| Key { namespace: namespace.clone(), name: name.into() });
+                let Some(before) = self.sets.insert(&uid, &version, scope, In { namespace, value: set, owner: owner.clone(), revision }) else {
                     return Concerned::default();
                 };
-                self.sets_of.entry(owner.clone()).or_default().insert(uid);
-                Concerned::of(self.key_of(&owner))
+                let former = before.and_then(|before| before.owner).filter(|former| owner.as_ref() != Some(former));
+                if let Some(former) = &former {
+                    unlink(&mut self.sets_of, former, &uid);
+                }
+                if let Some(owner) = &owner {
+                    self.sets_of.entry(owner.clone()).or_default().insert(uid);
+                }
+                let heir = heir.filter(|key| owner.is_none() && self.by_key.contains_key(key));
+                Concerned::of(owner.iter().chain(&former).filter_map(|owner| self.key_of(owner)).chain(heir))
             }
             Resource::Pod => {
                 let Some(pod) = trim::pod(object) else {
-                    return Concerned::default();
+                    // Taken out of its ReplicaSet, as for quarantine: it is nobody's pod now.
+                    let lost = self.pods.lose(&uid, &version);
+                    return lost.map_or_else(Concerned::default, |lost| self.left_set(&lost.value.set_uid, &uid));
                 };
                 let set = pod.set_uid.clone();
-                match self.pods.insert(&uid, &version, scope, In { namespace, value: pod.clone(), owner }) {
+                match self.pods.insert(&uid, &version, scope, In { namespace, value: pod.clone(), owner, revision }) {
                     // Nothing that matters has changed: most updates of a pod are of this kind.
                     Some(Some(before)) if before.value == pod => Concerned::default(),
-                    Some(_) => {
+                    Some(before) => {
+                        let left = before.map(|before| before.value.set_uid).filter(|former| *former != set);
+                        let mut concerned = left.map_or_else(Concerned::default, |former| self.left_set(&former, &uid));
                         self.pods_of.entry(set.clone()).or_default().insert(uid);
-                        Concerned::of(self.key_of_set(&set))
+                        concerned.keys.extend(self.key_of_set(&set));
+                        concerned
                     }
                     None => Concerned::default(),
                 }
@@ -142,7 +164,7 @@ impl World {
                     return Concerned::default();
                 };
                 let name = service.name.clone();
-                match self.services.insert(&uid, &version, scope, In { namespace: namespace.clone(), value: service, owner }) {
+                match self.services.insert(&uid, &version, scope, In { namespace: namespace.clone(), value: service, owner, revision }) {
                     None => Concerned::default(),
                     Some(_) => {
                         self.services_in.entry(namespace.clone()).or_default().insert(name.clone(), uid);
@@ -158,7 +180,7 @@ impl World {
                     &uid,
                     &version,
                     scope,
-                    In { namespace: namespace.clone(), value: (service.clone(), endpoints.clone()), owner },
+                    In { namespace: namespace.clone(), value: (service.clone(), endpoints.clone()), owner, revision },
                 ) {
                     Some(Some(before)) if before.value.1 == endpoints => Concerned::default(),
                     Some(_) => {
@@ -182,29 +204,9 @@ impl World {
                 }
             }
             Resource::ConnectionWatch => self.insert_watch(&uid, &version, object, now),
-            Resource::DaemonSet => {
-                self.agent_settled = Some(settled(object));
-                Concerned::of(self.keys())
-            }
+            Resource::DaemonSet => self.insert_agents(Some(object)),
             Resource::Lease | Resource::Event => Concerned::default(),
         }
-    }
-
-    /// Takes one of the drain agent's own pods.
-    pub fn insert_agent_pod(&mut self, object: &Value) -> Concerned {
-        let (Some((uid, version)), Some(node)) = (trim::identity(object), trim::text(object, "/spec/nodeName")) else {
-            return Concerned::default();
-        };
-        match self.agent_pods.insert(&uid, &version, "", node.clone()) {
-            Some(None) => Concerned::of(self.keys_on(&node)),
-            _ => Concerned::default(),
-        }
-    }
-
-    /// Forgets one of the drain agent's own pods.
-    pub fn remove_agent_pod(&mut self, object: &Value) -> Concerned {
-        let node = trim::identity(object).and_then(|(uid, _)| self.agent_pods.remove(&uid));
-        Concerned::of(node.into_iter().flat_map(|node| self.keys_on(&node)))
     }
 
     fn insert_object(&mut self, uid: &str, version: &str, object: &Value) -> Concerned {
@@ -212,9 +214,12 @@ impl World {
         let mut parsed = match parsed {
             Ok(parsed) => parsed,
             Err(error) => {
-                // One malformed object must not stall the watch of all others.
+                // One malformed object must not stall the watch of all others. It is left alone, not acted on as it was before.
                 let name = trim::text(object, "/metadata/name").unwrap_or_default();
                 tracing::error!(name, %error, "this BlueGreenDeployment can't be read and is left alone; apply it again with the current CRD");
+                if self.objects.lose(uid, version).is_some() {
+                    self.by_key.retain(|_, known| known != uid);
+                }
                 return Concerned::default();
             }
         };
@@ -249,170 +254,18 @@ impl World {
         self.watch_names.insert(name.clone(), uid.to_owned());
         Concerned::of(if at == now { self.keys_on(&name) } else { BTreeSet::new() })
     }
+}
 
-    /// Forgets a deleted object.
-    pub fn remove(&mut self, resource: Resource, object: &Value) -> Concerned {
-        let Some((uid, _)) = trim::identity(object) else {
-            return Concerned::default();
-        };
-        self.forget(resource, &uid)
-    }
-
-    fn forget(&mut self, resource: Resource, uid: &str) -> Concerned {
-        match resource {
-            Resource::BlueGreenDeployment => {
-                let Some(gone) = self.objects.remove(uid) else {
-                    return Concerned::default();
-                };
-                let (Some(namespace), Some(name)) = (gone.metadata.namespace, gone.metadata.name) else {
-                    return Concerned::default();
-                };
-                let key = Key { namespace: namespace.clone(), name };
-                // Another object may have taken the name already.
-                if self.by_key.get(&key).is_some_and(|known| known == uid) {
-                    self.by_key.remove(&key);
-                }
-                Concerned { keys: self.keys_in(&namespace), orphans: self.left_behind(&namespace) }
-            }
-            Resource::ReplicaSet => {
-                let owner = self.sets.remove(uid).and_then(|set| set.owner);
-                let Some(owner) = owner else {
-                    return Concerned::default();
-                };
-                if let Some(sets) = self.sets_of.get_mut(&owner) {
-                    sets.remove(uid);
-                }
-                Concerned::of(self.key_of(&owner))
-            }
-            Resource::Pod => {
-                let Some(pod) = self.pods.remove(uid) else {
-                    return Concerned::default();
-                };
-                let set = pod.value.set_uid;
-                if let Some(pods) = self.pods_of.get_mut(&set) {
-                    pods.remove(uid);
-                    if pods.is_empty() {
-                        self.pods_of.remove(&set);
-                    }
-                }
-                Concerned::of(self.key_of_set(&set))
-            }
-            Resource::Service => {
-                let Some(service) = self.services.remove(uid) else {
-                    return Concerned::default();
-                };
-                if let Some(names) = self.services_in.get_mut(&service.namespace)
-                    && names.get(&service.value.name).is_some_and(|known| known == uid)
-                {
-                    names.remove(&service.value.name);
-                }
-                Concerned::of(self.keys_in(&service.namespace))
-            }
-            Resource::EndpointSlice => {
-                let Some(slice) = self.slices.remove(uid) else {
-                    return Concerned::default();
-                };
-                let name = (slice.namespace, slice.value.0);
-                if let Some(slices) = self.slices_of.get_mut(&name) {
-                    slices.remove(uid);
-                }
-                Concerned::of(self.keys_naming(&name.0, &name.1))
-            }
-            Resource::Node => {
-                let Some((name, _)) = self.nodes.remove(uid) else {
-                    return Concerned::default();
-                };
-                if self.node_names.get(&name).is_some_and(|known| known == uid) {
-                    self.node_names.remove(&name);
-                }
-                Concerned::of(self.keys_on(&name))
-            }
-            Resource::ConnectionWatch => {
-                let name = self.watches.remove(uid).and_then(|heard| heard.watch.metadata.name);
-                let Some(name) = name else {
-                    return Concerned::default();
-                };
-                if self.watch_names.get(&name).is_some_and(|known| known == uid) {
-                    self.watch_names.remove(&name);
-                }
-                Concerned::of(self.keys_on(&name))
-            }
-            Resource::DaemonSet => {
-                self.agent_settled = None;
-                Concerned::of(self.keys())
-            }
-            Resource::Lease | Resource::Event => Concerned::default(),
+/// Takes an entry out of an index; a key without entries goes, too: a long-lived process must not keep every name that ever was.
+fn unlink<K: Eq + Hash>(index: &mut HashMap<K, HashSet<String>>, key: &K, uid: &str) {
+    if let Some(uids) = index.get_mut(key) {
+        uids.remove(uid);
+        if uids.is_empty() {
+            index.remove(key);
         }
-    }
-
-    /// A watch lists anew.
-    pub fn relist(&mut self, resource: Resource, scope: &str) {
-        match resource {
-            Resource::BlueGreenDeployment => self.objects.relist(scope),
-            Resource::ReplicaSet => self.sets.relist(scope),
-            Resource::Pod => self.pods.relist(scope),
-            Resource::Service => self.services.relist(scope),
-            Resource::EndpointSlice => self.slices.relist(scope),
-            Resource::Node => self.nodes.relist(scope),
-            Resource::ConnectionWatch => self.watches.relist(scope),
-            Resource::DaemonSet | Resource::Lease | Resource::Event => {}
-        }
-    }
-
-    /// The list is complete; what it lacks was deleted while nobody watched.
-    pub fn relisted(&mut self, resource: Resource, scope: &str) -> Concerned {
-        match resource {
-            Resource::BlueGreenDeployment => drop(self.objects.relisted(scope)),
-            Resource::ReplicaSet => drop(self.sets.relisted(scope)),
-            Resource::Pod => drop(self.pods.relisted(scope)),
-            Resource::Service => drop(self.services.relisted(scope)),
-            Resource::EndpointSlice => drop(self.slices.relisted(scope)),
-            Resource::Node => drop(self.nodes.relisted(scope)),
-            Resource::ConnectionWatch => drop(self.watches.relisted(scope)),
-            Resource::DaemonSet | Resource::Lease | Resource::Event => {}
-        }
-        self.reindex();
-        let orphans = self.services_in.keys().flat_map(|namespace| self.left_behind(namespace)).collect();
-        Concerned { keys: self.keys(), orphans }
-    }
-
-    /// Services of a namespace whose owner is not known (any more).
-    fn left_behind(&self, namespace: &str) -> Vec<(String, String)> {
-        self.services(namespace)
-            .filter(|service| service.owner.as_ref().is_some_and(|owner| !self.knows(&owner.uid)))
-            .map(|service| (namespace.to_owned(), service.name.clone()))
-            .collect()
-    }
-
-    /// A watch of the agent's own pods lists anew, or is done with it.
-    pub fn agent_pods(&mut self, done: bool) -> Concerned {
-        if done {
-            self.agent_pods.relisted("");
-        } else {
-            self.agent_pods.relist("");
-        }
-        Concerned::of(if done { self.keys() } else { BTreeSet::new() })
-    }
-
-    /// Indexes name only what exists.
-    fn reindex(&mut self) {
-        let objects = &self.objects;
-        self.by_key.retain(|_, uid| objects.get(uid).is_some());
-        let (sets, pods, services, slices, nodes, watches) = (&self.sets, &self.pods, &self.services, &self.slices, &self.nodes, &self.watches);
-        self.sets_of.values_mut().for_each(|uids| uids.retain(|uid| sets.get(uid).is_some()));
-        self.pods_of.values_mut().for_each(|uids| uids.retain(|uid| pods.get(uid).is_some()));
-        self.services_in.values_mut().for_each(|names| names.retain(|_, uid| services.get(uid).is_some()));
-        self.slices_of.values_mut().for_each(|uids| uids.retain(|uid| slices.get(uid).is_some()));
-        self.node_names.retain(|_, uid| nodes.get(uid).is_some());
-        self.watch_names.retain(|_, uid| watches.get(uid).is_some());
     }
 }
 
-/// Whether a DaemonSet has settled: what it wants is there, so that a node without its pod is meant to have none.
-fn settled(object: &Value) -> bool {
-    let number = |pointer: &str| object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
-    number("/status/observedGeneration") == number("/metadata/generation")
-        && number("/status/updatedNumberScheduled") == number("/status/desiredNumberScheduled")
-        && number("/status/currentNumberScheduled") == number("/status/desiredNumberScheduled")
-        && number("/status/numberMisscheduled") == 0
-}
+#[cfg(test)]
+#[path = "tests/world.rs"]
+mod tests;

@@ -1,11 +1,11 @@
 //! The caches as they are read: everything a snapshot is made from, and whom a change concerns.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::BlueGreenDeployment;
-use crate::release::{Endpoints, Node, Pod, Service, Set};
+use crate::release::{Endpoints, Node, Pod, RoleKind, Service, Set};
 
-use super::{Heard, In, Key, World};
+use super::{Feed, Heard, In, Key, World};
 
 impl World {
     /// Whether every kind that decisions rest on has been read completely once.
@@ -54,11 +54,9 @@ impl World {
         pods
     }
 
-    /// Whether any pod of a revision is left in a namespace.
+    /// Whether any pod of a revision is left in a namespace, be its ReplicaSet gone or not.
     pub fn has_pods(&self, namespace: &str, revision: &str) -> bool {
-        let sets: HashSet<&str> =
-            self.sets.values().filter(|set| set.namespace == namespace && set.value.revision == revision).map(|set| set.value.uid.as_str()).collect();
-        self.pods.values().any(|pod| pod.namespace == namespace && sets.contains(pod.value.set_uid.as_str()))
+        self.pods.values().any(|pod| pod.namespace == namespace && pod.revision.as_deref() == Some(revision))
     }
 
     /// Services of a namespace, by name.
@@ -84,7 +82,8 @@ impl World {
     pub fn node(&self, name: &str) -> Option<Node> {
         match self.node_names.get(name).and_then(|uid| self.nodes.get(uid)) {
             Some((_, node)) => Some(node.clone()),
-            None if self.nodes_readable && self.nodes.synced(&[String::new()]) => {
+            // A list that is old lacks whatever has joined since.
+            None if self.nodes_readable && self.nodes.synced(&[String::new()]) && !self.fails(Feed::Nodes, "") => {
                 Some(Node { exists: false, linux: true, unreachable: true, addresses: vec![] })
             }
             None => None,
@@ -126,11 +125,6 @@ impl World {
         self.watches.values()
     }
 
-    /// Nodes with an agent pod, and whether the DaemonSet has settled.
-    pub fn agents(&self) -> (BTreeSet<String>, bool) {
-        (self.agent_pods.values().cloned().collect(), self.agent_settled.unwrap_or(false))
-    }
-
     pub(super) fn key_of(&self, uid: &str) -> Option<Key> {
         let object = self.objects.get(uid)?;
         Some(Key { namespace: object.metadata.namespace.clone()?, name: object.metadata.name.clone()? })
@@ -154,14 +148,16 @@ impl World {
         self.by_key.keys().filter(|key| key.namespace == namespace).filter(names).cloned().collect()
     }
 
-    /// Objects with something to drain on a node.
+    /// Objects with something to drain on a node: pods of a set that served and is being left.
     pub(super) fn keys_on(&self, node: &str) -> BTreeSet<Key> {
-        let draining = |key: &&Key| {
-            self.by_key.get(*key).is_some_and(|uid| {
-                let sets = self.sets_of.get(uid);
-                sets.into_iter().flatten().flat_map(|set| self.pods(set)).any(|pod| pod.node.as_deref() == Some(node))
+        let here = |uid: &String| self.pods.get(uid).is_some_and(|pod| pod.value.node.as_deref() == Some(node));
+        let left = self.sets.values().filter(|set| set.value.role.is_some_and(|role| role.kind != RoleKind::Retired));
+        left.filter(|set| self.pods_of.get(&set.value.uid).is_some_and(|pods| pods.iter().any(here)))
+            .filter_map(|set| {
+                let object = set.owner.as_ref().and_then(|owner| self.objects.get(owner))?;
+                let serves = object.status.as_ref().and_then(|status| status.switch.as_ref()).is_some_and(|switch| switch.to == set.value.revision);
+                if serves { None } else { self.key_of(set.owner.as_ref()?) }
             })
-        };
-        self.by_key.keys().filter(draining).cloned().collect()
+            .collect()
     }
 }
