@@ -31,7 +31,7 @@ pub async fn apply<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, acti
             let found = context.api.get(Resource::BlueGreenDeployment, &object.namespace, &owner.name).await?;
             let alive = found.is_some_and(|found| trim::text(&found, "/metadata/uid").as_deref() == Some(&owner.uid));
             let state = if alive { OwnerState::Alive } else { OwnerState::Gone };
-            context.remember(&object.uid, |remembered| remembered.owners.insert(owner.uid.clone(), state));
+            context.remember(&object.uid, |remembered| remembered.owners.insert(owner.uid.clone(), (state, context.clock.now().mono)));
             Ok(())
         }
         Action::CreateSet { revision, color, replicas, raw_hash } => {
@@ -171,6 +171,10 @@ async fn taken<A: ApiServer>(context: &Context<A>, object: &Object, name: &str) 
         return Err(ApiError::Conflict);
     };
     if trim::controller(&found).is_some_and(|(.., uid)| uid == object.uid) {
+        // Its name is free when its pods have ended (`kubectl delete --cascade=foreground`).
+        if found.pointer("/metadata/deletionTimestamp").is_some() {
+            return Err(ApiError::Conflict);
+        }
         context.wrote(Resource::ReplicaSet, &found);
         return Ok(());
     }
@@ -201,21 +205,7 @@ async fn retire<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRe
     let written = patch_set(context, object, set, manifest::set_patch(set, &change)).await?;
     let mut fenced = at(set, &written)?;
     for _ in 0..RETIRE_TRIES {
-        for name in services {
-            let live = context.api.get(Resource::Service, &object.namespace, name).await?;
-            let selects = live
-                .as_ref()
-                .and_then(|live| live.pointer("/spec/selector"))
-                .and_then(|selector| selector.get(keys::REVISION))
-                .and_then(Value::as_str);
-            // Without the revision it may select this set too.
-            let reached = live.as_ref().is_some_and(|live| {
-                selects.is_none() && live.pointer("/spec/selector").is_some_and(|selector| selector.as_object().is_some_and(|map| !map.is_empty()))
-            });
-            if selects == Some(set.revision.as_str()) || reached {
-                return Err(ApiError::Conflict);
-            }
-        }
+        unreached(context, object, set, services).await?;
         match patch_set(context, object, &fenced, manifest::retired(&fenced, attempt)).await {
             Err(ApiError::Conflict) => {
                 let Some(live) = context.api.get(Resource::ReplicaSet, &object.namespace, &set.name).await? else {
@@ -233,6 +223,31 @@ async fn retire<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRe
     Err(ApiError::Conflict)
 }
 
+/// Fails while a Service still leads to the set, by live reads.
+async fn unreached<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRef, services: &[String]) -> Result<(), ApiError> {
+    let namespace = &object.namespace;
+    for name in services {
+        let live = context.api.get(Resource::Service, namespace, name).await?;
+        let selector =
+            live.as_ref().and_then(|live| live.pointer("/spec/selector")).and_then(Value::as_object).filter(|selector| !selector.is_empty());
+        // Without the revision it may select this set too.
+        if selector.is_some_and(|selector| selector.get(keys::REVISION).is_none_or(|revision| *revision == set.revision.as_str())) {
+            return Err(ApiError::Conflict);
+        }
+    }
+    // Others that name it, such as one that was just taken out of the spec. Nobody moves them, so a person must hear of it.
+    let names = |service: &&Service| service.selector.get(keys::REVISION) == Some(&set.revision) && !services.contains(&service.name);
+    let others: Vec<String> = context.world().services(namespace).filter(names).map(|service| service.name.clone()).collect();
+    for name in others {
+        let live = context.api.get(Resource::Service, namespace, &name).await?;
+        let revision = live.as_ref().and_then(|live| live.pointer("/spec/selector")?.get(keys::REVISION)?.as_str());
+        if revision == Some(set.revision.as_str()) {
+            return Err(ApiError::Invalid(format!("Service \"{name}\" still selects revision {}; change its selector, or delete it", set.revision)));
+        }
+    }
+    Ok(())
+}
+
 fn at(set: &SetRef, written: &Value) -> Result<SetRef, ApiError> {
     let (_, resource_version) = trim::identity(written).ok_or_else(|| ApiError::Transient("an answer had no resourceVersion".into()))?;
     Ok(SetRef { resource_version, ..set.clone() })
@@ -248,3 +263,7 @@ fn repaired(service: &Service, editor: Option<&str>) -> Notice {
         message: format!("the selector of Service \"{}\" was changed by {editor} to {had} and was put back", service.name),
     }
 }
+
+#[cfg(test)]
+#[path = "tests/apply.rs"]
+mod tests;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::api::ConnectionWatch;
 use crate::release::{Begun, Identity, OwnerState, ProbeObservation, Refusal, Repairs, Sample};
 
+/// So long an owner that the caches don't know is taken to live, once a live read has found it.
+const ALIVE: Duration = Duration::from_secs(30);
 /// Samples kept for one pod: enough for the longest window at the shortest report interval.
 const SAMPLES: usize = 256;
 /// Without a repair for so long, a Service is at peace again.
@@ -23,8 +25,8 @@ pub struct Remembered {
     pub collisions: i32,
     /// The write that was last refused.
     pub refused: Option<Refusal>,
-    /// Whether owners of Services live.
-    pub owners: BTreeMap<String, OwnerState>,
+    /// Whether owners of Services live, and when that was asked.
+    pub owners: BTreeMap<String, (OwnerState, Duration)>,
     /// Smoke probes: the set they are about, and what they showed.
     pub probes: Vec<ProbeObservation>,
     /// Outcome of telling pods to drain.
@@ -41,6 +43,10 @@ pub struct Remembered {
     pub failures: u32,
     /// When status was last written.
     pub written: Option<Duration>,
+    /// Since when a status waits to be written.
+    pub waits: Option<Duration>,
+    /// What was told of the drain under way.
+    pub told: BTreeSet<String>,
 }
 
 impl Remembered {
@@ -49,6 +55,19 @@ impl Remembered {
         let repairs = self.repairs.entry(service.to_owned()).or_insert(Repairs { count: 0, last: now });
         repairs.count = if now.saturating_sub(repairs.last) > CALM { 1 } else { repairs.count + 1 };
         repairs.last = now;
+    }
+
+    /// Whether the owner of a Service lives, by the last live read. That it does is asked again after a while: it may be one that the
+    /// caches can't hold, and whose end they don't tell.
+    pub fn owner(&self, uid: &str, now: Duration) -> Option<OwnerState> {
+        let (state, asked) = self.owners.get(uid)?;
+        (*state == OwnerState::Gone || now.saturating_sub(*asked) < ALIVE).then_some(*state)
+    }
+
+    /// How long until that is asked again.
+    pub fn owners_again(&self, now: Duration) -> Option<Duration> {
+        let alive = self.owners.values().filter(|(state, _)| *state == OwnerState::Alive);
+        alive.map(|(_, asked)| (*asked + ALIVE).saturating_sub(now)).filter(|wait| !wait.is_zero()).min()
     }
 
     /// Repairs that still matter.

@@ -6,6 +6,9 @@ pub mod api;
 pub mod apply;
 pub mod args;
 pub mod context;
+#[cfg(test)]
+#[path = "tests/fake.rs"]
+mod fake;
 pub mod fenced;
 pub mod health;
 pub mod keeper;

@@ -62,6 +62,7 @@ pub fn observe(
         }
     }
     remembered.present.retain(|set, _| sets.iter().any(|known| &known.uid == set));
+    remembered.begun.retain(|pod, _| pods.iter().any(|known| &known.uid == pod));
 
     let node_names: std::collections::BTreeSet<&String> = pods.iter().filter_map(|pod| pod.node.as_ref()).collect();
     let mut nodes: BTreeMap<_, _> = node_names.iter().filter_map(|name| Some(((*name).clone(), world.node(name)?))).collect();
@@ -96,17 +97,17 @@ pub fn observe(
         repairs: remembered.recent_repairs(now.mono),
         ignored_addresses: remembered.ignored.clone(),
         peer_names: remembered.peers.clone(),
-        unread: if world.synced() { vec![] } else { vec!["the cluster completely yet".into()] },
+        unread: world.unread(&key.namespace),
         sets,
         pods,
         object,
     };
-    services(world, remembered, &mut snapshot);
+    services(world, remembered, &mut snapshot, now.mono);
     Some(snapshot)
 }
 
 /// Services that concern the object: declared, owned, or matching its pods.
-fn services(world: &World, remembered: &Remembered, snapshot: &mut Snapshot) {
+fn services(world: &World, remembered: &Remembered, snapshot: &mut Snapshot, now: std::time::Duration) {
     let traffic = &snapshot.object.spec.traffic;
     let labels = template_labels(snapshot);
     let relevant = |service: &&crate::release::Service| {
@@ -121,7 +122,7 @@ fn services(world: &World, remembered: &Remembered, snapshot: &mut Snapshot) {
         }
         if let Some(owner) = &service.owner {
             // Only a live read may say that an owner is gone; the cache may only say that it lives.
-            let state = if world.knows(&owner.uid) { Some(OwnerState::Alive) } else { remembered.owners.get(&owner.uid).copied() };
+            let state = if world.knows(&owner.uid) { Some(OwnerState::Alive) } else { remembered.owner(&owner.uid, now) };
             if let Some(state) = state {
                 snapshot.owners.insert(owner.uid.clone(), state);
             }

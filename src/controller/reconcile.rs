@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::api::BlueGreenDeploymentStatus;
 use crate::release::action::{Action, Plan};
 use crate::release::plan::durable;
 use crate::release::{Identity, Refusal, Snapshot, plan};
@@ -17,6 +18,8 @@ use super::world::Key;
 
 /// Rounds in one go; a release never needs so many, so more are a loop that must not spin.
 const ROUNDS: usize = 24;
+/// What could not be done when a status is refused.
+const STATUS: &str = "the status can't be written";
 
 /// Looks at one object until nothing is left to do now; answers when to look again.
 pub async fn reconcile<A: ApiServer>(context: &Context<A>, key: &Key) -> Option<Duration> {
@@ -30,7 +33,7 @@ pub async fn reconcile<A: ApiServer>(context: &Context<A>, key: &Key) -> Option<
             }
             Ok(None) => {}
             Err(error) => {
-                if matches!(error, ApiError::Forbidden(_) | ApiError::Invalid(_)) {
+                if is_refusal(&error) {
                     tell(context, key).await;
                 }
                 return Some(failed(context, key, &snapshot, &error));
@@ -62,8 +65,10 @@ fn decide<A: ApiServer>(context: &Context<A>, key: &Key) -> Option<(Snapshot, Pl
 /// Carries out a plan. `Some` means that nothing is left to do, and when to look again.
 async fn carry_out<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Snapshot, plan: &Plan) -> Result<Option<Option<Duration>>, ApiError> {
     let object = &snapshot.object;
-    if durable(&plan.status, &object.status) {
-        status::write(context, snapshot, &plan.status).await?;
+    let mut done = durable(&plan.status, &object.status);
+    if done && let Err(error) = status::write(context, snapshot, &plan.status).await {
+        note(context, snapshot, STATUS, &error);
+        return Err(error);
     }
     for notice in &plan.notices {
         context.say(object, notice);
@@ -71,9 +76,9 @@ async fn carry_out<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Sna
     let mut refusal = None;
     for action in &plan.actions {
         match apply(context, snapshot, action).await {
-            Ok(()) => {}
+            Ok(()) => done = true,
             // What is refused stays refused until somebody changes something; the rest goes on meanwhile.
-            Err(error @ (ApiError::Forbidden(_) | ApiError::Invalid(_))) => {
+            Err(error) if is_refusal(&error) => {
                 refused(context, snapshot, action, &error);
                 refusal = Some(error);
             }
@@ -81,29 +86,56 @@ async fn carry_out<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Sna
         }
     }
     if let Some(error) = refusal {
+        if done {
+            return Ok(None);
+        }
+        // But for what is refused it is at rest: what has begun must not stand still as long as nobody mends that.
+        effects(context, key, snapshot, plan);
         return Err(error);
     }
-    if durable(&plan.status, &object.status) || !plan.actions.is_empty() {
-        context.remember(&object.uid, |remembered| remembered.refused = None);
+    // With nothing refused any more, or nothing left that could be, a former refusal is over.
+    let over = context.remember(&object.uid, |remembered| remembered.refused.take()).is_some();
+    if done || over {
         return Ok(None);
     }
     if object.deleting {
         return Ok(Some(None));
     }
-    // Only at rest: what is wanted in between may already be over.
-    context.tasks.smoke(context, key, &object.uid, plan.effects.smoke.as_ref());
-    context.tasks.begin(key, &object.uid, &plan.effects.begin);
-    context.want(Wanted { uid: object.uid.clone(), pods: plan.effects.watch.clone() });
+    effects(context, key, snapshot, plan);
     if peers::name(context, snapshot, &plan.status).await {
         return Ok(None);
     }
-    let written = status::write_if_due(context, snapshot, &plan.status).await?;
+    let written = match status::write_if_due(context, snapshot, &plan.status).await {
+        Ok(written) => written,
+        Err(error) => {
+            note(context, snapshot, STATUS, &error);
+            return Err(error);
+        }
+    };
     let again = match written {
         Written::Later(wait) => Some(plan.again.map_or(wait.as_secs_f64(), |again| again.min(wait.as_secs_f64()))),
         Written::Done => plan.again,
     };
-    let again = again.into_iter().chain(ask_again(context, snapshot)).reduce(f64::min);
+    let again = again.into_iter().chain(ask_again(context, snapshot)).chain(owners_again(context, snapshot)).reduce(f64::min);
     Ok(Some(again.map(|seconds| Duration::try_from_secs_f64(seconds.clamp(0.0, 86_400.0)).unwrap_or(Duration::from_secs(60)))))
+}
+
+/// Starts and ends long-running work. Only at rest: what is wanted in between may already be over.
+fn effects<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Snapshot, plan: &Plan) {
+    let uid = &snapshot.object.uid;
+    context.tasks.smoke(context, key, uid, plan.effects.smoke.as_ref());
+    context.tasks.begin(key, uid, &plan.effects.begin);
+    context.want(Wanted { uid: uid.clone(), pods: plan.effects.watch.clone() });
+}
+
+/// Seconds until it is asked again whether the owner of a Service lives.
+fn owners_again<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot) -> Option<f64> {
+    let now = context.clock.now().mono;
+    context.remember(&snapshot.object.uid, |remembered| remembered.owners_again(now)).map(|wait| wait.as_secs_f64() + 0.01)
+}
+
+fn is_refusal(error: &ApiError) -> bool {
+    matches!(error, ApiError::Forbidden(_) | ApiError::Invalid(_))
 }
 
 /// Seconds until a refused template is asked about again.
@@ -128,8 +160,12 @@ fn refused<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, action: &Act
         Action::RemoveCommand { key, .. } => format!("annotation {key} can't be removed"),
         Action::Identify { .. } | Action::LookUpOwner { .. } => return,
     };
+    note(context, snapshot, &what, error);
+}
+
+fn note<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, what: &str, error: &ApiError) {
     let refusal = match error {
-        ApiError::Forbidden(message) => refusal(&what, message),
+        ApiError::Forbidden(message) => refusal(what, message),
         ApiError::Invalid(message) => Refusal { reason: "Refused", message: format!("{what}: {message}") },
         _ => return,
     };
@@ -138,10 +174,19 @@ fn refused<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, action: &Act
 
 /// Writes what was refused into status, although the plan could not be carried out.
 async fn tell<A: ApiServer>(context: &Context<A>, key: &Key) {
-    if let Some((snapshot, plan)) = decide(context, key)
-        && !durable(&plan.status, &snapshot.object.status)
-        && let Err(error) = status::write_if_due(context, &snapshot, &plan.status).await
-    {
+    let Some((snapshot, plan)) = decide(context, key) else { return };
+    let before = &snapshot.object.status;
+    let mut written = Err(ApiError::Invalid(String::new()));
+    // What is to be on record first is not on record yet.
+    if !durable(&plan.status, before) {
+        written = status::write_if_due(context, &snapshot, &plan.status).await;
+    }
+    // Where that, or the rest of the status, is what is refused, the reason can be said all the same.
+    if matches!(written, Err(ApiError::Invalid(_))) {
+        let reason = BlueGreenDeploymentStatus { conditions: plan.status.conditions, ..before.clone() };
+        written = status::write_if_due(context, &snapshot, &reason).await;
+    }
+    if let Err(error) = written {
         tracing::debug!(namespace = key.namespace, name = key.name, %error, "status could not be written either");
     }
 }
@@ -162,3 +207,7 @@ fn failed<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Snapshot, er
     }
     pause(failures)
 }
+
+#[cfg(test)]
+#[path = "tests/reconcile.rs"]
+mod tests;

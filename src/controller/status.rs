@@ -1,5 +1,6 @@
 //! Status: one guarded patch, and none if nothing changed. Events follow from conditions that changed.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -16,6 +17,9 @@ use super::manifest::difference;
 const COUNTING: Duration = Duration::from_secs(5);
 /// One that differs only in how far a step has come, at most so often.
 const PROGRESS: Duration = Duration::from_secs(1);
+/// Neither is written before it has waited so long. Pods get ready one right after the other: with a request about the first under way the
+/// switch would have to wait when the last one is.
+const BREATH: Duration = Duration::from_millis(200);
 
 /// What became of a status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +33,7 @@ pub enum Written {
 /// Writes a status, unless it only counts down and was written a moment ago.
 pub async fn write_if_due<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, status: &BlueGreenDeploymentStatus) -> Result<Written, ApiError> {
     if *status == snapshot.object.status {
+        context.remember(&snapshot.object.uid, |remembered| remembered.waits = None);
         return Ok(Written::Done);
     }
     let pause = match () {
@@ -38,8 +43,10 @@ pub async fn write_if_due<A: ApiServer>(context: &Context<A>, snapshot: &Snapsho
     };
     if !pause.is_zero() {
         let now = context.clock.now().mono;
-        let last = context.remember(&snapshot.object.uid, |remembered| remembered.written);
-        let wait = last.map_or(Duration::ZERO, |last| (last + pause).saturating_sub(now));
+        let wait = context.remember(&snapshot.object.uid, |remembered| {
+            let breath = *remembered.waits.get_or_insert(now) + BREATH;
+            remembered.written.map_or(breath, |last| breath.max(last + pause)).saturating_sub(now)
+        });
         if !wait.is_zero() {
             return Ok(Written::Later(wait));
         }
@@ -59,11 +66,25 @@ pub async fn write<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, stat
     let written = context.api.patch(Resource::BlueGreenDeployment, &object.namespace, &object.name, true, Change::Merge(patch)).await?;
     context.wrote(Resource::BlueGreenDeployment, &written);
     let now = context.clock.now().mono;
-    context.remember(&object.uid, |remembered| remembered.written = Some(now));
-    for notice in notices(&object.status.conditions, &status.conditions) {
+    let notices = context.remember(&object.uid, |remembered| {
+        remembered.written = Some(now);
+        remembered.waits = None;
+        let mut notices = notices(&object.status.conditions, &status.conditions);
+        notices.retain(|(condition, _)| first_of_its_drain(&mut remembered.told, condition));
+        if status.conditions.iter().any(|condition| (condition.kind, condition.status) == (ConditionType::Drained, ConditionStatus::True)) {
+            remembered.told.clear();
+        }
+        notices
+    });
+    for (_, notice) in notices {
         context.say(object, &notice);
     }
     Ok(())
+}
+
+/// A drain goes to and fro between its reasons, with every connection that comes and goes: each of them is told once.
+fn first_of_its_drain(told: &mut BTreeSet<String>, condition: &Condition) -> bool {
+    (condition.kind, condition.status) != (ConditionType::Drained, ConditionStatus::False) || told.insert(condition.reason.clone())
 }
 
 fn to_value(status: &BlueGreenDeploymentStatus) -> Value {
@@ -112,7 +133,7 @@ fn without_progress(status: &BlueGreenDeploymentStatus) -> BlueGreenDeploymentSt
 }
 
 /// Changes of condition that are worth an Event.
-fn notices(before: &[Condition], after: &[Condition]) -> Vec<Notice> {
+fn notices<'a>(before: &[Condition], after: &'a [Condition]) -> Vec<(&'a Condition, Notice)> {
     use ConditionStatus::{False, True, Unknown};
     let known = |kind: ConditionType| before.iter().find(|condition| condition.kind == kind);
     let mut changed: Vec<&Condition> =
@@ -134,7 +155,7 @@ fn notices(before: &[Condition], after: &[Condition]) -> Vec<Notice> {
             (ConditionType::Drained, True, _) if then == Some(False) => false,
             _ => return None,
         };
-        Some(Notice { warning, reason: reason(now), message: now.message.clone() })
+        Some((now, Notice { warning, reason: reason(now), message: now.message.clone() }))
     });
     notices.collect()
 }
@@ -155,3 +176,7 @@ fn reason(condition: &Condition) -> &'static str {
         (ConditionType::Drained, _) => "Draining",
     }
 }
+
+#[cfg(test)]
+#[path = "tests/status.rs"]
+mod tests;

@@ -1,0 +1,68 @@
+//! Single actions.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use serde_json::json;
+
+use super::super::fake::{Stage, service, template};
+use super::*;
+
+/// A release later: the old set, its revision, and the action that retires it.
+async fn left() -> (Stage, String, Action) {
+    let mut stage = Stage::serving(json!({})).await;
+    stage.change(&json!({"template": template("v2")}));
+    stage.look().await;
+    stage.ready_pods();
+    stage.look().await;
+    let snapshot = stage.snapshot();
+    let switch = snapshot.object.status.switch.clone().unwrap();
+    let old = snapshot.sets.iter().find(|set| set.revision != switch.to).unwrap();
+    let notice = Notice { warning: false, reason: "ScaledDown", message: "done".into() };
+    let action = Action::Retire { set: SetRef::of(old), attempt: switch.attempt, services: vec!["shop".into()], notice: Some(notice) };
+    stage.notices();
+    (stage, old.revision.clone(), action)
+}
+
+#[tokio::test]
+async fn a_set_is_retired_and_told_of_once() {
+    let (mut stage, revision, action) = left().await;
+    apply(&stage.context, &stage.snapshot(), &action).await.unwrap();
+    let set = stage.api.now(Resource::ReplicaSet, &format!("shop-{revision}"));
+    assert_eq!((&set["spec"]["replicas"], trim::annotation(&set, keys::ROLE)), (&json!(0), Some("retired@2")));
+    assert_eq!(stage.notices().iter().map(|notice| notice.reason).collect::<Vec<_>>(), ["ScaledDown"]);
+}
+
+#[tokio::test]
+async fn a_set_that_a_service_outside_the_spec_still_names_is_not_scaled_down() {
+    let (mut stage, revision, action) = left().await;
+    stage.api.put(Resource::Service, service("taken-out", json!({"app": "shop", keys::REVISION: revision})));
+    stage.feed();
+    let refused = apply(&stage.context, &stage.snapshot(), &action).await;
+    let Err(ApiError::Invalid(message)) = refused else { panic!("{refused:?}") };
+    assert!(message.starts_with(&format!("Service \"taken-out\" still selects revision {revision}")), "{message}");
+    assert_eq!(stage.api.now(Resource::ReplicaSet, &format!("shop-{revision}"))["spec"]["replicas"], 1);
+    assert!(stage.notices().is_empty());
+    // The caches may be late: the API server decides.
+    stage.api.put(Resource::Service, service("taken-out", json!({"app": "other"})));
+    let again = Action::Retire {
+        set: SetRef::of(stage.snapshot().sets.iter().find(|set| set.revision == revision).unwrap()),
+        attempt: 2,
+        services: vec!["shop".into()],
+        notice: None,
+    };
+    apply(&stage.context, &stage.snapshot(), &again).await.unwrap();
+    assert_eq!(stage.api.now(Resource::ReplicaSet, &format!("shop-{revision}"))["spec"]["replicas"], 0);
+}
+
+#[tokio::test]
+async fn a_set_that_is_being_deleted_does_not_count_as_created() {
+    let stage = Stage::serving(json!({})).await;
+    let snapshot = stage.snapshot();
+    let set = &snapshot.sets[0];
+    let create = Action::CreateSet { revision: set.revision.clone(), color: set.color, replicas: 1, raw_hash: "h".into() };
+    apply(&stage.context, &snapshot, &create).await.unwrap();
+    let mut going = stage.api.now(Resource::ReplicaSet, &set.name);
+    going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    stage.api.put(Resource::ReplicaSet, going);
+    assert_eq!(apply(&stage.context, &snapshot, &create).await, Err(ApiError::Conflict));
+}

@@ -1,0 +1,127 @@
+//! Whole looks at one object, in front of an API server that refuses things.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use serde_json::{Value, json};
+
+use super::super::api::Resource;
+use super::super::fake::{Stage, service, template};
+use super::*;
+
+fn forbidden() -> Option<ApiError> {
+    Some(ApiError::Forbidden("a policy says no".into()))
+}
+
+#[tokio::test]
+async fn a_release_is_recorded_fenced_and_moved_in_three_writes() {
+    let mut stage = Stage::serving(json!({})).await;
+    stage.change(&json!({"template": template("v2")}));
+    stage.look().await;
+    stage.ready_pods();
+    stage.api.requests();
+    stage.look().await;
+    let all = stage.api.requests();
+    let path: Vec<_> = all.iter().take(3).map(|request| (request.verb, request.resource)).collect();
+    assert_eq!(path, [("status", Resource::BlueGreenDeployment), ("patch", Resource::ReplicaSet), ("patch", Resource::Service)]);
+    assert_eq!(all[0].body["status"]["switch"]["attempt"], 2);
+    assert_eq!(all[1].body["metadata"]["annotations"]["bluegreen.dev/role"], "serving@2");
+    assert_eq!(all[2].name, "shop");
+}
+
+#[tokio::test]
+async fn a_refusal_is_over_when_what_was_refused_is_not_wanted_any_more() {
+    let mut stage = Stage::serving(json!({})).await;
+    stage.api.refuse(|request| if request.verb == "create" { forbidden() } else { None });
+    stage.change(&json!({"template": template("v2")}));
+    stage.look().await;
+    assert_eq!(stage.condition("Stalled").1, "Forbidden");
+    stage.change(&json!({"template": template("v1")}));
+    stage.look().await;
+    assert_eq!(stage.condition("Stalled").0, "False", "{:?}", stage.condition("Stalled"));
+}
+
+#[tokio::test]
+async fn a_refused_write_does_not_stop_what_else_is_under_way() {
+    let mut stage = Stage::serving(json!({})).await;
+    // Another release, so that there is something to count; and a preview Service that a policy denies.
+    stage.change(&json!({"template": template("v2")}));
+    stage.look().await;
+    stage.ready_pods();
+    stage.api.put(Resource::Service, service("preview", json!({})));
+    stage.api.refuse(|request| if request.name == "preview" { forbidden() } else { None });
+    stage.change(&json!({"traffic": {"previewServices": ["preview"]}}));
+    stage.look().await;
+    while stage.wanted.try_recv().is_ok() {}
+    stage.look().await;
+    assert_eq!(stage.condition("Stalled").1, "Forbidden");
+    let wanted = std::iter::from_fn(|| stage.wanted.try_recv().ok()).last().expect("old pods are counted");
+    assert_eq!(wanted.pods.len(), 1);
+}
+
+#[tokio::test]
+async fn a_status_that_the_api_server_finds_invalid_says_so_in_its_conditions() {
+    let mut stage = Stage::serving(json!({})).await;
+    stage.api.refuse(|request| {
+        let records = request.verb == "status" && request.body.pointer("/status/switch").is_some();
+        records.then(|| ApiError::Invalid("status.switch.services: Too many".into()))
+    });
+    stage.change(&json!({"template": template("v2")}));
+    stage.look().await;
+    stage.ready_pods();
+    stage.look().await;
+    let (status, reason, message) = stage.condition("Stalled");
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "Refused"));
+    assert_eq!(message, "the status can't be written: status.switch.services: Too many");
+    assert_eq!(stage.status()["switch"]["attempt"], 1, "and nothing else of it");
+    assert_eq!(
+        stage.api.now(Resource::Service, "shop")["metadata"]["annotations"]["bluegreen.dev/selected"].as_str().unwrap().split('@').nth(1),
+        Some("1")
+    );
+    stage.api.refuse(|_| None);
+    stage.look().await;
+    assert_eq!(stage.condition("Stalled").0, "False");
+    assert_eq!(stage.status()["switch"]["attempt"], 2);
+}
+
+#[tokio::test]
+async fn progress_is_held_back_for_a_moment_so_that_the_switch_need_not_wait_for_it() {
+    let mut stage = Stage::serving(json!({"replicas": 2})).await;
+    stage.change(&json!({"template": template("v2")}));
+    stage.look().await;
+    stage.clock.pass(Duration::from_secs(5));
+    stage.ready_pods();
+    // One of two is ready.
+    let set = stage.snapshot().sets.iter().find(|set| set.desired == 2 && set.role.is_none()).unwrap().name.clone();
+    let mut late = stage.api.now(Resource::Pod, &format!("{set}-1"));
+    late["status"]["conditions"][0]["status"] = json!("False");
+    stage.api.put(Resource::Pod, late.clone());
+    stage.api.requests();
+    assert!(stage.look().await.is_some_and(|wait| wait <= Duration::from_millis(250)));
+    let writes = |stage: &Stage| {
+        stage.api.requests().iter().filter(|request| request.verb == "status").map(|request| request.body["status"].clone()).collect::<Vec<Value>>()
+    };
+    assert_eq!(writes(&stage), Vec::<Value>::new());
+    late["status"]["conditions"][0]["status"] = json!("True");
+    stage.api.put(Resource::Pod, late);
+    stage.look().await;
+    assert!(writes(&stage)[0]["switch"]["to"].is_string(), "the first write is the intent");
+}
+
+#[tokio::test]
+async fn an_owner_that_the_caches_do_not_know_is_asked_about_again() {
+    let mut stage = Stage::serving(json!({})).await;
+    let mut other = service("other", json!({"app": "shop"}));
+    other["metadata"]["annotations"] = json!({"bluegreen.dev/owner": "broken/uid-broken"});
+    stage.api.put(Resource::Service, other);
+    // The caches can't hold it, but it is there.
+    stage.api.put(Resource::BlueGreenDeployment, json!({"metadata": {"name": "broken", "namespace": "n"}, "spec": "nonsense"}));
+    stage.api.reads();
+    let wait = stage.look().await;
+    assert_eq!(stage.api.reads(), 1);
+    assert!(wait.is_some_and(|wait| wait <= Duration::from_secs(31)), "{wait:?}");
+    stage.look().await;
+    assert_eq!(stage.api.reads(), 0);
+    stage.clock.pass(Duration::from_secs(31));
+    stage.look().await;
+    assert_eq!(stage.api.reads(), 1);
+}
