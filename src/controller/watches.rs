@@ -1,6 +1,7 @@
 //! The watches: one a kind and namespace, each feeding the caches.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use kube::api::DynamicObject;
@@ -13,6 +14,7 @@ use crate::api::keys;
 
 use super::api::{ApiServer, Resource};
 use super::context::Context;
+use super::world::Feed;
 
 /// What a watch feeds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +74,11 @@ pub fn all(scopes: &[String], namespace: &str, agent: Option<&str>, nodes: bool)
     watches
 }
 
+/// A watch that has failed for so long is told of: what it fed is old. Every new list may begin with a failure or two.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// A failure so long after the former one is another story: that watch was resumed in between, which nobody says.
+const ANOTHER: Duration = Duration::from_secs(90);
+
 /// Feeds the caches from one watch, for ever.
 pub async fn feed<A: ApiServer>(context: Arc<Context<A>>, client: Client, watch: Watch) {
     let kind = watch.resource.api_resource();
@@ -80,30 +87,79 @@ pub async fn feed<A: ApiServer>(context: Arc<Context<A>>, client: Client, watch:
     let mut config = watcher::Config::default().streaming_lists();
     config.label_selector.clone_from(&watch.labels);
     config.field_selector.clone_from(&watch.fields);
-    let events = watcher(api, config).default_backoff();
-    drive(&context, &watch, std::pin::pin!(events)).await;
+    loop {
+        let events = watcher(api.clone(), config.clone()).default_backoff();
+        drive(&context, &watch, Box::pin(events)).await;
+    }
 }
 
+impl Watch {
+    /// What it feeds, by the name the caches have for it.
+    fn feed(&self) -> Option<Feed> {
+        match &self.feeds {
+            Feeds::Kind(kind) => Feed::of(*kind),
+            Feeds::AgentPods => Some(Feed::AgentPods),
+        }
+    }
+}
+
+/// Failures of a watch without anything heard in between.
+#[derive(Clone, Copy, Debug, Default)]
+struct Failures {
+    /// The first and the last one.
+    seen: Option<(Duration, Duration)>,
+}
+
+impl Failures {
+    /// Another one; for how long it has failed.
+    fn again(&mut self, now: Duration) -> Duration {
+        let first = self.seen.filter(|(_, last)| now.saturating_sub(*last) < ANOTHER).map_or(now, |(first, _)| first);
+        self.seen = Some((first, now));
+        now.saturating_sub(first)
+    }
+}
+
+/// Ends when the watch has failed for long: only one that begins anew says when it works again. One that is resumed is silent until something changes.
 async fn drive<A: ApiServer>(
     context: &Context<A>,
     watch: &Watch,
     mut events: impl Stream<Item = Result<Event<DynamicObject>, watcher::Error>> + Unpin,
 ) {
-    let mut failing = false;
+    let mut failures = Failures::default();
+    let tell = |fails| {
+        if let Some(feed) = watch.feed() {
+            let concerned = context.world().watch_fails(feed, &watch.scope, fails);
+            context.wake(concerned);
+        }
+    };
+    let mut listed = false;
     while let Some(event) = events.next().await {
         let event = match event {
             Ok(event) => event,
             Err(error) => {
                 // Said once, not at every try.
-                if !failing {
+                if failures.seen.is_none() {
                     tracing::warn!(kind = ?watch.resource, namespace = watch.namespace, %error, "a watch is interrupted and is being resumed");
                 }
-                failing = true;
+                if failures.again(context.clock.now().mono) >= PATIENCE {
+                    tell(true);
+                    if listed {
+                        return;
+                    }
+                }
                 continue;
             }
         };
-        failing = false;
+        // That a list begins says nothing: it may have been begun before anything was asked.
+        if !matches!(event, Event::Init) {
+            failures = Failures::default();
+        }
+        let complete = matches!(event, Event::InitDone);
         take(context, watch, event);
+        if complete {
+            listed = true;
+            tell(false);
+        }
     }
 }
 
@@ -131,3 +187,7 @@ fn take<A: ApiServer>(context: &Context<A>, watch: &Watch, event: Event<DynamicO
     };
     context.wake(concerned);
 }
+
+#[cfg(test)]
+#[path = "tests/watches.rs"]
+mod tests;
