@@ -173,9 +173,22 @@ impl<A: ApiServer> Context<A> {
     }
 }
 
-/// Writes Events, for as long as the controller runs; one that can't be delivered is logged and not tried again.
-pub async fn herald<A: ApiServer>(context: std::sync::Arc<Context<A>>, mut events: tokio::sync::mpsc::UnboundedReceiver<(Value, Notice)>) {
-    while let Some((about, notice)) = events.recv().await {
+/// Writes Events until `stop` ends, and then those that have been said by then; one that can't be delivered is logged and not tried again.
+pub async fn herald<A: ApiServer>(
+    context: std::sync::Arc<Context<A>>,
+    mut events: tokio::sync::mpsc::UnboundedReceiver<(Value, Notice)>,
+    stop: impl Future<Output = ()>,
+) {
+    let mut stop = std::pin::pin!(stop);
+    loop {
+        let (about, notice) = tokio::select! {
+            biased;
+            event = events.recv() => match event {
+                Some(event) => event,
+                None => return,
+            },
+            () = &mut stop => return,
+        };
         if let Err(error) = context.api.publish(&about, &notice).await {
             tracing::warn!(%error, reason = notice.reason, "an Event could not be written");
         }
@@ -186,3 +199,7 @@ pub async fn herald<A: ApiServer>(context: std::sync::Arc<Context<A>>, mut event
 pub fn pause(failures: u32) -> Duration {
     Duration::from_millis(50).saturating_mul(2u32.saturating_pow(failures.min(12))).min(Duration::from_secs(30))
 }
+
+#[cfg(test)]
+#[path = "tests/context.rs"]
+mod tests;

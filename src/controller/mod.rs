@@ -19,6 +19,7 @@ pub mod observe;
 pub mod peers;
 pub mod queue;
 pub mod reconcile;
+pub mod route;
 pub mod status;
 pub mod store;
 pub mod sweep;
@@ -37,11 +38,12 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, watcher};
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 pub use args::Args;
 
 use api::KubeApi;
-use context::{Clock, Context, Outlets, SystemClock, Wake};
+use context::{Clock, Context, Outlets, SystemClock};
 use fenced::{Fenced, Leadership};
 use lease::{Candidate, Outcome};
 use world::World;
@@ -52,6 +54,9 @@ const AT_ONCE: usize = 8;
 const SYNC: Duration = Duration::from_secs(120);
 /// Longest time for work under way to come to its end on SIGTERM.
 const FAREWELL: Duration = Duration::from_secs(5);
+
+/// Longest time for the last Events to be written after that.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Why the controller ended.
 #[derive(thiserror::Error, Debug)]
@@ -76,6 +81,9 @@ pub enum ControllerError {
     /// The lease was lost: another process leads, or the API server could not be reached.
     #[error("the lease could not be renewed in {} s; ending, so that another process may lead", lease::GIVE_UP.as_secs())]
     LeaseLost,
+    /// A part of the controller ended. Without it the others would go on as if nothing were amiss, on caches that nobody feeds.
+    #[error("a part of the controller ended, which is a bug; ending, so that a whole process goes on (the panic stands above)")]
+    PartEnded,
 }
 
 /// Runs the controller until SIGTERM or until it no longer leads.
@@ -119,8 +127,9 @@ async fn lead(
     let scopes = world.scopes();
     let context = Arc::new(Context::new(api, Box::new(clock), args.installation(), world, Outlets { wake, wanted: want, events: tell }));
     context.tasks.at_home(context.clone());
+    let mut parts = JoinSet::new();
     for watch in watches::all(&scopes, &args.namespace, args.agent.as_deref(), nodes) {
-        tokio::spawn(watches::feed(context.clone(), client.clone(), watch));
+        parts.spawn(watches::feed(context.clone(), client.clone(), watch));
     }
     let synced = async {
         while !context.world().synced() {
@@ -129,6 +138,7 @@ async fn lead(
     };
     tokio::select! {
         () = &mut *stop => return Ok(()),
+        Some(_) = parts.join_next() => return Err(ControllerError::PartEnded),
         synced = tokio::time::timeout(SYNC, synced) => synced.map_err(|_| ControllerError::Sync)?,
     }
     health.ready.store(true, Ordering::Relaxed);
@@ -137,26 +147,19 @@ async fn lead(
     let mut candidate = Candidate::new(&args.namespace, &args.lease, &args.identity);
     tokio::select! {
         () = &mut *stop => return Ok(()),
-        () = acquire(&raw, &client, args, &mut candidate, &leadership, started) => {}
+        Some(_) = parts.join_next() => return Err(ControllerError::PartEnded),
+        () = route::discard(&mut wakes, acquire(&raw, &client, args, &mut candidate, &leadership, started)) => {}
     }
     tracing::info!(identity = args.identity, "leads");
 
     let (look, looks) = unbounded_channel();
     let (orphan, orphans) = unbounded_channel();
-    for key in context.world().keys() {
-        look.send(key).ok();
-    }
-    let router = tokio::spawn(async move {
-        while let Some(wake) = wakes.recv().await {
-            match wake {
-                Wake::Look(key) => look.send(key).is_ok(),
-                Wake::Orphan(namespace, name) => orphan.send((namespace, name)).is_ok(),
-            };
-        }
-    });
-    let keeper = tokio::spawn(keeper::run(context.clone(), args.namespace.clone(), wishes));
-    let sweeper = tokio::spawn(sweep::run(context.clone(), orphans));
-    let herald = tokio::spawn(context::herald(context.clone(), told));
+    route::begin(&context.world(), &look, &orphan);
+    parts.spawn(route::run(wakes, look, orphan));
+    parts.spawn(keeper::run(context.clone(), args.namespace.clone(), wishes));
+    parts.spawn(sweep::run(context.clone(), orphans));
+    let (hush, hushed) = watch::channel(false);
+    let mut herald = tokio::spawn(context::herald(context.clone(), told, signalled(hushed)));
     let (end, ended) = watch::channel(false);
     let work = {
         let context = context.clone();
@@ -165,12 +168,12 @@ async fn lead(
             async move { reconcile::reconcile(&context, &key).await }
         }
     };
-    let mut until = ended.clone();
-    let queue = tokio::spawn(queue::run(looks, AT_ONCE, work, async move {
-        until.wait_for(|ended| *ended).await.ok();
-    }));
+    let mut queue = tokio::spawn(queue::run(looks, AT_ONCE, work, signalled(ended)));
     let outcome = tokio::select! {
         () = &mut *stop => Ok(()),
+        Some(_) = parts.join_next() => Err(ControllerError::PartEnded),
+        _ = &mut queue => Err(ControllerError::PartEnded),
+        _ = &mut herald => Err(ControllerError::PartEnded),
         () = renew(&raw, &mut candidate, &leadership, started) => Err(ControllerError::LeaseLost),
     };
     end.send(true).ok();
@@ -179,15 +182,23 @@ async fn lead(
         if tokio::time::timeout(FAREWELL, queue).await.is_err() {
             tracing::warn!("work under way did not end in {} s and is cut off; the next leader goes on from there", FAREWELL.as_secs());
         }
+        // What has happened is told while this process may still write.
+        hush.send(true).ok();
+        if tokio::time::timeout(LAST_WORDS, &mut herald).await.is_err() {
+            tracing::warn!("the last Events could not be written in {} s and are lost", LAST_WORDS.as_secs());
+        }
         leadership.resign();
         if let Err(error) = candidate.release(&raw).await {
             tracing::warn!(%error, "the lease could not be given back; the next leader waits until it ends");
         }
     }
-    for task in [router, keeper, sweeper, herald] {
-        task.abort();
-    }
+    herald.abort();
     outcome
+}
+
+/// Ends when the signal is given, or can't be given any more.
+async fn signalled(mut signal: watch::Receiver<bool>) {
+    signal.wait_for(|given| *given).await.ok();
 }
 
 /// Waits until this process leads. A lease that is given back is seen by its watch event, not by asking again and again.

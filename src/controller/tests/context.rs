@@ -1,0 +1,62 @@
+//! What the parts say to each other.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use super::super::fake::{Stage, key, template};
+use super::*;
+
+#[tokio::test]
+async fn events_that_were_said_before_the_end_are_written() {
+    let stage = Stage::serving(json!({})).await;
+    let Stage { context, said, api, .. } = stage;
+    let object = observed(&context);
+    for _ in 0..3 {
+        context.say(&object, &Notice { warning: false, reason: "Said", message: String::new() });
+    }
+    // Already ended: it writes what is there, and waits for nothing.
+    herald(context, said, std::future::ready(())).await;
+    assert_eq!(api.requests().iter().filter(|request| request.verb == "publish").count(), 3);
+}
+
+fn observed(context: &Context<super::super::fake::Fake>) -> Object {
+    let world = context.world();
+    let installation = Installation::default();
+    let mut reports = context.reports();
+    let mut remembered = Remembered::default();
+    super::super::observe::observe(&world, &mut remembered, &mut reports, &installation, &key(), context.clock.now()).unwrap().object
+}
+
+#[tokio::test]
+async fn a_report_that_comes_with_the_answer_to_a_write_is_looked_at() {
+    let mut stage = Stage::serving(json!({})).await;
+    stage.change(&json!({"template": template("v2")}));
+    stage.look().await;
+    stage.ready_pods();
+    stage.look().await;
+    while stage.wakes.try_recv().is_ok() {}
+    let watch = |version: &str, sequence: i64| {
+        json!({"apiVersion": "bluegreen.dev/v1alpha1", "kind": "ConnectionWatch",
+            "metadata": {"name": "n1", "namespace": "system", "uid": "w", "resourceVersion": version},
+            "spec": {"reportSeconds": 2, "pods": []}, "status": {"bootId": "a", "sequence": sequence, "pods": []}})
+    };
+    stage.context.wrote(Resource::ConnectionWatch, &watch("1", 1));
+    assert_eq!(stage.wakes.try_recv(), Ok(Wake::Look(key())));
+    stage.clock.pass(Duration::from_secs(1));
+    stage.context.wrote(Resource::ConnectionWatch, &watch("2", 1));
+    assert!(stage.wakes.try_recv().is_err(), "nothing new is in it");
+    stage.context.wrote(Resource::ConnectionWatch, &watch("3", 2));
+    assert_eq!(stage.wakes.try_recv(), Ok(Wake::Look(key())));
+}
+
+#[tokio::test]
+async fn what_became_of_pods_that_are_gone_is_forgotten() {
+    let stage = Stage::serving(json!({})).await;
+    let snapshot = stage.snapshot();
+    let (uid, pod) = (snapshot.object.uid, snapshot.pods[0].uid.clone());
+    stage.context.remember(&uid, |remembered| {
+        for pod in [pod.clone(), "gone".into()] {
+            remembered.begun.insert(pod, crate::release::Begun::Told);
+        }
+    });
+    assert_eq!(stage.snapshot().begun.into_keys().collect::<Vec<_>>(), [pod]);
+}
