@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+# cargo and go use all cores by themselves, and what is measured on a cluster must not share them with a build.
+.NOTPARALLEL:
 
 HOST := $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p')
 # Static binaries, so that an image is one file. With an explicit target the flag does not reach proc macros, which can't be static.
@@ -25,7 +27,7 @@ needs: # what is missing is named in one sentence; Debian packages are installed
 	  [ "$$(uname -s)" = Linux ] || { echo "the embedded cluster needs Linux; use CLUSTER=kind or CLUSTER=current"; exit 1; }; \
 	  [ "$$(id -u)" = 0 ] || { echo "the embedded cluster needs root: run sudo -E make $(MAKECMDGOALS), or use CLUSTER=kind or CLUSTER=current"; exit 1; }; \
 	  command -v go >/dev/null || { echo "Go 1.26 or later is missing: install it from https://go.dev/dl, or use CLUSTER=kind or CLUSTER=current"; exit 1; }; \
-	  if command -v dpkg-query >/dev/null; then sh tests/cluster/install-dependencies.sh | grep -v '^all packages' || true; fi; \
+	  if command -v dpkg-query >/dev/null; then sh tests/cluster/install-dependencies.sh; fi; \
 	fi
 
 .PHONY: build
@@ -38,15 +40,18 @@ cluster: needs build # Kubernetes itself, once; later only what changed
 	@if [ "$(CLUSTER)" = embedded ]; then $(BIN)/cluster build; fi
 
 .PHONY: demo
-demo: cluster ## a real release on a real two-node Kubernetes, with a live timeline (CLUSTER=embedded, kind or current)
+demo: needs ## a real release on a real two-node Kubernetes, with a live timeline (CLUSTER=embedded, kind or current)
+	@CLUSTER=$(CLUSTER) BIN=$(BIN) tests/demo/build
 	@CLUSTER=$(CLUSTER) $(BIN)/demo
 
 .PHONY: demo-down
 demo-down: ## removes what make demo left running
+	@[ -x $(BIN)/cluster ] || $(MAKE) build
 	@$(BIN)/cluster down --name demo
 
 .PHONY: test
-test: cluster lint unit chart docs e2e ## unit, property, chart, docs and end-to-end tests
+test: cluster lint unit chart docs chart-install cluster-check e2e ## everything: unit, property, chart, docs, the cluster itself, end to end
+	@$(BIN)/cluster leftovers chart-check selfcheck e2e
 
 .PHONY: lint
 lint: ## format, clippy
@@ -62,8 +67,12 @@ chart: cluster ## the chart, without a running cluster: lint, snapshots, drift o
 	@PATH="$$($(BIN)/cluster tools):$$PATH" BLUEGREEN=$(BIN)/bluegreen tests/chart/check
 
 .PHONY: chart-install
-chart-install: cluster ## the chart on a real cluster: rights, upgrade, rollback, uninstall, namespaces (needs jq and curl)
+chart-install: cluster ## the chart on a real cluster: rights, upgrade, rollback, uninstall, namespaces
 	@PROGRAMS=$(BIN) tests/chart/install-check
+
+.PHONY: cluster-check
+cluster-check: cluster ## the embedded cluster itself: two side by side, faults, starts that are killed, nothing left behind
+	@$(BIN)/cluster selfcheck
 
 .PHONY: docs
 docs: build ## whether the generated parts of the docs are up to date

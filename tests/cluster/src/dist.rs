@@ -116,6 +116,11 @@ impl Dist {
         Self { components: components.into(), runtime: runtime.into() }
     }
 
+    /// Whether all of it is there.
+    pub(crate) fn is_built(&self) -> bool {
+        self.components.exists() && self.runtime.exists()
+    }
+
     /// Kubernetes' programs, etcd and CoreDNS.
     pub(crate) fn bin(&self) -> PathBuf {
         self.components.join("bin")
@@ -148,15 +153,19 @@ fn cache() -> PathBuf {
     }
 }
 
+/// Where the programs are, or will be once they are built.
+pub(crate) fn find() -> Result<Dist> {
+    let (cache, go_version) = (cache(), requirements::go_version()?);
+    Ok(Dist { components: cache.join(COMPONENTS.result_name(&go_version)), runtime: cache.join(RUNTIME.result_name(&go_version)) })
+}
+
 /// Builds what is missing; with everything there, it takes milliseconds.
 ///
 /// # Errors
 /// When Go or a package is missing (named, with the command that installs it) or a build fails.
 pub(crate) fn build(progress: &mut dyn Progress) -> Result<Dist> {
-    let cache = cache();
-    let go_version = requirements::go_version()?;
-    let dist = Dist { components: cache.join(COMPONENTS.result_name(&go_version)), runtime: cache.join(RUNTIME.result_name(&go_version)) };
-    if dist.components.exists() && dist.runtime.exists() {
+    let (cache, dist) = (cache(), find()?);
+    if dist.is_built() {
         return Ok(dist);
     }
     fs::create_dir_all(&cache).doing(|| format!("making {}", cache.display()))?;

@@ -24,7 +24,8 @@ pub(crate) fn run(build: &Build, source: &Path, result: &Path, progress: &mut dy
     })?;
     let mut compile = go(build, source);
     compile
-        .args(["build", "-v", "-trimpath", "-tags", build.tags, "-ldflags", build.ldflags, "-o"])
+        // The linker drops what debuggers read (-w), so compilers need not write it.
+        .args(["build", "-v", "-trimpath", "-gcflags=all=-dwarf=false", "-tags", build.tags, "-ldflags", build.ldflags, "-o"])
         .arg(result.join(build.output))
         .args(build.packages);
     if build.output.ends_with('/') {
