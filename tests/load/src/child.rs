@@ -67,10 +67,11 @@ impl Shared {
     }
 }
 
-/// A running load generator. Dropping it kills it.
+/// A running load generator. Dropping it kills it. What it said can be read after its end too: what failed in its last
+/// moments is told only then.
 pub struct Child {
-    process: process::Child,
-    input: Option<ChildStdin>,
+    process: Mutex<process::Child>,
+    input: Mutex<Option<ChildStdin>>,
     shared: Arc<Shared>,
 }
 
@@ -87,8 +88,8 @@ impl Child {
             let shared = shared.clone();
             thread::spawn(move || listen(BufReader::new(output), &shared));
         }
-        let input = process.stdin.take();
-        Ok(Child { process, input, shared })
+        let input = Mutex::new(process.stdin.take());
+        Ok(Child { process: Mutex::new(process), input, shared })
     }
 
     /// All it said so far.
@@ -148,14 +149,14 @@ impl Child {
     ///
     /// # Errors
     /// As [`Self::wait_for`].
-    pub fn wait(mut self, within: Duration) -> Result<Summary, ChildError> {
+    pub fn wait(&self, within: Duration) -> Result<Summary, ChildError> {
         let summary = self.wait_for(within, |line| match line {
             Line::Summary(summary) => Some(summary.clone()),
             _ => None,
         });
         if summary.is_ok() {
             // The last line is said; what is left is to exit.
-            let _ = self.process.wait();
+            let _ = self.process.lock().unwrap_or_else(PoisonError::into_inner).wait();
         }
         summary
     }
@@ -164,8 +165,8 @@ impl Child {
     ///
     /// # Errors
     /// As [`Self::wait_for`].
-    pub fn stop(mut self) -> Result<Summary, ChildError> {
-        drop(self.input.take());
+    pub fn stop(&self) -> Result<Summary, ChildError> {
+        drop(self.input.lock().unwrap_or_else(PoisonError::into_inner).take());
         self.wait(END)
     }
 }
@@ -186,7 +187,8 @@ fn listen(output: impl BufRead, shared: &Shared) {
 impl Drop for Child {
     fn drop(&mut self) {
         // One that has ended is not signalled: std knows it was waited for.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let process = self.process.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let _ = process.kill();
+        let _ = process.wait();
     }
 }

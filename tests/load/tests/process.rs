@@ -42,6 +42,22 @@ fn it_ends_with_its_input() {
 }
 
 #[test]
+fn what_fails_at_the_very_end_is_told_too() {
+    with_app(|app| {
+        // Under way when it is told to end, and answered too late.
+        let words = format!("dial --target http://{}/slow?ms=60000 --every 60s --read-timeout 3s", app.http);
+        let child = Child::spawn(load(&words)).unwrap();
+        let deadline = std::time::Instant::now() + DEADLINE;
+        while !child.lines().iter().any(|line| matches!(line, Line::Tick(_))) && std::time::Instant::now() < deadline {
+            assert!(child.failures().is_empty());
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let summary = child.stop().unwrap();
+        assert_eq!((summary.failed, child.failures().len()), (1, 1), "{summary:?}");
+    });
+}
+
+#[test]
 fn it_ends_at_sigterm_with_a_summary() {
     with_app(|app| {
         let command = load(&format!("run --target http://{}/ --ignore-stdin", app.http));
