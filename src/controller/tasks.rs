@@ -32,11 +32,13 @@ impl Drop for Running {
 
 /// What a smoke probe runs on: set, hash of the probes, probe, pod.
 type ProbeKey = (String, String, String, Option<String>);
+/// And where it goes: a Service that was made again has another address.
+type Place = (ProbeKey, SocketAddr);
 
 /// Work under way, by object.
 #[derive(Default)]
 pub struct Tasks {
-    probes: Mutex<HashMap<String, HashMap<ProbeKey, Running>>>,
+    probes: Mutex<HashMap<String, HashMap<Place, Running>>>,
     calls: Mutex<HashMap<String, HashMap<String, Running>>>,
     /// The context as tasks hold it; set once, when the controller starts.
     home: Mutex<Option<Arc<dyn Home>>>,
@@ -125,12 +127,14 @@ impl Tasks {
                 .collect::<Vec<_>>()
         });
         let running = all.entry(uid.to_owned()).or_default();
-        running.retain(|run, _| keep.contains(run));
+        let place = |run: &ProbeRun| (about(run), SocketAddr::new(run.address, run.port));
+        let places: Vec<Place> = wanted.runs.iter().map(place).collect();
+        running.retain(|run, _| places.contains(run));
         for run in &wanted.runs {
             if decided.contains(&(run.probe.name.clone(), run.pod.clone())) {
                 continue;
             }
-            running.entry(about(run)).or_insert_with(|| {
+            running.entry(place(run)).or_insert_with(|| {
                 let task = smoke_probe(home.clone(), key.clone(), uid.to_owned(), wanted.clone(), run.clone());
                 Running(tokio::spawn(task))
             });
