@@ -35,7 +35,7 @@ impl Images {
     pub fn made(place: &Place) -> Result<Self> {
         let (names, images) = Self::built()?;
         for (index, image) in images.iter().enumerate() {
-            let archive = Archive(std::env::temp_dir().join(format!("bluegreen-demo-{}-{index}.tar", std::process::id())));
+            let archive = Archive(place.scratch().join(format!("demo-{}-{index}.tar", std::process::id())));
             block_in_place(|| image.write(&archive.0))?;
             place.load_image(&archive.0)?;
         }

@@ -133,6 +133,16 @@ impl Place {
         }
     }
 
+    /// A directory for files that are needed for a moment. The embedded cluster's goes with the cluster, also where this program
+    /// is interrupted.
+    #[must_use]
+    pub fn scratch(&self) -> PathBuf {
+        match self {
+            Self::Embedded(cluster) => cluster.scratch_dir(),
+            Self::Kind { .. } | Self::Current { .. } => std::env::temp_dir(),
+        }
+    }
+
     /// Whether users need a pod to live in: the embedded cluster's nodes can be entered instead.
     #[must_use]
     pub fn needs_users_pod(&self) -> bool {

@@ -26,11 +26,19 @@ pub struct Timeline {
     to: String,
     /// Versions by revision.
     versions: BTreeMap<String, String>,
-    selected: BTreeMap<String, String>,
+    /// The revision each Service selects, and since when that is seen.
+    selected: BTreeMap<String, (String, u64)>,
+    /// The revision that status says the switch goes to.
+    intended: String,
+    /// The Services of which it was said that they select the new version.
+    moved: BTreeSet<String>,
     ready: BTreeSet<String>,
     passed: BTreeSet<(String, String)>,
+    /// Old pods that are there.
     leaving: BTreeSet<String>,
-    gone: usize,
+    /// Whether any was there.
+    had_pods: bool,
+    all_gone: bool,
     open: Option<i64>,
     converged: bool,
     stalled: String,
@@ -48,10 +56,13 @@ impl Timeline {
             to: to.into(),
             versions: BTreeMap::new(),
             selected: BTreeMap::new(),
+            intended: String::new(),
+            moved: BTreeSet::new(),
             ready: BTreeSet::new(),
             passed: BTreeSet::new(),
             leaving: BTreeSet::new(),
-            gone: 0,
+            had_pods: false,
+            all_gone: false,
             open: None,
             converged: false,
             stalled: String::new(),
@@ -76,18 +87,25 @@ impl Timeline {
     /// Whether the new version serves and the last old pod is gone.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        self.complete && self.scaled_down_ms.is_some() && self.gone >= self.leaving.len() && !self.leaving.is_empty()
+        self.complete && self.all_gone
     }
 
-    /// What there is to say about something that was seen.
+    /// What there is to say about something that was seen. Things of one kind come in their order; between kinds there is none.
     pub fn see(&mut self, seen: &Seen) -> Vec<Line> {
-        match &seen.what {
+        let mut lines = match &seen.what {
             Thing::Set(set) => self.set(set, seen.at_ms),
             Thing::Pod(pod) => self.pod(pod),
-            Thing::PodGone(name) => self.pod_gone(name),
+            Thing::PodGone(name) => {
+                self.leaving.remove(name);
+                vec![]
+            }
             Thing::Service(service) => self.service(service, seen.at_ms),
             Thing::Shop(shop) => self.shop(shop),
-        }
+        };
+        // Either may be the last that was missing: the Service or the set that it selects, the last pod or its set's end.
+        lines.extend(self.moves());
+        lines.extend(self.last_pod());
+        lines
     }
 
     fn version_of(&self, revision: &str) -> &str {
@@ -113,9 +131,10 @@ impl Timeline {
 
     fn pod(&mut self, pod: &Pod) -> Vec<Line> {
         let name = pod.name_any();
-        let version = self.version_of(&label(pod.labels(), keys::REVISION)).to_owned();
+        let version = serde_json::to_value(pod).ok().and_then(|pod| version(&pod)).unwrap_or_default();
         if version == self.from {
             self.leaving.insert(name);
+            self.had_pods = true;
             return vec![];
         }
         let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
@@ -127,34 +146,44 @@ impl Timeline {
         plain(format!("pod {name} is ready on node {node} ({} of {PODS}); no user reaches it yet", self.ready.len()))
     }
 
-    fn pod_gone(&mut self, name: &str) -> Vec<Line> {
-        if !self.leaving.contains(name) {
-            return vec![];
-        }
-        self.gone += 1;
-        if self.gone < self.leaving.len() {
+    fn last_pod(&mut self) -> Vec<Line> {
+        let gone = self.had_pods && self.leaving.is_empty() && self.scaled_down_ms.is_some();
+        if !gone || std::mem::replace(&mut self.all_gone, true) {
             return vec![];
         }
         plain(format!("the last pod of {} is gone", self.from))
     }
 
     fn service(&mut self, service: &Service, at_ms: u64) -> Vec<Line> {
-        let name = service.name_any();
-        let selector = service.spec.as_ref().and_then(|spec| spec.selector.clone()).unwrap_or_default();
-        let revision = selector.get(keys::REVISION).cloned().unwrap_or_default();
-        let version = self.version_of(&revision).to_owned();
-        let before = self.selected.insert(name.clone(), version.clone());
-        if version != self.to || before.is_none_or(|before| before == version) {
-            return vec![];
-        }
-        if name == SHOP {
-            self.switched_ms.get_or_insert(at_ms);
-            return vec![Line::Important(format!("THE SWITCH: Service {SHOP} selects {}; who is connected to {} stays there", self.to, self.from))];
-        }
-        if name == PREVIEW {
-            return plain(format!("Service {PREVIEW} selects {}: testers can look at it", self.to));
+        let selector = service.spec.as_ref().and_then(|spec| spec.selector.as_ref());
+        let revision = selector.and_then(|selector| selector.get(keys::REVISION)).cloned().unwrap_or_default();
+        let selected = self.selected.entry(service.name_any()).or_default();
+        if selected.0 != revision {
+            *selected = (revision, at_ms);
         }
         vec![]
+    }
+
+    /// The Services that select the new version, once each. The operator writes its intent, and that the probes have passed, before
+    /// it moves the users; so that this is told first, whichever is seen first.
+    fn moves(&mut self) -> Vec<Line> {
+        let selects =
+            |(name, (revision, _)): &(&String, &(String, u64))| self.version_of(revision) == self.to && (*name != SHOP || self.intended == *revision);
+        let moved: Vec<(String, u64)> = self.selected.iter().filter(selects).map(|(name, (_, at_ms))| (name.clone(), *at_ms)).collect();
+        let mut lines = vec![];
+        for (name, at_ms) in moved {
+            if !self.moved.insert(name.clone()) {
+                continue;
+            }
+            if name == SHOP {
+                self.switched_ms = Some(at_ms);
+                let text = format!("THE SWITCH: Service {SHOP} selects {}; who is connected to {} stays there", self.to, self.from);
+                lines.push(Line::Important(text));
+            } else if name == PREVIEW {
+                lines.push(Line::Plain(format!("Service {PREVIEW} selects {}: testers can look at it", self.to)));
+            }
+        }
+        lines
     }
 
     fn shop(&mut self, shop: &BlueGreenDeployment) -> Vec<Line> {
@@ -165,6 +194,9 @@ impl Timeline {
         let current = Some(status.observed_generation) == shop.metadata.generation && version(&shop.spec.template).as_deref() == Some(&self.to);
         if !current {
             return lines;
+        }
+        if let Some(switch) = &status.switch {
+            self.intended.clone_from(&switch.to);
         }
         for probe in status.smoke_probes.iter().filter(|probe| probe.result == ProbeResult::Passed && self.ready.contains(&probe.target)) {
             if self.passed.insert((probe.name.clone(), probe.target.clone())) {
@@ -232,10 +264,11 @@ mod tests {
         Thing::Set(serde_json::from_value(json!({"metadata": {"name": format!("shop-{revision}"), "labels": labels}, "spec": spec})).unwrap())
     }
 
-    fn pod(name: &str, revision: &str, ready: &str) -> Thing {
+    fn pod(name: &str, version: &str, ready: &str) -> Thing {
         let status = json!({"conditions": [{"type": "Ready", "status": ready}]});
-        let metadata = json!({"name": name, "labels": {keys::REVISION: revision}});
-        Thing::Pod(serde_json::from_value(json!({"metadata": metadata, "spec": {"nodeName": "n1", "containers": []}, "status": status})).unwrap())
+        let mut spec = manifest("image", version, &json!({}))["spec"]["template"]["spec"].clone();
+        spec["nodeName"] = json!("n1");
+        Thing::Pod(serde_json::from_value(json!({"metadata": {"name": name}, "spec": spec, "status": status})).unwrap())
     }
 
     fn service(name: &str, revision: &str) -> Thing {
@@ -262,21 +295,22 @@ mod tests {
     #[test]
     fn a_release_is_told_in_order_and_each_thing_once() {
         let mut timeline = Timeline::new("v1", "v2");
-        let before = vec![set("a", "v1", "blue", 3), pod("a-1", "a", "True"), service("shop", "a"), service("shop-preview", "a")];
+        let before = vec![set("a", "v1", "blue", 3), pod("a-1", "v1", "True"), service("shop", "a"), service("shop-preview", "a")];
         assert!(told(&mut timeline, before).is_empty(), "what was there is no news");
+        let intent = json!({"to": "b", "attempt": 1, "startedAt": "2025-01-01T00:00:00Z"});
         let probe = json!({"name": "home", "target": "b-1", "result": "Passed", "attempts": 3, "at": "2025-01-01T00:00:00Z"});
         let up = vec![
             set("b", "v2", "green", 3),
             set("b", "v2", "green", 3),
             service("shop-preview", "b"),
-            pod("b-1", "b", "False"),
-            pod("b-1", "b", "True"),
-            pod("b-1", "b", "True"),
+            pod("b-1", "v2", "False"),
+            pod("b-1", "v2", "True"),
+            pod("b-1", "v2", "True"),
             shop(&json!({"observedGeneration": 1, "smokeProbes": [probe]})),
-            shop(&json!({"observedGeneration": 2, "smokeProbes": [probe]})),
-            shop(&json!({"observedGeneration": 2, "smokeProbes": [probe]})),
             service("shop", "b"),
             service("shop", "b"),
+            shop(&json!({"observedGeneration": 2, "smokeProbes": [probe], "switch": intent})),
+            shop(&json!({"observedGeneration": 2, "smokeProbes": [probe], "switch": intent})),
         ];
         assert_eq!(
             told(&mut timeline, up),
@@ -288,7 +322,7 @@ mod tests {
                 "! THE SWITCH: Service shop selects v2; who is connected to v1 stays there",
             ]
         );
-        assert_eq!(timeline.switched_ms(), Some(10));
+        assert_eq!(timeline.switched_ms(), Some(8), "when the Service was seen");
         let time = "2025-01-01T00:00:00Z";
         let holder = json!({"address": "198.18.0.2", "port": 8080, "connections": 4});
         let draining = json!({"revision": "a", "color": "blue", "pods": 3, "drainedPods": 0, "openConnections": 4, "source": "Auto",
@@ -310,6 +344,32 @@ mod tests {
         assert!(!timeline.is_over(), "the old pod is still there");
         assert_eq!(told(&mut timeline, vec![shop(&complete), Thing::PodGone("a-1".into())]), ["the last pod of v1 is gone"]);
         assert!(timeline.is_over());
+    }
+
+    #[test]
+    fn what_is_seen_before_what_it_belongs_to_is_told_all_the_same() {
+        let mut timeline = Timeline::new("v1", "v2");
+        // Pods and Services before their sets, and the last old pod's end before the set's.
+        let intent = json!({"to": "b", "attempt": 1, "startedAt": "2025-01-01T00:00:00Z"});
+        let intent = shop(&json!({"observedGeneration": 2, "switch": intent}));
+        let pods = [pod("a-1", "v1", "True"), pod("a-2", "v1", "True")];
+        let early: Vec<Thing> = pods.into_iter().chain([service("shop", "a"), set("a", "v1", "blue", 2), service("shop", "b"), intent]).collect();
+        assert!(told(&mut timeline, early).is_empty());
+        assert_eq!(timeline.switched_ms(), None);
+        assert_eq!(
+            told(&mut timeline, vec![set("b", "v2", "green", 2)]),
+            [
+                "2 green pods of v2 start beside the pods of v1 (ReplicaSet shop-b)",
+                "! THE SWITCH: Service shop selects v2; who is connected to v1 stays there",
+            ]
+        );
+        assert_eq!(timeline.switched_ms(), Some(5), "when the Service was seen");
+        let gone = |name: &str| Thing::PodGone(name.into());
+        assert!(told(&mut timeline, vec![gone("a-1"), gone("x"), gone("a-2")]).is_empty());
+        assert_eq!(
+            told(&mut timeline, vec![set("a", "v1", "blue", 0), gone("a-2")]),
+            ["! nobody is connected to v1 any more: its ReplicaSet is scaled to 0", "the last pod of v1 is gone"]
+        );
     }
 
     #[test]

@@ -50,8 +50,8 @@ impl Short {
     /// # Errors
     /// If it ended badly.
     pub fn stop(self) -> Result<(Summary, Vec<Failed>)> {
-        let failures = self.child.failures();
-        Ok((block_in_place(|| self.child.stop())?, failures))
+        let summary = block_in_place(|| self.child.stop())?;
+        Ok((summary, self.child.failures()))
     }
 }
 
@@ -95,6 +95,9 @@ pub struct Ended {
     pub summary: Summary,
     /// Its failures.
     pub failures: Vec<Failed>,
+    /// When that was heard here, in milliseconds since the Unix epoch. What else is seen of a release is seen by this clock;
+    /// the load generator may run on another machine.
+    pub heard_ms: u64,
 }
 
 /// A long connection.
@@ -170,13 +173,12 @@ impl Long {
         self.end(Child::stop)
     }
 
-    fn end(&mut self, how: impl FnOnce(Child) -> std::result::Result<Summary, ChildError>) -> Result<bool> {
+    fn end(&mut self, how: impl FnOnce(&Child) -> std::result::Result<Summary, ChildError>) -> Result<bool> {
         let Some(child) = self.child.take() else {
             return Ok(false);
         };
-        let failures = child.failures();
-        let summary = block_in_place(|| how(child))?;
-        self.ended = Some(Ended { summary, failures });
+        let summary = block_in_place(|| how(&child))?;
+        self.ended = Some(Ended { summary, failures: child.failures(), heard_ms: now_ms() });
         Ok(true)
     }
 
@@ -184,6 +186,12 @@ impl Long {
     #[must_use]
     pub fn pod(&self) -> Option<&str> {
         self.open.pod.as_deref().or_else(|| self.ended.as_ref()?.summary.pods.keys().next().map(String::as_str))
+    }
+
+    /// The version that answered it, as far as that is known.
+    #[must_use]
+    pub fn version(&self) -> Option<&str> {
+        self.open.version.as_deref().or_else(|| self.ended.as_ref()?.summary.versions.keys().next().map(String::as_str))
     }
 
     /// Whether it was whole; none while it goes on.
@@ -197,7 +205,7 @@ impl Long {
     /// How it ended, for people.
     #[must_use]
     pub fn story(&self) -> String {
-        let Some(Ended { summary, failures }) = &self.ended else {
+        let Some(Ended { summary, failures, heard_ms: _ }) = &self.ended else {
             return "goes on".into();
         };
         if self.was_whole() == Some(true) {
@@ -211,42 +219,79 @@ impl Long {
         format!("CUT ({kind})")
     }
 
-    /// When it ended, in milliseconds since the Unix epoch; now if it has not.
+    /// When its end was heard of, in milliseconds since the Unix epoch; now if it goes on.
     #[must_use]
     pub fn ended_ms(&self) -> u64 {
-        self.ended.as_ref().map_or_else(now_ms, |ended| ended.summary.ended_ms)
+        self.ended.as_ref().map_or_else(now_ms, |ended| ended.heard_ms)
+    }
+
+    /// What it shows about a switch from version `from`: how long it outlived it, whole; otherwise why it shows nothing good.
+    ///
+    /// # Errors
+    /// The reason, for people.
+    pub fn outlived(&self, from: &str, switched_ms: Option<u64>) -> std::result::Result<Duration, String> {
+        if self.was_whole() != Some(true) {
+            return Err(self.story());
+        }
+        if let Some(version) = self.version().filter(|version| *version != from) {
+            return Err(format!("was answered by {version}: it began too late to show anything"));
+        }
+        switched_ms
+            .and_then(|at| self.ended_ms().checked_sub(at))
+            .map(Duration::from_millis)
+            .ok_or_else(|| "ended before the switch: it shows nothing".into())
     }
 }
 
-/// Shows what came of it all. Answers whether no request failed and no long connection was cut.
-pub fn result(summary: &Summary, failures: &[Failed], long: &[Long], timeline: &Timeline, from: &str, screen: &mut Screen) -> bool {
-    let others = || long.iter().filter_map(|one| one.ended.as_ref());
+/// Shows what came of it all. Answers whether no request failed, every long connection outlived the switch whole, and no old
+/// pod was ended before the last of them was over. `before` are long connections that were over before the switch.
+pub fn result(short: &(Summary, Vec<Failed>), before: &[Long], long: &[Long], timeline: &Timeline, from: &str, screen: &mut Screen) -> bool {
+    let (summary, failures) = short;
+    let others = || before.iter().chain(long).filter_map(|one| one.ended.as_ref());
     let answered = summary.ok + others().map(|ended| ended.summary.ok).sum::<u64>();
     let failed = summary.failed + others().map(|ended| ended.summary.failed).sum::<u64>();
     let slowest = Duration::from_micros(summary.latency.max_us).as_secs_f64() * 1000.0;
-    screen.line(&format!("  {answered} requests answered, {failed} failed; the slowest short one took {slowest:.0} ms"));
+    let text = format!("  {answered} requests answered, {failed} failed; the slowest short one took {slowest:.0} ms");
+    let mut good = failed == 0;
+    if good {
+        screen.line(&text)
+    } else {
+        screen.bad(&text)
+    }
     for failure in failures.iter().take(5) {
-        screen.bad(&format!(
-            "  failed: {:?} on a {:?} connection, {} {}",
-            failure.kind,
-            failure.source,
-            failure.detail,
-            failure.pod.as_deref().unwrap_or("")
-        ));
+        let pod = failure.pod.as_deref().unwrap_or("");
+        screen.bad(&format!("  failed: {:?} on a {:?} connection, {} {pod}", failure.kind, failure.source, failure.detail));
     }
-    let switched = timeline.switched_ms().unwrap_or_default();
+    for one in before.iter().filter(|one| one.was_whole() != Some(true)) {
+        good = false;
+        screen.bad(&format!("  {:6} before the switch: {}", one.purpose.name(), one.story()));
+    }
     for one in long {
-        let after = Duration::from_millis(one.ended_ms().saturating_sub(switched)).as_secs_f64();
-        let pod = one.pod().unwrap_or(from);
-        let text = format!("  {:6} outlived the switch by {after:4.1} s on pod {pod}: {}", one.purpose.name(), one.story());
-        if one.was_whole() == Some(true) { screen.line(&text) } else { screen.bad(&text) }
+        let (name, pod) = (one.purpose.name(), one.pod().unwrap_or(from));
+        match one.outlived(from, timeline.switched_ms()) {
+            Ok(after) => screen.line(&format!("  {name:6} outlived the switch by {:4.1} s on pod {pod}: {}", after.as_secs_f64(), one.story())),
+            Err(reason) => {
+                good = false;
+                screen.bad(&format!("  {name:6} on pod {pod} {reason}"));
+            }
+        }
     }
-    if let Some(scaled) = timeline.scaled_down_ms() {
-        let last = long.iter().map(Long::ended_ms).max().unwrap_or_default();
-        let after = Duration::from_millis(scaled.saturating_sub(last)).as_secs_f64();
-        screen.line(&format!("  the pods of {from} were ended {after:.1} s after the last of these was over, and not before"));
+    let last = long.iter().map(Long::ended_ms).max().unwrap_or_default();
+    let seconds = |from: u64, to: u64| Duration::from_millis(to.saturating_sub(from)).as_secs_f64();
+    match timeline.scaled_down_ms() {
+        Some(scaled) if scaled >= last => {
+            screen.line(&format!("  the pods of {from} were ended {:.1} s after the last of these was over, and not before", seconds(last, scaled)));
+        }
+        Some(scaled) => {
+            good = false;
+            screen.bad(&format!("  the pods of {from} were ended {:.1} s BEFORE the last of these was over", seconds(scaled, last)));
+        }
+        None => {
+            good = false;
+            screen.bad(&format!("  nobody saw the pods of {from} being ended"));
+        }
     }
-    failed == 0 && long.iter().all(|one| one.was_whole() == Some(true))
+    good
 }
 
 /// Who answers, second by second: says only what changed, and every five seconds that nothing did.
@@ -286,6 +331,44 @@ mod tests {
     fn tick(versions: &[(&str, u64)], failed: u64) -> Tick {
         let versions = versions.iter().map(|(version, count)| ((*version).to_owned(), *count)).collect();
         Tick { at_ms: 0, ok: 100, failed, versions, total_ok: 0, total_failed: failed, open: 0, bytes: Bytes::default() }
+    }
+
+    /// A long connection to v1 that ended at a time, in milliseconds.
+    fn ended(purpose: Purpose, version: &str, reason: Reason, heard_ms: u64) -> Long {
+        let seen = load::report::Seen { answers: 1, first_ms: 0, last_ms: 0 };
+        let summary = Summary {
+            mode: "stream".into(),
+            target: String::new(),
+            started_ms: 0,
+            // Another machine's clock.
+            ended_ms: 1,
+            reason,
+            begun: 1,
+            ok: 1,
+            failed: 0,
+            failures: [].into(),
+            skipped: 0,
+            sources: [].into(),
+            versions: [(version.to_owned(), seen)].into(),
+            pods: [].into(),
+            connections: load::report::Connections::default(),
+            longest_gap_ms: 0,
+            latency: load::report::Latency::default(),
+            bytes: Bytes::default(),
+        };
+        let open = Open { at_ms: 0, local: String::new(), version: None, pod: None };
+        Long { purpose, open, ended: Some(Ended { summary, failures: vec![], heard_ms }), child: None }
+    }
+
+    #[test]
+    fn only_what_outlived_the_switch_whole_and_on_the_old_version_shows_something() {
+        let stream = |version, reason, heard_ms| ended(Purpose::Stream(25), version, reason, heard_ms);
+        assert_eq!(stream("v1", Reason::Done, 5000).outlived("v1", Some(3000)), Ok(Duration::from_secs(2)));
+        assert!(stream("v1", Reason::Done, 2999).outlived("v1", Some(3000)).unwrap_err().contains("before the switch"));
+        assert!(stream("v1", Reason::Done, 5000).outlived("v1", None).is_err());
+        assert!(stream("v2", Reason::Done, 5000).outlived("v1", Some(3000)).unwrap_err().contains("answered by v2"));
+        assert!(stream("v1", Reason::Closed, 5000).outlived("v1", Some(3000)).unwrap_err().contains("CUT"));
+        assert!(ended(Purpose::Echo, "v1", Reason::Closed, 5000).outlived("v1", Some(3000)).is_ok());
     }
 
     #[test]

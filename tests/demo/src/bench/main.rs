@@ -3,6 +3,7 @@
 mod audit;
 mod process;
 mod release;
+mod survival;
 mod takeover;
 
 use std::path::PathBuf;
@@ -86,6 +87,8 @@ async fn all(runs: u32) -> Result<String> {
         eprintln!("release {number}: switch {:.1} ms, scale-down {:.0} ms, {requests} requests", measured.switch_ms, measured.scale_down_ms);
         releases.push(measured);
     }
+    let survived = survival::measure(&place, &shop, &images, runs.max(RELEASES) + 1).await?;
+    eprintln!("long connections: {} of {} whole", survived.0, survived.1);
     let idle = idle(&shop, runs).await?;
     eprintln!("idle: looked at");
 
@@ -96,7 +99,7 @@ async fn all(runs: u32) -> Result<String> {
         eprintln!("takeover: {} ms", time.as_millis());
         takeover.add_ms(time);
     }
-    report(&releases, idle, takeover, up, load.split(' ').next().unwrap_or_default())
+    report(&releases, survived, idle, takeover, up, load.split(' ').next().unwrap_or_default())
 }
 
 /// Starts the cluster as often as asked, and leaves it running the last time.
@@ -155,12 +158,13 @@ fn figure(releases: &[Measured], value: impl Fn(&Measured) -> f64) -> Figure {
     figure
 }
 
-fn report(releases: &[Measured], idle: Idle, takeover: Figure, up: Figure, load: &str) -> Result<String> {
+fn report(releases: &[Measured], (whole, all): (u32, u32), idle: Idle, takeover: Figure, up: Figure, load: &str) -> Result<String> {
     let Idle { controller_memory, agent_memory, controller_cpu, agent_cpu } = idle;
     let requests = |measured: &Measured| f64::from(measured.requests.values().sum::<u32>());
     let size = std::fs::metadata(beside("bluegreen")?).map_err(io("reading the size of the program"))?.len();
-    let mut binary = Figure::default();
-    binary.add(f64::from(u32::try_from(size >> 10).unwrap_or(u32::MAX)) / 1024.0);
+    let (mut binary, mut cut) = (Figure::default(), Figure::default());
+    binary.add(f64::from(u32::try_from(size / 1000).unwrap_or(u32::MAX)) / 1000.0);
+    cut.add(f64::from(all - whole));
     let row = |what: &str, unit, figure, aim, how: &str| Row { what: what.into(), unit, figure, aim, how: how.into() };
     let rows = [
         row(
@@ -178,6 +182,14 @@ fn report(releases: &[Measured], idle: Idle, takeover: Figure, up: Figure, load:
             Some(3000.0),
             "an echo held open across the switch ends 3 s after convergence; until a watch shows the ReplicaSet at 0. Two samples 1 s apart must show \
              no connection, so it can't be much under 1 s.",
+        ),
+        row(
+            &format!("long connections cut by a release ({whole} of {all} were whole)"),
+            "connections",
+            cut,
+            Some(0.0),
+            "six uploads, six streamed answers and six echoes of 60 s each, begun right before the change of the template. Whole: it began on the old \
+             version, was under way at the switch, and ended after it with every byte confirmed, every line in its order.",
         ),
         row(
             "API requests of the controller in a release",
@@ -206,16 +218,17 @@ fn report(releases: &[Measured], idle: Idle, takeover: Figure, up: Figure, load:
             "user and system time, in steps of 10 ms.",
         ),
         row("CPU time of both agents in a release", "ms", figure(releases, |one| one.agent_cpu.as_secs_f64() * 1000.0), None, "the same."),
-        row("size of the program", "MiB", binary, None, "one static file, controller and agent in one; the image holds nothing else."),
-        row("warm `cluster up`, two nodes", "s", up, None, "from nothing to all nodes Ready and DNS answering, everything built before."),
+        row("size of the program", "MB", binary, Some(16.0), "one static file, controller and agent in one; the image holds nothing else."),
+        row("warm `cluster up`, two nodes", "s", up, Some(10.0), "from nothing to all nodes Ready and DNS answering, everything built before."),
     ];
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").map_err(io("reading the kernel's release"))?;
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").map_err(io("reading the kernel's release"))?;
+    // What follows the version is the build's own name.
+    let kernel = release.trim().split('-').next().unwrap_or_default();
     let cores = std::thread::available_parallelism().map_err(io("counting cores"))?;
     let mut text = format!(
-        "# Benchmarks\n\nMeasured with `make bench` on an embedded cluster of two nodes on one machine: {cores} cores, Linux {}. Everything shares these cores: \
+        "# Benchmarks\n\nMeasured with `make bench` on an embedded cluster of two nodes on one machine: {cores} cores, Linux {kernel}. Everything shares these cores: \
          API server, etcd, kubelets, pods, users and the bench itself. The load average when it began was {load}; much more than 0 means that other work \
-         was in the way, and that all times are too long.\n\n",
-        kernel.trim()
+         was in the way, and that all times are too long.\n\n"
     );
     text += &markdown(&rows);
     text += "\n## API requests, one by one\n\n| request | first release | last release |\n|---|---:|---:|\n";

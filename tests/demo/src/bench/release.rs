@@ -103,7 +103,7 @@ pub async fn measure(place: &Place, shop: &Shop, images: &Images, log: &Path, ve
                 if ended_ms.is_none() && converged.is_some_and(|at| at.elapsed() >= HELD) {
                     for one in &mut long {
                         one.stop()?;
-                        ended_ms = Some(one.ended_ms());
+                        ended_ms = one.ended.as_ref().map(|ended| ended.summary.ended_ms);
                     }
                 }
             }
