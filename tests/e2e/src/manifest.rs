@@ -110,6 +110,12 @@ impl Manifest {
         self
     }
 
+    /// Pins the app to a node.
+    #[must_use]
+    pub fn on_node(self, name: impl Into<Value>) -> Self {
+        self.spec("/template/spec/nodeSelector/kubernetes.io~1hostname", name)
+    }
+
     /// Old pods are told to drain.
     #[must_use]
     pub fn told(self) -> Self {

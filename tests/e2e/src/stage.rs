@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::failure::{Failure, Result};
 use crate::manifest::Manifest;
 use crate::traffic::{Load, Notes};
-use crate::wait::{wait_for, when};
+use crate::wait::{Look, wait_for, when};
 use crate::world::World;
 
 /// What a case works with.
@@ -171,7 +171,7 @@ impl Stage {
     /// Short requests to a Service.
     pub async fn users_of(&self, service: &str, words: &[&str]) -> Result<Load> {
         let address = self.address(service, 80).await?;
-        self.reachable(&address).await?;
+        self.reachable(2, &address).await?;
         let target = format!("http://{address}/");
         let mut all = vec!["run", "--target", target.as_str()];
         all.extend(words);
@@ -180,12 +180,12 @@ impl Stage {
         Ok(load)
     }
 
-    /// Waits until a Service answers on node 2: kube-proxy needs a moment after a first install.
-    async fn reachable(&self, address: &str) -> Result {
+    /// Waits until a Service answers on a node: each node's kube-proxy follows a change on its own, at most once a second.
+    pub async fn reachable(&self, node: usize, address: &str) -> Result {
         let (ip, port) = address.rsplit_once(':').unwrap_or((address, "80"));
         let shell = format!("exec 3<>/dev/tcp/{ip}/{port}");
-        wait_for(format!("a connection to {address}"), 20, || async {
-            let mut command = self.world.cluster.command_in_node(2, ["timeout", "2", "bash", "-c", &shell])?;
+        wait_for(format!("a connection from node {node} to {address}"), 20, || async {
+            let mut command = self.world.cluster.command_in_node(node, ["timeout", "2", "bash", "-c", &shell])?;
             let output = tokio::task::block_in_place(|| command.output()).map_err(crate::failure::io("starting bash"))?;
             Ok(when(output.status.success(), || String::from_utf8_lossy(&output.stderr).into_owned()))
         })
@@ -196,7 +196,7 @@ impl Stage {
     pub async fn long(&self, node: usize, words: &[&str]) -> Result<Load> {
         let http = self.address("shop", 80).await?;
         let echo = self.address("shop", 9000).await?;
-        self.reachable(&http).await?;
+        self.reachable(node, &http).await?;
         let words: Vec<String> = words.iter().map(|word| word.replace("{http}", &http).replace("{echo}", &echo)).collect();
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         Load::start(&self.world, node, &words)
@@ -233,6 +233,15 @@ impl Stage {
         Ok(self.selector(service).await?.remove("bluegreen.dev/revision").unwrap_or_default())
     }
 
+    /// Waits until the Service `shop` selects a revision.
+    pub async fn serves(&self, revision: &str, seconds: u64) -> Result {
+        wait_for(format!("the Service selects {revision}"), seconds, || async {
+            let selected = self.selected("shop").await?;
+            Ok(when(selected == revision, || format!("it selects {selected:?}")))
+        })
+        .await
+    }
+
     /// Waits until a revision has no pods wanted.
     pub async fn gone(&self, revision: &str, seconds: u64) -> Result {
         wait_for(format!("revision {revision} is scaled to zero"), seconds, || async {
@@ -259,6 +268,26 @@ impl Stage {
     pub async fn events(&self, reason: &str) -> Result<Vec<Event>> {
         let list = self.api::<Event>().list(&ListParams::default().fields("involvedObject.kind=BlueGreenDeployment")).await?;
         Ok(list.items.into_iter().filter(|event| event.reason.as_deref() == Some(reason)).collect())
+    }
+
+    /// Waits for an Event about `shop` whose message says something: Events are written beside everything else, and later.
+    pub async fn said(&self, reason: &str, part: &str, seconds: u64) -> Result<Event> {
+        wait_for(format!("an Event {reason} that says {part:?}"), seconds, || async {
+            let events = self.events(reason).await?;
+            let messages: Vec<String> = events.iter().filter_map(|event| event.message.clone()).collect();
+            let found = events.into_iter().find(|event| event.message.as_deref().is_some_and(|message| message.contains(part)));
+            Ok(found.map_or_else(|| Look::NotYet(format!("{messages:?}")), Look::Done))
+        })
+        .await
+    }
+
+    /// A column of `kubectl get bgd shop`.
+    pub fn column(&self, name: &str) -> Result<String> {
+        let table = self.world.kubectl(&["get", "bgd", "shop", "-n", &self.namespace])?;
+        let mut lines = table.lines();
+        let (head, row) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+        let at = head.find(name).ok_or_else(|| Failure::Claim(format!("no column {name}: {table}")))?;
+        Ok(row.get(at..).unwrap_or_default().split_whitespace().next().unwrap_or_default().to_owned())
     }
 
     /// Applies any object, as somebody else would.

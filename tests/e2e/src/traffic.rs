@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use load::child::Child;
-use load::report::{Failed, Line, Open, Summary, Tick};
+use load::report::{Failed, Line, Open, Reason, Summary, Tick};
 use tokio::task::block_in_place;
 
 use crate::claim;
@@ -91,6 +91,9 @@ impl Load {
             })
         })?;
         check(&about, &summary, &child.failures())?;
+        // An echo goes on for as long as it was told to; everything else has an end of its own.
+        let whole = if summary.mode == "echo" { Reason::Duration } else { Reason::Done };
+        claim!(summary.reason == whole, "`{about}` ended because of {:?}", summary.reason);
         Ok(summary)
     }
 

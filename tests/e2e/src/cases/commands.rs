@@ -19,14 +19,6 @@ async fn done(stage: &Stage, key: &str) -> Result {
     .await
 }
 
-async fn serves(stage: &Stage, revision: &str, seconds: u64) -> Result {
-    wait_for(format!("the Service selects {revision}"), seconds, || async {
-        let selected = stage.selected("shop").await?;
-        Ok(when(selected == revision, || selected))
-    })
-    .await
-}
-
 fn rejected(status: &BlueGreenDeploymentStatus, reason: &str) -> bool {
     status.phase == Some(PhaseName::Rejected) && status.rejected.as_ref().is_some_and(|rejected| rejected.reason == reason)
 }
@@ -79,7 +71,8 @@ pub async fn abort_before_and_retry(stage: Arc<Stage>) -> Result {
     stage.until("it waits again", 60, |status| status.phase == Some(PhaseName::AwaitPromotion)).await?;
     stage.command("bluegreen.dev/promote", &second).await?;
     stage.complete(60).await?;
-    serves(&stage, &second, 1).await?;
+    stage.serves(&second, 1).await?;
+    users.only("v2", 15).await?;
     users.stop_clean()?;
     Ok(())
 }
@@ -94,7 +87,7 @@ pub async fn abort_after_switch(stage: Arc<Stage>) -> Result {
     let status = stage.until("the old set drains", 60, |status| status.phase == Some(PhaseName::Drain)).await?;
     let second = revision(&status)?;
     stage.command("bluegreen.dev/abort", &second).await?;
-    serves(&stage, &first, 20).await?;
+    stage.serves(&first, 20).await?;
     let status = stage.until("it is rejected", 20, |status| rejected(status, "Aborted")).await?;
     claim!(is(&status, ConditionType::Ready, ConditionStatus::False), "Ready although the spec's revision does not serve");
     stage.gone(&second, 60).await?;
@@ -112,13 +105,14 @@ pub async fn rollback_cold(stage: Arc<Stage>) -> Result {
     let second = revision(&stage.complete(60).await?)?;
     claim!(stage.desired(&first).await? == 0, "the old set is still there");
     stage.command("bluegreen.dev/rollback", &format!("{second}-{first}")).await?;
-    serves(&stage, &first, 40).await?;
+    stage.serves(&first, 40).await?;
     stage.until("it says that it was rolled back", 20, |status| rejected(status, "RolledBack")).await?;
     stage.gone(&second, 40).await?;
     stage.command("bluegreen.dev/retry", &second).await?;
-    serves(&stage, &second, 40).await?;
+    stage.serves(&second, 40).await?;
     stage.complete(60).await?;
-    users.more(20).await?;
-    users.stop_clean()?;
+    users.only("v2", 15).await?;
+    let summary = users.stop_clean()?;
+    claim!(summary.versions.contains_key("v1") && summary.versions.contains_key("v2"), "users saw {:?}", summary.versions.keys());
     Ok(())
 }

@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use bluegreen::api::{BlueGreenDeploymentStatus, ConditionStatus, ConditionType, PhaseName};
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::claim;
-use crate::failure::{Failure, Result};
+use crate::failure::Result;
 use crate::manifest::shop;
-use crate::stage::{Stage, revision};
-use crate::wait::{wait_for, when};
+use crate::stage::{Stage, because, revision};
+use crate::wait::{Look, wait_for, when};
 
 fn manifest(selector: &Value) -> Value {
     json!({
@@ -22,29 +23,37 @@ fn manifest(selector: &Value) -> Value {
 
 /// A selector that somebody changes is put back within a second, and an Event names the field manager.
 pub async fn drift_is_repaired(stage: Arc<Stage>) -> Result {
-    let first = stage.installed(&shop("v1")).await?;
-    let services: kube::Api<Service> = stage.api();
-    let change = json!({"spec": {"selector": {"bluegreen.dev/revision": "elsewhere"}}});
-    let begun = Instant::now();
-    services.patch("shop", &PatchParams { field_manager: Some("somebody".into()), ..PatchParams::default() }, &Patch::Merge(&change)).await?;
-    loop {
-        let selected = stage.selected("shop").await?;
-        if selected == first {
-            break;
+    let names = ["shop", "shop-b", "shop-c"];
+    stage.service("shop-b").await?;
+    stage.service("shop-c").await?;
+    let first = stage.installed(&shop("v1").spec("/traffic/services", json!(names))).await?;
+    let mut took = vec![];
+    // One Service after the other: of one and the same, only the first repair is immediate.
+    for name in names {
+        let begun = Instant::now();
+        elsewhere(&stage, name).await?;
+        loop {
+            let selected = stage.selected(name).await?;
+            if selected == first {
+                break;
+            }
+            claim!(begun.elapsed().as_secs() < 10, "Service {name} still selects {selected}");
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
         }
-        claim!(begun.elapsed().as_secs() < 10, "the Service still selects {selected}");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        took.push(begun.elapsed().as_millis());
     }
-    let took = begun.elapsed();
-    stage.notes.say(format!("put back after {} ms", took.as_millis()));
-    // Ten times the promise: the machine is shared.
-    claim!(took.as_secs() < 10, "it took {took:?}");
-    wait_for("an Event names the field manager", 10, || async {
-        let events = stage.api::<k8s_openapi::api::core::v1::Event>().list(&ListParams::default()).await?;
-        let said: Vec<String> = events.items.into_iter().filter_map(|event| event.message).collect();
-        Ok(when(said.iter().any(|message| message.contains("\"somebody\"")), || format!("{said:?}")))
-    })
-    .await
+    stage.notes.say(format!("put back after {took:?} ms"));
+    // The machine is shared: the best of three tells what the operator needs, and none may be far off.
+    claim!(took.iter().min().is_some_and(|best| *best < 1000), "it took {took:?} ms");
+    stage.said("SelectorRepaired", "field manager \"somebody\"", 10).await.map(drop)
+}
+
+/// Somebody points a Service at pods that don't exist.
+async fn elsewhere(stage: &Stage, service: &str) -> Result {
+    let change = json!({"spec": {"selector": {"bluegreen.dev/revision": "elsewhere"}}});
+    let somebody = PatchParams { field_manager: Some("somebody".into()), ..PatchParams::default() };
+    stage.api::<Service>().patch(service, &somebody, &Patch::Merge(&change)).await?;
+    Ok(())
 }
 
 /// An applier that owns the selector under server-side apply is found before anything starts, and the remedy works.
@@ -71,34 +80,33 @@ pub async fn selector_owned_by_an_applier(stage: Arc<Stage>) -> Result {
     Ok(())
 }
 
-/// An applier that takes the selector again and again is named, and before the switch untested pods go.
+/// Somebody who changes the selector again and again is named, and before the switch the untested pods go.
 pub async fn selector_fought_over(stage: Arc<Stage>) -> Result {
     let first = stage.installed(&shop("v1")).await?;
-    let fought = manifest(&json!({"app": "shop"}));
-    let reason = wait_for("it is said who fights", 60, || async {
-        stage.apply_as("flux", fought.clone(), true).await?;
+    stage.apply(&shop("v2").env("APP_READY_AFTER", "60")).await?;
+    let second = revision(&stage.until("v2 is brought up", 30, |status| status.inactive.is_some()).await?)?;
+    wait_for("v2 has pods", 20, || async {
+        let pods = stage.pods(&second).await?.len();
+        Ok(when(pods == 2, || format!("{pods} pods")))
+    })
+    .await?;
+    wait_for("it is said who fights", 60, || async {
+        // He waits until it was put back, and changes it again.
+        if stage.selected("shop").await? == first {
+            elsewhere(&stage, "shop").await?;
+        }
         let status = stage.shop().await?.status.unwrap_or_default();
-        let stalled = crate::stage::condition(&status, bluegreen::api::ConditionType::Stalled).cloned();
+        let stalled = crate::stage::condition(&status, ConditionType::Stalled).cloned();
         Ok(match stalled {
-            Some(stalled) if ["Contended", "SelectorOwnedBy"].contains(&stalled.reason.as_str()) && stalled.message.contains("\"flux\"") => {
-                crate::wait::Look::Done(stalled.reason)
-            }
-            other => crate::wait::Look::NotYet(format!("{other:?}")),
+            Some(stalled) if stalled.reason == "Contended" && stalled.message.contains("again and again by \"somebody\"") => Look::Done(()),
+            other => Look::NotYet(format!("{other:?}")),
         })
     })
     .await?;
-    stage.notes.say(format!("said as {reason}"));
+    stage.gone(&second, 20).await?;
+    claim!(stage.desired(&first).await? == 2, "the pods that serve went, too");
     // The fight ends: the operator's selector stands.
-    let mut remedy = fought.clone();
-    if let Some(spec) = remedy.pointer_mut("/spec").and_then(Value::as_object_mut) {
-        spec.remove("selector");
-    }
-    stage.apply_as("flux", remedy, true).await?;
-    wait_for("the operator's selector is back", 90, || async {
-        let selected = stage.selected("shop").await?;
-        Ok(when(selected == first, || format!("it selects {selected:?}")))
-    })
-    .await
+    stage.serves(&first, 90).await
 }
 
 /// Deleting in the background removes everything that was made, and gives the Service back.
@@ -164,11 +172,7 @@ pub async fn services_edited_later(stage: Arc<Stage>) -> Result {
     .await?;
     // A deleted one that is made again takes the active revision.
     stage.api::<Service>().delete("shop", &DeleteParams::default()).await?;
-    stage.stalled("ServiceMissing", 20).await.or_else(|error| match error {
-        // With nothing to release it need not be a stall; Switched says it in any case.
-        Failure::Late { .. } => Ok(String::new()),
-        other => Err(other),
-    })?;
+    stage.until("it is said", 20, |status| because(status, ConditionType::Switched, ConditionStatus::False, "ServiceMissing")).await?;
     stage.service("shop").await?;
     wait_for("the new Service selects the active revision", 20, || async {
         let selected = stage.selected("shop").await?;
@@ -181,28 +185,35 @@ pub async fn services_edited_later(stage: Arc<Stage>) -> Result {
 pub async fn preview_follows(stage: Arc<Stage>) -> Result {
     stage.service("shop-preview").await?;
     let previewed = |version: &str| {
-        shop(version).spec("/traffic/previewServices", json!(["shop-preview"])).spec("/promotion/mode", "Manual").spec(
+        let kept = shop(version).spec("/onFailure/keepSeconds", 0);
+        kept.spec("/traffic/previewServices", json!(["shop-preview"])).spec("/promotion/mode", "Manual").spec(
             "/smokeProbes/1",
             json!({"name": "preview", "target": "PreviewService", "httpGet": {"path": "/", "port": "http"}, "successThreshold": 1}),
         )
     };
     stage.service("shop").await?;
     stage.apply(&previewed("v1")).await?;
-    let waits = |status: &bluegreen::api::BlueGreenDeploymentStatus| status.phase == Some(bluegreen::api::PhaseName::AwaitPromotion);
+    let waits = |status: &BlueGreenDeploymentStatus| status.phase == Some(PhaseName::AwaitPromotion);
     let first = revision(&stage.until("v1 waits", 60, waits).await?)?;
     stage.command("bluegreen.dev/promote", &first).await?;
     stage.complete(60).await?;
+    claim!(stage.selected("shop-preview").await? == first, "the preview does not show the active revision");
     stage.apply(&previewed("v2")).await?;
     let second = revision(&stage.until("v2 waits", 60, waits).await?)?;
     claim!(stage.selected("shop-preview").await? == second && stage.selected("shop").await? == first, "the preview does not show v2");
     let words = ["--rate", "10", "--keepalive", "0"];
+    // Whatever is refused before the node follows is nobody's fault.
     let early = stage.users_of("shop-preview", &words).await?;
     early.only("v2", 15).await?;
-    early.stop_clean()?;
+    early.stop()?;
     let preview = stage.users_of("shop-preview", &words).await?.stop_clean()?;
     claim!(preview.versions.keys().all(|version| version == "v2"), "the preview shows {:?}", preview.versions);
-    stage.command("bluegreen.dev/promote", &second).await?;
-    stage.complete(60).await?;
-    claim!(stage.selected("shop-preview").await? == second, "the preview does not follow the active revision");
+    stage.command("bluegreen.dev/abort", &second).await?;
+    wait_for("the preview is back at the active revision", 20, || async {
+        let selected = stage.selected("shop-preview").await?;
+        Ok(when(selected == first, || selected))
+    })
+    .await?;
+    claim!(stage.selected("shop").await? == first, "the traffic was touched");
     Ok(())
 }
