@@ -1,0 +1,150 @@
+//! Drain agents that are not there, not everywhere, or silent: what is not measured is never taken for zero.
+
+use std::sync::Arc;
+
+use bluegreen::api::{ConditionStatus, ConditionType, DrainSource, PhaseName};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::Node;
+use kube::Api;
+use kube::api::{Patch, PatchParams};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use crate::claim;
+use crate::failure::{Failure, Result, io};
+use crate::manifest::shop;
+use crate::stage::{Stage, because, pod_ip};
+use crate::traffic::Load;
+use crate::wait::{stays, wait_for, when};
+use crate::world::{RELEASE, SYSTEM};
+
+/// The old set stays whole for some seconds.
+async fn stays_whole(stage: &Stage, first: &str, seconds: u64) -> Result {
+    stays("the old set stays", seconds, || async {
+        let desired = stage.desired(first).await?;
+        Ok(when(desired == 2, || format!("{desired} pods wanted")))
+    })
+    .await
+}
+
+/// Without an agent on the node nothing is measured; status says so, and the timer decides.
+pub async fn agent_missing(stage: Arc<Stage>) -> Result {
+    let short = |version: &str| shop(version).spec("/drain/fallbackSeconds", 6);
+    stage.installed(&short("v1")).await?;
+    let users = stage.users().await?;
+    stage.apply(&short("v2")).await?;
+    stage
+        .until("it drains unmeasured", 60, |status| {
+            status.draining.first().is_some_and(|set| set.reason == "AgentDisabled")
+                && because(status, ConditionType::Converged, ConditionStatus::Unknown, "AgentDisabled")
+                && because(status, ConditionType::Ready, ConditionStatus::True, "Serving")
+        })
+        .await?;
+    stage.complete(60).await?;
+    users.stop_clean()?;
+    Ok(())
+}
+
+/// The DaemonSet does not want one of the nodes: there the timer decides, and elsewhere connections are counted all the same.
+pub async fn agent_not_wanted(stage: Arc<Stage>) -> Result {
+    let nodes: Api<Node> = Api::all(stage.world.client.clone());
+    let label = json!({"metadata": {"labels": {"drain": "here"}}});
+    nodes.patch(&stage.world.cluster.node_name(1), &PatchParams::default(), &Patch::Merge(&label)).await?;
+    let daemons: Api<DaemonSet> = Api::namespaced(stage.world.client.clone(), SYSTEM);
+    wait_for("one agent is ready", 40, || async {
+        let status = daemons.get(&format!("{RELEASE}-agent")).await?.status.unwrap_or_default();
+        Ok(when(status.desired_number_scheduled == 1 && status.number_ready == 1, || format!("{status:?}")))
+    })
+    .await?;
+    let one_a_node = |version: &str| {
+        let spread = json!([{
+            "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"app": "shop"}},
+        }]);
+        shop(version).spec("/template/spec/topologySpreadConstraints", spread).spec("/drain/fallbackSeconds", 6)
+    };
+    let first = stage.installed(&one_a_node("v1")).await?;
+    let measured = stage.world.cluster.node_name(1);
+    let pods = stage.pods(&first).await?;
+    let there = |pod: &&k8s_openapi::api::core::v1::Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(measured.as_str());
+    let pod = pods.iter().find(there).filter(|_| pods.iter().filter(there).count() == 1);
+    let pod = pod.ok_or_else(|| Failure::Claim("the pods are not one on each node".into()))?;
+    let echo = Load::start(&stage.world, 2, &["echo", "--target", &format!("tcp://{}:9000", pod_ip(pod))])?;
+    echo.open()?;
+    stage.apply(&one_a_node("v2")).await?;
+    stage
+        .until("one pod is counted and the other is not", 60, |status| {
+            status.draining.first().is_some_and(|set| {
+                set.open_connections == Some(1) && set.reason == "OpenConnections" && set.source == DrainSource::Timer && set.pods == 2
+            }) && because(status, ConditionType::Converged, ConditionStatus::Unknown, "NoAgentOnNode")
+        })
+        .await?;
+    stage.until("the timer is over for the other", 20, |status| status.draining.first().is_some_and(|set| set.drained_pods == 1)).await?;
+    stays_whole(&stage, &first, 3).await?;
+    echo.stop_clean()?;
+    stage.gone(&first, 20).await?;
+    stage.complete(30).await.map(drop)
+}
+
+/// An agent that falls silent makes the count unknown, never zero: the old pods stay until it speaks again.
+pub async fn agent_silent(stage: Arc<Stage>) -> Result {
+    let pinned = |version: &str| shop(version).on_node(stage.world.cluster.node_name(2)).spec("/traffic/convergenceTimeoutSeconds", 5);
+    let first = stage.installed(&pinned("v1")).await?;
+    let echo = stage.long(1, &["echo", "--target", "tcp://{echo}"]).await?;
+    echo.open()?;
+    stage.apply(&pinned("v2")).await?;
+    stage
+        .until("the echo is counted", 60, |status| {
+            status.phase == Some(PhaseName::Drain) && status.draining.first().is_some_and(|set| set.open_connections == Some(1))
+        })
+        .await?;
+    // Not for long: its liveness probe would have it replaced.
+    let stopped = Stopped::new(agents(&stage, 2)?)?;
+    // Now it would count zero, and nobody hears it.
+    echo.stop_clean()?;
+    stage.until("the count is unknown", 20, |status| status.draining.first().is_some_and(|set| set.reason == "AgentSilent")).await?;
+    stays_whole(&stage, &first, 5).await?;
+    drop(stopped);
+    stage.gone(&first, 60).await?;
+    stage.complete(30).await.map(drop)
+}
+
+/// Processes of the drain agent on a node.
+fn agents(stage: &Stage, node: usize) -> Result<Vec<i32>> {
+    let wanted = format!("NODE_NAME={}", stage.world.cluster.node_name(node));
+    let mut found = vec![];
+    for entry in std::fs::read_dir("/proc").map_err(io("listing processes"))?.filter_map(std::result::Result::ok) {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
+        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
+        let here = environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes());
+        if words.contains(&b"drain-agent".as_slice()) && here {
+            found.push(pid);
+        }
+    }
+    claim!(!found.is_empty(), "no drain agent's process was found");
+    Ok(found)
+}
+
+/// Processes that are stopped until this is dropped.
+struct Stopped(Vec<i32>);
+
+impl Stopped {
+    fn new(pids: Vec<i32>) -> Result<Self> {
+        for pid in &pids {
+            kill(Pid::from_raw(*pid), Signal::SIGSTOP).map_err(|errno| io("stopping the agent")(errno.into()))?;
+        }
+        Ok(Self(pids))
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        for pid in &self.0 {
+            // One that the kubelet has replaced meanwhile needs nothing any more.
+            let _ = kill(Pid::from_raw(*pid), Signal::SIGCONT);
+        }
+    }
+}
