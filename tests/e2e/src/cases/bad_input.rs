@@ -1,245 +1,25 @@
 //! Mistakes in a spec or around it: what status says to each, and that nothing that runs is lost by one.
 //!
-//! The table of `docs/troubleshooting.md` is made of [`MISTAKES`], so the messages there are those that were seen.
+//! The table of `docs/troubleshooting.md` is made of [`MISTAKES`] and [`REFUSED`], so the messages there are those that were seen.
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use bluegreen::api::{ConditionStatus, ConditionType};
+use bluegreen::api::ConditionStatus;
 use k8s_openapi::api::core::v1::{Pod, ResourceQuota, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::api::ListParams;
 use serde_json::json;
 
+use crate::cases::mistakes::{Around, MISTAKES, Mistake, REFUSED};
 use crate::claim;
 use crate::failure::{Failure, Result, io};
-use crate::manifest::{APP_IMAGE, Manifest, shop};
+use crate::manifest::{APP_IMAGE, shop};
 use crate::runner::{Case, Place};
 use crate::stage::{Stage, condition};
-use crate::wait::{Look, wait_for, when};
+use crate::wait::{Look, stays, wait_for, when};
 use crate::world::sources;
-
-/// What there is around the mistake.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Around {
-    /// Nothing special.
-    Nothing,
-    /// A Service `web` that selects something else.
-    SelectsOther,
-    /// A Service `web` that another BlueGreenDeployment moves.
-    OwnedByOther,
-    /// A Service `web` that selects all pods.
-    SelectsAll,
-    /// A Service `web` of type ExternalName.
-    External,
-    /// A Service `web` with an EndpointSlice made by hand.
-    ByHand,
-    /// A Service `web` whose selector belongs to a server-side applier.
-    Applied,
-    /// A Service `web` with a pod of something else behind it.
-    Serving,
-    /// A quota that one ReplicaSet fills.
-    Quota,
-}
-
-/// One mistake.
-struct Mistake {
-    /// Name of its case.
-    name: &'static str,
-    /// For people.
-    title: &'static str,
-    around: Around,
-    /// The mistake itself.
-    edit: fn(Manifest) -> Manifest,
-    /// Where it is said.
-    kind: ConditionType,
-    reason: &'static str,
-    /// What is said, with `<pod>`, `<revision>`, `<namespace>` and `<random>` in place of names, and `…` for what varies.
-    message: &'static str,
-}
-
-fn web(manifest: Manifest) -> Manifest {
-    manifest.spec("/traffic/services", json!(["shop", "web"]))
-}
-
-fn unchanged(manifest: Manifest) -> Manifest {
-    manifest
-}
-
-const MISTAKES: &[Mistake] = &[
-    Mistake {
-        name: "bad_service_missing",
-        title: "A Service that does not exist",
-        around: Around::Nothing,
-        edit: web,
-        kind: ConditionType::Stalled,
-        reason: "ServiceMissing",
-        message: "spec.traffic.services[1]: Service \"web\" does not exist in this namespace; create it without a selector, or remove it here",
-    },
-    Mistake {
-        name: "bad_service_selects_other",
-        title: "A Service that selects something else",
-        around: Around::SelectsOther,
-        edit: web,
-        kind: ConditionType::Stalled,
-        reason: "ServiceSelectsOther",
-        message: "spec.traffic.services[1]: Service \"web\" selects app=web, which spec.template.metadata.labels does not have; it serves something else: name another Service here, or remove the selector from it",
-    },
-    Mistake {
-        name: "bad_service_owned",
-        title: "A Service that another BlueGreenDeployment moves",
-        around: Around::OwnedByOther,
-        edit: web,
-        kind: ConditionType::Stalled,
-        reason: "ServiceOwnedBy",
-        message: "spec.traffic.services[1]: Service \"web\" is moved by BlueGreenDeployment \"<namespace>/other\"; name each Service in one BlueGreenDeployment only",
-    },
-    Mistake {
-        name: "bad_exposed_elsewhere",
-        title: "Another Service that selects the same pods",
-        around: Around::SelectsAll,
-        edit: unchanged,
-        kind: ConditionType::Stalled,
-        reason: "ExposedElsewhere",
-        message: "spec.traffic: Service \"web\" also selects these pods and would send traffic to untested ones; add it to services or previewServices, or to allowOtherServices if that is intended",
-    },
-    Mistake {
-        name: "bad_external_name",
-        title: "A Service of type ExternalName",
-        around: Around::External,
-        edit: web,
-        kind: ConditionType::Stalled,
-        reason: "ServiceUnsuitable",
-        message: "spec.traffic.services[1]: Service \"web\" is of type ExternalName, which selects no pods; use another type, or remove it here",
-    },
-    Mistake {
-        name: "bad_endpoints_by_hand",
-        title: "A Service with endpoints made by hand",
-        around: Around::ByHand,
-        edit: web,
-        kind: ConditionType::Stalled,
-        reason: "ServiceUnsuitable",
-        message: "spec.traffic.services[1]: Service \"web\" has endpoints that were not made from a selector; remove those EndpointSlices, or name another Service here",
-    },
-    Mistake {
-        name: "bad_selector_owned",
-        title: "A Service whose selector a GitOps tool applies",
-        around: Around::Applied,
-        edit: web,
-        kind: ConditionType::Stalled,
-        reason: "SelectorOwnedBy",
-        message: "spec.traffic.services[1]: the selector of Service \"web\" is owned by \"flux\" through server-side apply, which would remove the revision at every sync; remove spec.selector from the Service's manifest, the operator writes it",
-    },
-    Mistake {
-        name: "bad_serves_others",
-        title: "A Service that already serves other pods",
-        around: Around::Serving,
-        edit: web,
-        kind: ConditionType::Stalled,
-        reason: "ServiceServesOthers",
-        message: "spec.traffic.services[1]: Service \"web\" already serves 1 pod of something else, which a switch would cut off from its users; name a new Service here and move the clients to it (docs/migrate.md)",
-    },
-    Mistake {
-        name: "bad_probe_port_name",
-        title: "A smoke probe of a port name that no container has",
-        around: Around::Nothing,
-        edit: |manifest| manifest.spec("/smokeProbes/0/httpGet/port", "web"),
-        kind: ConditionType::Stalled,
-        reason: "PortUnknown",
-        message: "spec.smokeProbes[0].httpGet.port: no container port is named \"web\"; the template has http, admin, echo, grpc",
-    },
-    Mistake {
-        name: "bad_drain_port",
-        title: "A drain port that is no port",
-        around: Around::Nothing,
-        edit: |manifest| manifest.spec("/drain/ports", json!([70000])),
-        kind: ConditionType::Stalled,
-        reason: "PortUnknown",
-        message: "spec.drain.ports[0]: 70000 is not a port; use a number from 1 to 65535",
-    },
-    Mistake {
-        name: "bad_begin_path",
-        title: "A path of drain.begin that is no path",
-        around: Around::Nothing,
-        edit: |manifest| manifest.spec("/drain/begin", json!({"http": {"path": "drain", "port": "admin"}})),
-        kind: ConditionType::Stalled,
-        reason: "PathInvalid",
-        message: "spec.drain.begin.http.path: \"drain\" does not begin with /",
-    },
-    Mistake {
-        name: "bad_host_port",
-        title: "A host port",
-        around: Around::Nothing,
-        edit: |manifest| manifest.container("/ports/0/hostPort", 8080),
-        kind: ConditionType::Stalled,
-        reason: "HostPort",
-        message: "spec.template.spec.containers[0].ports[0].hostPort: a host port bypasses the Service and two revisions can't share it on one node; remove it, or set spec.drain.source to Timer",
-    },
-    Mistake {
-        name: "bad_template",
-        title: "A template that the API server refuses",
-        around: Around::Nothing,
-        edit: |manifest| manifest.spec("/template/spec/restartPolicy", "Never"),
-        kind: ConditionType::Stalled,
-        reason: "TemplateRefused",
-        message: "the API server refuses spec.template: spec.template.spec.restartPolicy: Unsupported value: \"Never\": supported values: \"Always\"",
-    },
-    Mistake {
-        name: "bad_quota",
-        title: "A quota that is exhausted",
-        around: Around::Quota,
-        edit: unchanged,
-        kind: ConditionType::Stalled,
-        reason: "QuotaExceeded",
-        message: "the ReplicaSet of spec.template can't be created: replicasets.apps \"shop-<random>\" is forbidden: exceeded quota: sets, requested: count/replicasets.apps=1, used: count/replicasets.apps=1, limited: count/replicasets.apps=1",
-    },
-    Mistake {
-        name: "bad_image",
-        title: "An image that can't be pulled",
-        around: Around::Nothing,
-        edit: |manifest| manifest.container("/image", "localhost/app:missing").container("/imagePullPolicy", "IfNotPresent"),
-        kind: ConditionType::Reconciling,
-        reason: "BringUp",
-        message: "revision <revision> is brought up: 0 of 2 pods are available; pod <pod>: container app: ImagePullBackOff: Back-off pulling image \"localhost/app:missing\"…",
-    },
-    Mistake {
-        name: "bad_node_selector",
-        title: "Pods that fit on no node",
-        around: Around::Nothing,
-        edit: |manifest| manifest.spec("/template/spec/nodeSelector", json!({"disk": "ssd"})),
-        kind: ConditionType::Reconciling,
-        reason: "BringUp",
-        message: "revision <revision> is brought up: 0 of 2 pods are available; pod <pod>: Unschedulable: 0/2 nodes are available: 2 node(s) didn't match Pod's node affinity/selector.…",
-    },
-    Mistake {
-        name: "bad_crash",
-        title: "A container that ends at once",
-        around: Around::Nothing,
-        edit: |manifest| manifest.container("/args", json!(["--no-such-flag"])),
-        kind: ConditionType::Reconciling,
-        reason: "BringUp",
-        message: "revision <revision> is brought up: 0 of 2 pods are available; pod <pod>: container app: CrashLoopBackOff: back-off … restarting failed container=app pod=<pod>…",
-    },
-    Mistake {
-        name: "bad_probe_nobody_listens",
-        title: "A smoke probe of a port where nobody listens",
-        around: Around::Nothing,
-        edit: |manifest| manifest.spec("/smokeProbes/0/httpGet/port", 7777),
-        kind: ConditionType::Stalled,
-        reason: "SmokeFailed",
-        message: "smoke probe \"home\" on <pod> failed 3 times: GET / on port 7777: connection refused; nothing listens on that port of the pod's address",
-    },
-    Mistake {
-        name: "bad_probe_text",
-        title: "A smoke probe that expects another text",
-        around: Around::Nothing,
-        edit: |manifest| manifest.spec("/smokeProbes/0/httpGet/expect/bodyContains", "welcome"),
-        kind: ConditionType::Stalled,
-        reason: "SmokeFailed",
-        message: "smoke probe \"home\" on <pod> failed 3 times: GET / on port 8080: answered 200, but its body lacks \"welcome\"",
-    },
-];
 
 /// One case a mistake, and one that compares the documentation.
 pub fn cases() -> Vec<Case> {
@@ -247,6 +27,7 @@ pub fn cases() -> Vec<Case> {
         .iter()
         .map(|mistake| Case { name: mistake.name, place: Place::Shared, limit: 120, run: Arc::new(move |stage| Box::pin(made(stage, mistake))) })
         .collect();
+    cases.push(Case { name: "bad_and_refused", place: Place::Shared, limit: 90, run: Arc::new(|stage| Box::pin(refused(stage))) });
     cases.push(Case { name: "docs_tell_of_every_mistake", place: Place::Shared, limit: 10, run: Arc::new(|_| Box::pin(documented())) });
     cases
 }
@@ -269,12 +50,30 @@ async fn made(stage: Arc<Stage>, mistake: &'static Mistake) -> Result {
     })
     .await?;
     claim!(!said.is_empty(), "nothing is said");
-    let selected = stage.selected("shop").await?;
-    claim!(selected == first, "the Service selects {selected} in place of {first}");
-    claim!(stage.pods(&first).await?.len() == 2, "a running pod was lost");
+    stays("what runs is left alone", 2, || async {
+        let (selected, pods) = (stage.selected("shop").await?, stage.pods(&first).await?.len());
+        Ok(when(selected == first && pods == 2, || format!("the Service selects {selected}, and {pods} pods of {first} are left")))
+    })
+    .await?;
     users.more(10).await?;
     let summary = users.stop_clean()?;
     claim!(summary.versions.keys().all(|version| version == "v1"), "users saw {:?}", summary.versions.keys());
+    Ok(())
+}
+
+/// The mistake is refused in the words of the table, and what runs goes on.
+async fn refused(stage: Arc<Stage>) -> Result {
+    let first = stage.installed(&shop("v1")).await?;
+    for mistake in REFUSED {
+        match stage.apply(&(mistake.edit)(shop("v2"))).await {
+            Err(Failure::Kube(kube::Error::Api(status))) => {
+                claim!(status.code == 422 && status.message.contains(mistake.message), "{}: {} {}", mistake.title, status.code, status.message);
+            }
+            other => return Err(Failure::Claim(format!("{}: {:?}", mistake.title, other.map(|_| "it was accepted")))),
+        }
+    }
+    let status = stage.complete(5).await?;
+    claim!(status.revision.as_deref() == Some(first.as_str()), "the revision is {:?}", status.revision);
     Ok(())
 }
 
@@ -388,11 +187,12 @@ fn page() -> PathBuf {
 
 fn table() -> String {
     let cell = |text: &str| text.replace('|', "\\|").replace('<', "&lt;").replace('>', "&gt;");
-    let rows = MISTAKES
+    let told = MISTAKES
         .iter()
         .map(|mistake| format!("| {} | `{}` = True, `{}` | {} |", mistake.title, mistake.kind.name(), mistake.reason, cell(mistake.message)));
+    let refused = REFUSED.iter().map(|mistake| format!("| {} | none: the API server refuses it | {} |", mistake.title, cell(mistake.message)));
     let head = ["| Mistake | Condition | What it says |".to_owned(), "|---|---|---|".to_owned()];
-    head.into_iter().chain(rows).collect::<Vec<_>>().join("\n")
+    head.into_iter().chain(told).chain(refused).collect::<Vec<_>>().join("\n")
 }
 
 /// The page with its table replaced.

@@ -1,13 +1,18 @@
 //! All cases.
 
+mod agents;
 pub mod bad_input;
 mod commands;
 mod crd;
 mod drain;
 mod failing;
 mod faults;
+mod killed;
+mod mistakes;
 mod release;
 mod services;
+mod smoke;
+mod superseding;
 
 use std::sync::Arc;
 
@@ -37,13 +42,16 @@ pub fn all() -> Vec<Case> {
     let mut cases = vec![
         shared!(release::upload_and_stream_survive, 180),
         shared!(drain::release_with_real_defaults, 150),
-        shared!(release::first_install, 60),
+        shared!(release::first_install, 90),
         shared!(release::release_new_connections, 120),
         shared!(release::release_kept_with_drain_begin, 120),
         shared!(release::release_kept_retiring_clients, 120),
-        shared!(failing::failed_smoke, 120),
-        shared!(failing::supersede_midway, 120),
-        shared!(failing::revert_to_running_set, 120),
+        shared!(smoke::failed_smoke, 120),
+        shared!(superseding::third_release_waits, 200),
+        shared!(superseding::supersede_midway, 150),
+        shared!(superseding::revert_to_running_set, 120),
+        shared!(superseding::revert_after_switch, 150),
+        shared!(smoke::probes_of_all_kinds, 120),
         shared!(release::two_services, 120),
         shared!(release::work_grows_with_change, 120),
         shared!(release::scale_during_release, 120),
@@ -62,7 +70,7 @@ pub fn all() -> Vec<Case> {
         shared!(drain::drain_waits_for_unsent_data, 120),
         shared!(drain::drain_waits_for_half_closed, 120),
         shared!(drain::drain_deadline, 120),
-        shared!(drain::drain_is_quick, 120),
+        shared!(drain::drain_is_quick, 180),
         shared!(drain::drain_ignores_peers, 120),
         shared!(drain::drain_names_holders, 120),
         shared!(drain::drain_counts_its_ports, 120),
@@ -82,10 +90,12 @@ pub fn all() -> Vec<Case> {
     ];
     cases.extend(bad_input::cases());
     cases.extend([
-        own!(faults::killed_after_every_write, 900, &[]),
-        own!(faults::agent_missing, 150, &["agent.enabled=false"]),
-        own!(faults::agent_silent, 180, &[]),
-        own!(faults::node_lost, 240, &[]),
+        own!(killed::killed_after_every_write, 900, &[]),
+        own!(agents::agent_missing, 150, &["agent.enabled=false"]),
+        own!(agents::agent_not_wanted, 180, &["agent.nodeSelector.drain=here"]),
+        own!(agents::agent_silent, 180, &[]),
+        // The controller stays where no node is lost.
+        own!(faults::node_lost, 240, &["nodeSelector.kubernetes\\.io/hostname=e2e-node-lost-n1"]),
         own!(faults::leader_change, 180, &["replicas=2"]),
         own!(faults::api_server_away, 240, &[]),
     ]);
