@@ -74,7 +74,8 @@ pub fn io(doing: impl Into<String>) -> impl FnOnce(std::io::Error) -> Failure {
 #[macro_export]
 macro_rules! claim {
     ($holds:expr, $($message:tt)+) => {
-        if !$holds {
+        let holds: bool = $holds;
+        if !holds {
             return Err($crate::failure::Failure::Claim(format!($($message)+)));
         }
     };

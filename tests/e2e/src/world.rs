@@ -66,7 +66,7 @@ impl World {
         let app = beside("app")?;
         let load = beside("load")?;
         let images = [
-            Image::new(&format!("{IMAGE}:{TAG}")).file(&operator, "/bluegreen").entrypoint(["/bluegreen"]).user("64320:64320"),
+            Image::new(format!("{IMAGE}:{TAG}")).file(&operator, "/bluegreen").entrypoint(["/bluegreen"]).user("64320:64320"),
             Image::new(APP_IMAGE).file(&app, "/app").file(&load, "/load").entrypoint(["/app"]).user("65532:65532"),
         ];
         for (index, image) in images.iter().enumerate() {

@@ -64,6 +64,7 @@ async fn made(stage: Arc<Stage>, mistake: &'static Mistake) -> Result {
 /// The mistake is refused in the words of the table, and what runs goes on.
 async fn refused(stage: Arc<Stage>) -> Result {
     let first = stage.installed(&shop("v1")).await?;
+    let users = stage.users_of("shop", &["--rate", "10", "--keepalive", "0"]).await?;
     for mistake in REFUSED {
         match stage.apply(&(mistake.edit)(shop("v2"))).await {
             Err(Failure::Kube(kube::Error::Api(status))) => {
@@ -74,6 +75,8 @@ async fn refused(stage: Arc<Stage>) -> Result {
     }
     let status = stage.complete(5).await?;
     claim!(status.revision.as_deref() == Some(first.as_str()), "the revision is {:?}", status.revision);
+    users.more(10).await?;
+    users.stop_clean()?;
     Ok(())
 }
 
