@@ -37,8 +37,8 @@ pub struct WatchedPod {
     pub uid: String,
     /// Raised by the controller whenever older counts must not be used any more; all counters start again. Echoed in the report.
     pub round: i64,
-    /// Container ports that count as open connections, at most 16.
-    #[schemars(length(max = 16))]
+    /// Container ports that count as open connections, at most 64.
+    #[schemars(length(max = 64))]
     pub ports: Vec<i32>,
     /// Networks (CIDR) whose connections never count.
     #[serde(default)]
@@ -83,7 +83,7 @@ pub struct PodReport {
     /// New connections seen that are explained without the watched ports: other ports, loopback, ignored networks.
     pub elsewhere: i64,
     /// One entry a watched port, in the order of the spec.
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 64))]
     pub ports: Vec<PortReport>,
 }
 

@@ -105,6 +105,10 @@ pub struct Switch {
     /// The Services of this move.
     #[serde(default)]
     pub services: Vec<SwitchedService>,
+    /// Target ports of earlier moves, by number or name, on which pods that are still being left may have connections.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 128))]
+    pub earlier_ports: Vec<String>,
     /// Why traffic moved.
     #[serde(default)]
     pub cause: SwitchCause,
@@ -129,7 +133,7 @@ pub enum SwitchCause {
     Release,
     /// A person asked for it: rollback, or abort after the switch.
     Rollback,
-    /// The new revision lost its last ready pod.
+    /// The new revision lost its last ready pod, or an interrupted move was undone.
     Failure,
 }
 
@@ -141,7 +145,7 @@ pub struct SwitchedService {
     pub name: String,
     /// Its target ports, by number or name, at the time of the switch.
     #[serde(default)]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 128))]
     pub target_ports: Vec<String>,
 }
 
@@ -174,14 +178,14 @@ pub struct DrainingStatus {
     pub pods: i32,
     /// Pods of these that have drained.
     pub drained_pods: i32,
-    /// Open connections to them; absent where no pod could be counted.
+    /// Open connections to them; at least so many while a pod's count is unknown. Absent where no pod could be counted, and in place of a 0 that is not sure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_connections: Option<i64>,
     /// The oldest of them is at least as old as this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub oldest_since: Option<Timestamp>,
-    /// Where the count comes from: Sockets or Timer.
+    /// What ends the drain: the count of connections, or, for pods that can't be counted, the clock.
     pub source: DrainSource,
     /// Why it is still here, in one word: the least certain of its pods.
     pub reason: String,

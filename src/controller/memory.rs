@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
 use crate::api::ConnectionWatch;
+use crate::release::switch::CALM;
 use crate::release::{Begun, Identity, OwnerState, ProbeObservation, Refusal, Repairs, Sample};
 
 /// So long an owner that the caches don't know is taken to live, once a live read has found it.
 const ALIVE: Duration = Duration::from_secs(30);
 /// Samples kept for one pod: enough for the longest window at the shortest report interval.
 const SAMPLES: usize = 256;
-/// Without a repair for so long, a Service is at peace again.
-const CALM: Duration = Duration::from_secs(300);
 
 /// What is remembered about one BlueGreenDeployment, by UID.
 #[derive(Debug, Default)]
@@ -75,11 +74,15 @@ impl Remembered {
         self.repairs.iter().filter(|(_, repairs)| now.saturating_sub(repairs.last) <= CALM).map(|(name, repairs)| (name.clone(), *repairs)).collect()
     }
 
-    /// Which of a left set's pods were born after it had been left: all that were not there when that was first seen.
-    pub fn late(&mut self, set: &str, attempt: i64, pods: &[&str]) -> BTreeSet<String> {
+    /// Which of a left set's pods were born after it had been left: all that were not there when that was first seen. While the Services
+    /// are `moving` a new pod may still become an endpoint, so it is none of those.
+    pub fn late(&mut self, set: &str, attempt: i64, moving: bool, pods: &[&str]) -> BTreeSet<String> {
         let known = self.present.entry(set.to_owned()).or_insert_with(|| (attempt, pods.iter().map(|uid| (*uid).to_owned()).collect()));
         if known.0 != attempt {
             *known = (attempt, pods.iter().map(|uid| (*uid).to_owned()).collect());
+        }
+        if moving {
+            known.1.extend(pods.iter().map(|uid| (*uid).to_owned()));
         }
         pods.iter().filter(|uid| !known.1.contains(**uid)).map(|uid| (*uid).to_owned()).collect()
     }
@@ -189,10 +192,11 @@ mod tests {
     #[test]
     fn a_pod_born_after_the_switch_is_late_and_one_that_was_there_is_not() {
         let mut remembered = Remembered::default();
-        assert!(remembered.late("set", 2, &["a", "b"]).is_empty());
-        assert_eq!(remembered.late("set", 2, &["a", "c"]), BTreeSet::from(["c".to_owned()]));
+        assert!(remembered.late("set", 2, true, &["a"]).is_empty());
+        assert!(remembered.late("set", 2, true, &["a", "b"]).is_empty(), "the Services were still being moved");
+        assert_eq!(remembered.late("set", 2, false, &["a", "c"]), BTreeSet::from(["c".to_owned()]));
         // Left again by a later move: whoever is there now may have been an endpoint.
-        assert!(remembered.late("set", 4, &["a", "c"]).is_empty());
+        assert!(remembered.late("set", 4, false, &["a", "c"]).is_empty());
     }
 
     #[test]

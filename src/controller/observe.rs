@@ -58,7 +58,7 @@ pub fn observe(
     if let Some(switch) = &object.status.switch {
         for set in sets.iter().filter(|set| set.revision != switch.to && set.role.is_some_and(|role| role.kind != RoleKind::Retired)) {
             let present: Vec<&str> = pods.iter().filter(|pod| pod.set_uid == set.uid).map(|pod| pod.uid.as_str()).collect();
-            late_pods.extend(remembered.late(&set.uid, switch.attempt, &present));
+            late_pods.extend(remembered.late(&set.uid, switch.attempt, switch.completed_at.is_none(), &present));
         }
     }
     remembered.present.retain(|set, _| sets.iter().any(|known| &known.uid == set));
@@ -103,6 +103,11 @@ pub fn observe(
         object,
     };
     services(world, remembered, &mut snapshot, now.mono);
+    // Whatever stands in a declared Service is reached, whenever it was born.
+    let Snapshot { late_pods, endpoints, object, .. } = &mut snapshot;
+    for found in object.spec.traffic.services.iter().filter_map(|name| endpoints.get(name)) {
+        late_pods.retain(|uid| !found.pods.contains_key(uid));
+    }
     Some(snapshot)
 }
 

@@ -30,7 +30,7 @@ impl Drop for Running {
     }
 }
 
-/// What a smoke probe runs on: set, hash of the probes, probe, pod.
+/// What a smoke probe is about: set, hash of the probes, probe, pod.
 type ProbeKey = (String, String, String, Option<String>);
 /// And where it goes: a Service that was made again has another address.
 type Place = (ProbeKey, SocketAddr);
@@ -122,7 +122,7 @@ impl Tasks {
             remembered
                 .probes
                 .iter()
-                .filter(|known| known.result != ProbeResult::Running)
+                .filter(|known| known.result == ProbeResult::Passed || known.result == ProbeResult::Failed && !wanted.persistent)
                 .map(|known| (known.probe.clone(), known.pod.clone()))
                 .collect::<Vec<_>>()
         });
@@ -165,7 +165,7 @@ impl Tasks {
 
 /// One smoke probe on one target, until it is decided.
 async fn smoke_probe(home: Arc<dyn Home>, key: Key, uid: String, about: SmokeRun, run: ProbeRun) {
-    let SmokeRun { set_uid, probes, runs: _ } = about;
+    let SmokeRun { set_uid, probes, runs: _, persistent } = about;
     let ProbeRun { probe, pod, target, address, port } = run;
     let check = check(&probe);
     let timeout = seconds(probe.timeout_seconds);
@@ -214,7 +214,7 @@ async fn smoke_probe(home: Arc<dyn Home>, key: Key, uid: String, about: SmokeRun
         }
         // A first failure is worth a look, too: it says why the release takes its time.
         home.report(&uid, &key, Found::Probe(observation.clone(), decided || observation.message != before));
-        if decided {
+        if observation.result == ProbeResult::Passed || decided && !persistent {
             return;
         }
     }
@@ -261,3 +261,7 @@ async fn tell(home: Arc<dyn Home>, key: Key, uid: String, call: BeginCall) {
     tracing::warn!(namespace = key.namespace, name = key.name, pod = call.name, "the pod could not be told to drain: {last}");
     home.report(&uid, &key, Found::Begun(call.pod, Begun::Failed(last)));
 }
+
+#[cfg(test)]
+#[path = "tests/tasks.rs"]
+mod tests;

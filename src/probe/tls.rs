@@ -62,7 +62,9 @@ pub(super) fn refusal(error: &io::Error) -> Option<&'static str> {
         rustls::Error::AlertReceived(AlertDescription::CertificateRequired | AlertDescription::BadCertificate | AlertDescription::AccessDenied) => {
             "the server wants a client certificate, and probes have none"
         }
-        rustls::Error::AlertReceived(AlertDescription::UnrecognisedName) => "the server does not know the host name; set the header Host in httpHeaders",
+        rustls::Error::AlertReceived(AlertDescription::UnrecognisedName) => {
+            "the server does not know the host name; set the header Host in httpHeaders"
+        }
         rustls::Error::AlertReceived(_) => "the server refused it with an alert",
         rustls::Error::PeerIncompatible(_) => "no TLS version or cipher in common; probes speak TLS 1.2 and 1.3",
         rustls::Error::InvalidMessage(_) => "the answer is not TLS; does the port speak plain HTTP?",

@@ -41,6 +41,8 @@ pub struct SmokeRun {
     pub probes: String,
     /// One run a probe and target.
     pub runs: Vec<ProbeRun>,
+    /// A probe that failed is tried on and on: there is nothing else to go to.
+    pub persistent: bool,
 }
 
 /// One smoke probe on one target.

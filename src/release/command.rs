@@ -3,6 +3,7 @@
 use crate::api::{Rejected, Switch, SwitchCause, keys::command};
 
 use super::action::{Action, Notice};
+use super::snapshot::Identity;
 use super::switch;
 use super::view::View;
 
@@ -22,8 +23,9 @@ pub struct Outcome {
 /// Reads the commands, one at a time: the first in the order of [`command::ALL`] that is there.
 pub fn step(view: &View<'_>) -> Outcome {
     let mut outcome = Outcome::default();
-    // Which revision the spec means must be known before a command can be compared with it.
-    if view.revision.is_none() {
+    // Which revision the spec means must be known before a command can be compared with it. Where the API server refuses the template
+    // it means none, and a rollback is all the more wanted.
+    if matches!(view.snapshot.identity, Identity::Unknown { .. }) {
         return outcome;
     }
     for key in command::ALL {
@@ -114,6 +116,8 @@ fn retry(view: &View<'_>, revision: &str, outcome: &mut Outcome) -> bool {
             outcome.rejected = Some(None);
             true
         }
+        // Done already, by a process that ended before it could remove the annotation.
+        _ if view.revision == Some(revision) => true,
         _ => refuse(outcome, "CommandIgnored", format!("retry names {revision}, which is not rejected")),
     }
 }

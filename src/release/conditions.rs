@@ -86,7 +86,7 @@ pub fn make(view: &View<'_>, findings: &Findings) -> Vec<Condition> {
                 ConditionType::SmokeTested => smoke_tested(view, findings),
                 ConditionType::Switched => switched(view),
                 ConditionType::Converged => converged(view, findings),
-                ConditionType::Drained => drained(findings),
+                ConditionType::Drained => drained(view, findings),
             };
             let since = before.iter().find(|known| known.kind == kind && known.status == says.status).map(|known| known.last_transition_time);
             Condition {
@@ -114,7 +114,8 @@ fn problem(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
         return Some((refusal.reason.into(), refusal.message.clone()));
     }
     if let Some(rejected) = view.rejected {
-        return Some((rejected.reason.clone(), rejected.message.clone()));
+        let way_back = view.target().map(|to| format!("; not yet back at {to}: {}", progress(view, findings)));
+        return Some((rejected.reason.clone(), format!("{}{}", rejected.message, way_back.unwrap_or_default())));
     }
     if let Some(intent) = view.intent
         && !view.settled()
@@ -177,7 +178,9 @@ fn progress(view: &View<'_>, findings: &Findings) -> String {
             let last = last.map(|probe| format!("; {} on {}: {}", probe.probe, probe.target, probe.message)).unwrap_or_default();
             format!("{passed} of {needed} pods passed the smoke probes{last}")
         }
-        _ => String::new(),
+        (_, Smoke::Failed { message }) => message.clone(),
+        (_, Smoke::Passed { .. }) => "its pods are ready".into(),
+        _ => "it has no pods yet".into(),
     }
 }
 
@@ -326,8 +329,12 @@ fn converged(view: &View<'_>, findings: &Findings) -> Says {
     }
 }
 
-fn drained(findings: &Findings) -> Says {
-    let Some(set) = findings.drain.status.first() else {
+fn drained(view: &View<'_>, findings: &Findings) -> Says {
+    // Of several, the one that stays longest.
+    let Some(set) = findings.drain.status.iter().max_by_key(|set| set.deadline) else {
+        if !view.settled() {
+            return says(Unknown, "Switching", "the Services are being moved");
+        }
         return says(True, "NothingDraining", "no old pods are left");
     };
     let open = set.open_connections.map_or_else(|| "an unknown number of".to_owned(), |open| open.to_string());

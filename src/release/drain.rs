@@ -6,10 +6,13 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::api::{DrainSource, DrainingStatus, Holder};
 
-use super::action::{Action, BeginCall, SetChange, SetRef, WatchPod};
+use super::action::{Action, BeginCall, Notice, SetChange, SetRef, WatchPod};
 use super::judge::{self, PodState};
 use super::snapshot::{Begun, Identity, Pod, Set};
 use super::view::{View, count};
+
+/// Old pods behind a headless Service stay at least so long.
+const HEADLESS_SECONDS: i32 = 60;
 
 /// What the drain comes to.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -95,25 +98,56 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
     };
     let drained = states.iter().filter(|(_, state)| done(state)).count();
     let begun = begin(view, set, &pods, outcome);
-    outcome.status.push(status(view, set, &states, drained, since, deadline, previous));
-
+    let rest = intent.converged_at.map(|at| later(at, minimum_seconds(view)));
+    let rested = rest.is_some_and(|at| view.now.wall >= at);
+    let waits = match () {
+        () if drained < states.len() => None,
+        () if !begun && intent.converged_at.is_some() => Some("NotToldYet"),
+        () if !rested && intent.converged_at.is_some() => Some("MinimumTime"),
+        () => None,
+    };
+    let entry = status(view, set, &states, drained, since, deadline, previous, waits);
     let overdue = view.now.wall >= deadline;
-    let rested = intent.converged_at.is_some_and(|at| view.now.wall >= later(at, object.spec.drain.minimum_seconds));
-    for at in [Some(deadline), Some(fallback), intent.converged_at.map(|at| later(at, object.spec.drain.minimum_seconds))].into_iter().flatten() {
+    for at in [Some(deadline), Some(fallback), rest].into_iter().flatten() {
         soonest(&mut outcome.again, -view.now.seconds_since(at));
     }
     let ended = drained == states.len() && rested && begun;
+    let notice = lost(&entry, &states).or_else(|| (!ended).then(|| cut(&entry, object.spec.drain.deadline_seconds)));
+    outcome.status.push(entry);
     // Nobody overwrites a higher attempt: then another leader has plans for this set that are not in the caches yet.
     let outdated = set.role.is_some_and(|role| role.attempt > intent.attempt);
     if outdated || object.spec.paused || !view.snapshot.unread.is_empty() || !(ended || overdue) {
         return;
     }
-    outcome.actions.push(Action::Retire {
-        set: SetRef::of(set),
-        attempt: intent.attempt,
-        services: object.spec.traffic.services.clone(),
-        notice: None,
-    });
+    outcome.actions.push(Action::Retire { set: SetRef::of(set), attempt: intent.attempt, services: object.spec.traffic.services.clone(), notice });
+}
+
+/// How long old pods stay after convergence in any case. Clients of a headless Service keep for a while what DNS once told them.
+fn minimum_seconds(view: &View<'_>) -> i32 {
+    let spec = &view.snapshot.object.spec;
+    let mut services = spec.traffic.services.iter().filter_map(|name| view.snapshot.services.get(name));
+    let least = if services.any(|service| service.headless) { HEADLESS_SECONDS } else { 0 };
+    spec.drain.minimum_seconds.max(least)
+}
+
+/// Connections that went with their node are nobody's choice, but somebody may ask where they went.
+fn lost(entry: &DrainingStatus, states: &[(&Pod, PodState)]) -> Option<Notice> {
+    let lost = states.iter().filter(|(_, state)| *state == PodState::NodeLost).count();
+    (lost > 0).then(|| Notice {
+        warning: true,
+        reason: "NodeLost",
+        message: format!("revision {}: {lost} of {} pods were lost with their nodes, and the connections to them", entry.revision, entry.pods),
+    })
+}
+
+/// What is still open at the deadline is cut, and that is said.
+fn cut(entry: &DrainingStatus, seconds: i32) -> Notice {
+    let open = entry.open_connections.map_or_else(|| "an unknown number of".to_owned(), |open| open.to_string());
+    let message = format!(
+        "revision {} reached its drain deadline of {seconds} s with {open} open connections ({}); {} of {} pods had drained",
+        entry.revision, entry.reason, entry.drained_pods, entry.pods
+    );
+    Notice { warning: true, reason: "DrainDeadline", message }
 }
 
 /// Tells each pod once. The set is marked first: whatever happens, these pods never serve again.
@@ -137,12 +171,12 @@ fn begin(view: &View<'_>, set: &Set, pods: &[&Pod], outcome: &mut Outcome) -> bo
             Some(Begun::Told) => newly.push(pod.uid.clone()),
             Some(Begun::Failed(_)) => {}
             None => {
-                all = false;
                 let port = super::smoke::resolve(&begin.http.port, pod).and_then(|port| u16::try_from(port).ok());
                 let address = pod.addresses.first().and_then(|address| address.parse().ok());
-                if let (Some(port), Some(address)) = (port, address) {
-                    outcome.begin.push(BeginCall { pod: pod.uid.clone(), name: pod.name.clone(), address, port, path: begin.http.path.clone() });
-                }
+                // An old template may lack the port that a new spec names: nobody there can be told, and waiting would not help.
+                let (Some(port), Some(address)) = (port, address) else { continue };
+                all = false;
+                outcome.begin.push(BeginCall { pod: pod.uid.clone(), name: pod.name.clone(), address, port, path: begin.http.path.clone() });
             }
         }
     }
@@ -197,6 +231,7 @@ pub fn refused_networks(view: &View<'_>) -> Vec<String> {
     cidrs.filter(|cidr| cidr.parse::<ipnet::IpNet>().is_ok_and(|cidr| addresses.iter().any(|address| cidr.contains(address)))).cloned().collect()
 }
 
+#[allow(clippy::too_many_arguments, reason = "what one row of status is made of")]
 fn status(
     view: &View<'_>,
     set: &Set,
@@ -205,11 +240,17 @@ fn status(
     since: Timestamp,
     deadline: Timestamp,
     previous: Option<&DrainingStatus>,
+    waits: Option<&str>,
 ) -> DrainingStatus {
-    let measured: Vec<&(&Pod, PodState)> =
-        states.iter().filter(|(_, state)| !matches!(state, PodState::NotMeasured(_) | PodState::NodeLost | PodState::NeverServed)).collect();
+    let measured: Vec<&(&Pod, PodState)> = states
+        .iter()
+        .filter(|(_, state)| matches!(state, PodState::Open | PodState::NewConnections | PodState::Settling | PodState::Drained))
+        .collect();
     let reports = || measured.iter().filter_map(|(pod, _)| judge::samples(view, pod).last());
-    let seen = reports().next().is_some();
+    let open: i64 = reports().map(|sample| judge::open(&sample.report)).sum();
+    // A number that a silent agent once told, or a zero of some pods only, would be taken for the whole truth.
+    let sure = states.iter().all(|(_, state)| !matches!(state, PodState::Unknown(_)));
+    let seen = reports().next().is_some() && (open > 0 || sure);
     let oldest = reports().filter_map(|sample| {
         let age = sample.report.oldest_millis? + i64::try_from(view.now.mono.saturating_sub(sample.received).as_millis()).unwrap_or(0);
         view.now.wall.checked_sub(SignedDuration::from_millis(age)).ok()
@@ -220,16 +261,17 @@ fn status(
         _ => at.round(jiff::Unit::Second).unwrap_or(at),
     });
     let worst = states.iter().map(|(_, state)| state).max_by_key(|state| severity(state));
-    let timer = states.iter().any(|(_, state)| matches!(state, PodState::NotMeasured(_)));
+    let timer =
+        view.snapshot.object.spec.drain.source != DrainSource::Sockets && states.iter().any(|(_, state)| matches!(state, PodState::NotMeasured(_)));
     DrainingStatus {
         revision: set.revision.clone(),
         color: set.color.name().into(),
         pods: count(states.len()),
         drained_pods: count(drained),
-        open_connections: seen.then(|| reports().map(|sample| judge::open(&sample.report)).sum()),
+        open_connections: seen.then_some(open),
         oldest_since,
         source: if timer { DrainSource::Timer } else { DrainSource::Sockets },
-        reason: worst.map_or("Drained", PodState::reason).into(),
+        reason: waits.unwrap_or_else(|| worst.map_or("Drained", PodState::reason)).into(),
         holders: holders(view, reports()),
         since,
         deadline,

@@ -21,8 +21,14 @@ pub enum Intent {
 pub fn read(snapshot: &Snapshot, now: Now) -> Intent {
     let mut claims: Vec<(i64, String)> = vec![];
     for service in snapshot.object.spec.traffic.services.iter().filter_map(|name| snapshot.services.get(name)) {
-        let ours = service.owner.as_ref().is_some_and(|owner| owner.uid == snapshot.object.uid || adopted(snapshot, &owner.uid));
-        if let Some(selected) = service.selected.as_ref().filter(|_| ours)
+        let known = |revision: &str| snapshot.sets.iter().any(|set| set.revision == revision);
+        let ours = |revision: &str| {
+            service.owner.as_ref().is_some_and(|owner| {
+                // What a former owner left is only worth its word with the ReplicaSet: without it nothing here was ever tested.
+                owner.uid == snapshot.object.uid || adopted(snapshot, &owner.uid) && known(revision)
+            })
+        };
+        if let Some(selected) = service.selected.as_ref().filter(|selected| ours(&selected.revision))
             && selected.revision != keys::REVISION_NONE
         {
             claims.push((selected.attempt, selected.revision.clone()));
@@ -50,6 +56,7 @@ pub fn read(snapshot: &Snapshot, now: Now) -> Intent {
             attempt: highest,
             // The best guess at what the old pods served: without ports nothing of them could be counted.
             services: super::switch::targets(snapshot),
+            earlier_ports: vec![],
             cause: SwitchCause::Release,
             started_at: now.wall,
             completed_at: None,

@@ -66,19 +66,25 @@ pub fn measurable(view: &View<'_>, pod: &Pod) -> Result<(), &'static str> {
             return Err("NoAgentOnNode");
         }
     }
-    if watched_ports(view, pod).is_empty() {
-        return Err("NoPortsToWatch");
+    match watched_ports(view, pod).len() {
+        0 => Err("NoPortsToWatch"),
+        1..=MOST_PORTS => Ok(()),
+        // Counting some of them would take the rest for zero.
+        _ => Err("TooManyPorts"),
     }
-    Ok(())
 }
 
-/// Container ports of a pod whose connections count, at most 16.
+/// As many ports of a pod are watched at most, as the schema of ConnectionWatch has it.
+const MOST_PORTS: usize = 64;
+
+/// Container ports of a pod whose connections count.
 pub fn watched_ports(view: &View<'_>, pod: &Pod) -> Vec<i32> {
     let drain = &view.snapshot.object.spec.drain;
     let mut ports: Vec<i32> = if !drain.ports.is_empty() {
         drain.ports.iter().filter_map(|port| super::smoke::resolve(port, pod)).collect()
     } else {
-        let targets = view.intent.into_iter().flat_map(|intent| &intent.services).flat_map(|service| &service.target_ports);
+        let targets =
+            view.intent.into_iter().flat_map(|intent| intent.services.iter().flat_map(|service| &service.target_ports).chain(&intent.earlier_ports));
         let mut ports: Vec<i32> = targets.filter_map(|target| target.parse().ok().or_else(|| pod.ports.get(target).copied())).collect();
         // Behind a mesh the proxy accepts the connections, on ports of its own.
         ports.extend(&pod.mesh_ports);
@@ -86,7 +92,6 @@ pub fn watched_ports(view: &View<'_>, pod: &Pod) -> Vec<i32> {
     };
     ports.sort_unstable();
     ports.dedup();
-    ports.truncate(16);
     ports
 }
 
@@ -126,10 +131,16 @@ pub fn quiet(view: &View<'_>, pod: &Pod, samples: &[Sample]) -> Quiet {
         return Quiet::TooShort;
     };
     let window = Duration::from_secs(u64::try_from(view.snapshot.object.spec.traffic.quiet_seconds).unwrap_or(0));
+    // Counting begins when the move is recorded; what was quiet before the Services moved says nothing about afterwards.
+    let moved = view
+        .intent
+        .and_then(|intent| intent.completed_at)
+        .map_or(Duration::ZERO, |at| view.now.mono.saturating_sub(Duration::try_from_secs_f64(view.now.seconds_since(at)).unwrap_or_default()));
+    let samples: Vec<&Sample> = samples.iter().filter(|sample| sample.received >= moved).collect();
     // The newest report that is old enough: everything between it and the latest lies in the window.
     let Some(base) = samples.iter().rev().find(|sample| latest.received.saturating_sub(sample.received) >= window) else {
         // Shorter than asked for, but already loud.
-        return match samples.first() {
+        return match samples.first().copied() {
             Some(first) if unexplained(pod, first, latest) => Quiet::No,
             _ => Quiet::TooShort,
         };
@@ -200,11 +211,13 @@ pub fn judge(view: &View<'_>, pod: &Pod) -> PodState {
     let Some(latest) = samples.last() else {
         return if late { PodState::NeverServed } else { PodState::Unknown("NoReportYet") };
     };
+    // Born after the move, it holds nothing up unless something was ever seen on it.
+    let never = late && samples.iter().all(|sample| open(&sample.report) == 0);
     if silent(view, latest) {
-        return PodState::Unknown("AgentSilent");
+        return if never { PodState::NeverServed } else { PodState::Unknown("AgentSilent") };
     }
     if latest.report.unreadable.is_some() {
-        return PodState::Unknown("SocketsUnreadable");
+        return if never { PodState::NeverServed } else { PodState::Unknown("SocketsUnreadable") };
     }
     if open(&latest.report) > 0 {
         return PodState::Open;

@@ -83,6 +83,11 @@ pub fn plan(snapshot: &Snapshot, now: Now) -> Plan {
     steps(&view)
 }
 
+/// A set that gets traffic again is not being left any more: if it is left once more, its time begins then.
+fn forget_drain(status: &mut BlueGreenDeploymentStatus, switch: &Switch) {
+    status.draining.retain(|entry| entry.revision != switch.to);
+}
+
 /// A plan that only puts something on record.
 fn remember(snapshot: &Snapshot, status: BlueGreenDeploymentStatus) -> Plan {
     debug_assert!(durable(&status, &snapshot.object.status));
@@ -90,14 +95,11 @@ fn remember(snapshot: &Snapshot, status: BlueGreenDeploymentStatus) -> Plan {
 }
 
 fn blocked(view: &View<'_>, block: Block) -> Plan {
-    let findings = Findings {
-        block: Some(block),
-        bring_up: BringUp::None,
-        smoke: Smoke::None,
-        convergence: Convergence::NotYet,
-        drain: drain::Outcome::default(),
-    };
-    Plan { status: status::make(view, &findings), ..Plan::default() }
+    let drain = drain::step(view);
+    // What is being counted and tested goes on: windows that were begun anew would make every drain longer.
+    let effects = Effects { smoke: smoke::step(view).1.run, watch: drain.watch.clone(), begin: vec![] };
+    let findings = Findings { block: Some(block), bring_up: BringUp::None, smoke: Smoke::None, convergence: converge::step(view), drain };
+    Plan { status: status::make(view, &findings), effects, ..Plan::default() }
 }
 
 fn decided_by_person_or_failure(view: &View<'_>) -> Option<Plan> {
@@ -108,12 +110,14 @@ fn decided_by_person_or_failure(view: &View<'_>) -> Option<Plan> {
         status.rejected.clone_from(rejected);
     }
     if let Some(intent) = &outcome.intent {
+        forget_drain(&mut status, intent);
         status.switch = Some(intent.clone());
     }
     if outcome.rejected.is_some() || !outcome.actions.is_empty() {
         return Some(Plan { status, actions: outcome.actions, notices: outcome.notices, ..Plan::default() });
     }
     let back = rollback::step(view)?;
+    forget_drain(&mut status, &back.intent);
     status.switch = Some(back.intent);
     if back.rejected.is_some() {
         status.rejected = back.rejected;
@@ -135,11 +139,12 @@ fn steps(view: &View<'_>) -> Plan {
             Ok((_, writes)) => actions.extend(writes),
             // Another leader is ahead of what this one has read: wait for the caches.
             Err(Outdated) => {
-                return Plan { status: snapshot.object.status.clone(), again: Some(1.0), ..Plan::default() };
+                let effects = Effects { smoke: smoke::step(view).1.run, watch: drain::step(view).watch, begin: vec![] };
+                return Plan { status: snapshot.object.status.clone(), effects, again: Some(1.0), ..Plan::default() };
             }
         }
     }
-    let block = preflight::check(snapshot).err().or_else(|| contended(view));
+    let block = if way_back_is_open(view) { None } else { preflight::check(snapshot).err() }.or_else(|| contended(view));
     let (bring_up, writes) = bring_up::step(view, block.as_ref());
     actions.extend(writes);
     let (smoke, tested) = smoke::step(view);
@@ -165,6 +170,7 @@ fn steps(view: &View<'_>) -> Plan {
     let mut status = status::make(view, &findings);
     let again = again(view, &findings.drain, &status);
     if let Some(switch) = record {
+        forget_drain(&mut status, &switch);
         status.switch = Some(switch);
         actions.clear();
     }
@@ -173,6 +179,13 @@ fn steps(view: &View<'_>) -> Plan {
         actions.clear();
     }
     Plan { status, actions, effects, notices: vec![], again }
+}
+
+/// A mistake in the new spec must not hold up the return to pods that still run as they served; each Service is looked at by itself
+/// when it is moved.
+fn way_back_is_open(view: &View<'_>) -> bool {
+    let set = view.target().and_then(|revision| view.set(revision));
+    !view.forward() && set.is_some_and(|set| set.desired > 0 && view.served(set) && view.warm(set))
 }
 
 /// What has to be asked before it can be decided.
@@ -267,6 +280,10 @@ fn again(view: &View<'_>, drain: &drain::Outcome, status: &BlueGreenDeploymentSt
     }
     for name in spec.traffic.services.iter().chain(&spec.traffic.preview_services) {
         drain::soonest(&mut again, switch::repair_wait(view, name));
+    }
+    // The end of a fight is noticed by the absence of a watch event, too.
+    for repairs in view.snapshot.repairs.values() {
+        drain::soonest(&mut again, switch::CALM.saturating_sub(view.now.mono.saturating_sub(repairs.last)).as_secs_f64() + 0.05);
     }
     if let Some(inactive) = &status.inactive {
         drain::soonest(&mut again, f64::from(spec.progress_deadline_seconds) - view.now.seconds_since(inactive.since));

@@ -117,7 +117,9 @@ fn serves_others(snapshot: &Snapshot, path: &str, service: &Service) -> Result<(
             ),
         ));
     }
-    if owned(snapshot, service) || service.owner.is_some() {
+    // Left by a former owner together with its ReplicaSet, it goes on as it is.
+    let inherited = service.selected.as_ref().is_some_and(|selected| snapshot.sets.iter().any(|set| set.revision == selected.revision));
+    if owned(snapshot, service) || service.owner.is_some() && inherited {
         return Ok(());
     }
     let others = endpoints.pods.keys().filter(|uid| !snapshot.pods.iter().any(|pod| &pod.uid == *uid)).count();

@@ -9,9 +9,11 @@ use crate::api::{BlueGreenDeploymentStatus, ProbeResult, ProbeStatus, SetStatus}
 use super::bring_up::selector_text;
 use super::conditions;
 use super::plan::Findings;
-use super::snapshot::Set;
+use super::snapshot::{Identity, Set};
 use super::view::{View, count};
 
+/// Most sets being left in status; one more can come about by a return while all of them drain.
+const DRAINING_ROWS: usize = 10;
 /// Most probe rows in status.
 const PROBE_ROWS: usize = 20;
 
@@ -37,12 +39,17 @@ pub fn make(view: &View<'_>, findings: &Findings) -> BlueGreenDeploymentStatus {
         let since = known.or(view.intent.and_then(|intent| intent.completed_at)).unwrap_or(view.now.wall);
         set_status(view, set, since)
     });
-    let draining = findings.drain.status.clone();
+    let mut draining = findings.drain.status.clone();
+    draining.truncate(DRAINING_ROWS);
     let open = draining.iter().filter_map(|set| set.open_connections).reduce(|one, other| one + other);
     BlueGreenDeploymentStatus {
         observed_generation: view.snapshot.object.generation,
         phase: Some(conditions::phase(view, findings)),
-        revision: view.revision.map(str::to_owned).or_else(|| before.revision.clone()),
+        revision: match view.snapshot.identity {
+            // A refused template is no revision.
+            Identity::Refused { .. } => None,
+            Identity::Known { .. } | Identity::Unknown { .. } => view.revision.map(str::to_owned).or_else(|| before.revision.clone()),
+        },
         conditions: conditions::make(view, findings),
         switch: view.intent.cloned(),
         active: active_status,

@@ -15,11 +15,32 @@ pub fn record(view: &View<'_>, to: &str, cause: SwitchCause) -> Switch {
         to: to.into(),
         attempt: view.next_attempt(),
         services: targets(view.snapshot),
+        earlier_ports: earlier_ports(view),
         cause,
         started_at: view.now.wall,
         completed_at: None,
         converged_at: None,
     }
+}
+
+/// Most target ports that are kept, of one Service and of earlier moves; more than can be watched, so that too many are noticed.
+const MOST_PORTS: usize = 128;
+
+/// Ports that are not to be forgotten: those of the last move, as the Services may target others by now, and those of earlier
+/// ones while pods are left that they served. Without them such a pod's connections would be looked for on the wrong ports.
+fn earlier_ports(view: &View<'_>) -> Vec<String> {
+    let Some(last) = view.intent else {
+        return vec![];
+    };
+    let others = view.being_left().next().is_some();
+    let mut ports: Vec<String> = last.services.iter().flat_map(|service| &service.target_ports).cloned().collect();
+    ports.extend(last.earlier_ports.iter().filter(|_| others).cloned());
+    ports.sort();
+    ports.dedup();
+    let now = targets(view.snapshot);
+    ports.retain(|port| !now.iter().any(|service| service.target_ports.contains(port)));
+    ports.truncate(MOST_PORTS);
+    ports
 }
 
 /// The declared Services, with the container ports they target now.
@@ -28,9 +49,14 @@ pub fn targets(snapshot: &Snapshot) -> Vec<SwitchedService> {
     services
         .map(|service| SwitchedService {
             name: service.name.clone(),
-            target_ports: service.ports.iter().filter(|port| port.protocol == "TCP").map(|port| port.target.clone()).collect(),
+            target_ports: distinct(service.ports.iter().filter(|port| port.protocol == "TCP").map(|port| port.target.clone())),
         })
         .collect()
+}
+
+fn distinct(ports: impl Iterator<Item = String>) -> Vec<String> {
+    let mut seen = std::collections::BTreeSet::new();
+    ports.filter(|port| seen.insert(port.clone())).take(MOST_PORTS).collect()
 }
 
 /// One declared Service, compared with the intent.
@@ -122,6 +148,9 @@ pub fn select(view: &View<'_>, service: &Service, revision: &str, attempt: i64, 
         why,
     }
 }
+
+/// Without a repair for so long, a Service is at peace again.
+pub const CALM: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// Back-off of repairs: at once the first time, then after 1, 2, 4 … at most 60 seconds.
 pub fn repair_is_due(view: &View<'_>, service: &str) -> bool {

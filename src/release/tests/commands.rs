@@ -6,6 +6,7 @@ use super::fixtures::*;
 use super::simulator::World;
 use crate::api::ConditionStatus::{False, True};
 use crate::api::{ConditionType, PhaseName, SwitchCause, keys::command};
+use crate::release::Identity;
 
 /// v2 serves, v1 still drains.
 fn released() -> World {
@@ -274,4 +275,58 @@ fn what_a_person_decided_is_not_taken_back_by_itself() {
     world.broken.insert(revision("v1"));
     world.run(20);
     assert_eq!(world.active(), "v1");
+}
+
+#[test]
+fn the_way_back_to_pods_that_still_run_asks_no_probe_of_the_new_spec() {
+    let mut world = World::installed("v1", &json!({"smokeProbes": []}));
+    world.open.insert(revision("v1"), 1);
+    world.edit(|spec| spec.smoke_probes = serde_json::from_value(json!([{"name": "new", "httpGet": {"port": "http"}}])).unwrap());
+    world.apply_version("v2");
+    world.run(30);
+    assert_eq!((world.active(), world.phase()), ("v2", PhaseName::Drain));
+    // More pods than were ever tested, and none of them knows the new probe.
+    world.edit(|spec| spec.traffic.preview_services = vec!["nobody-made-it".into()]);
+    world.failing.insert(revision("v1"));
+    world.command(command::ROLLBACK, back("v2", "v1"));
+    world.settle();
+    assert_eq!((world.active(), world.selected("shop")), ("v1", "v1"));
+}
+
+#[test]
+fn a_cold_way_back_says_what_it_waits_for_and_goes_on_when_the_probe_passes() {
+    let mut world = World::installed("v1", &json!({}));
+    world.apply_version("v2");
+    world.run(60);
+    assert!(world.pods("v1").is_empty());
+    world.failing.insert(revision("v1"));
+    world.command(command::ROLLBACK, back("v2", "v1"));
+    world.run(30);
+    assert_eq!(world.active(), "v2");
+    let said = message(world.status(), ConditionType::Stalled);
+    assert!(said.contains("not yet back at") && said.contains("smoke probe \"home\""), "{said}");
+    world.failing.clear();
+    world.run(5);
+    assert_eq!(world.active(), "v1");
+}
+
+#[test]
+fn a_rollback_works_while_the_template_is_refused() {
+    let mut world = released();
+    world.apply_version("v3");
+    world.snapshot.identity = Identity::Refused { reason: "TemplateRefused".into(), message: "spec.template: no".into() };
+    world.settle();
+    world.command(command::ROLLBACK, back("v2", "v1"));
+    world.settle();
+    assert_eq!((world.active(), world.selected("shop")), ("v1", "v1"));
+    assert_eq!(world.status().revision, None, "a refused template is no revision");
+}
+
+#[test]
+fn a_retry_that_is_done_already_is_only_removed() {
+    let mut world = released();
+    world.command(command::RETRY, revision("v2"));
+    world.settle();
+    assert!(world.snapshot.object.commands.is_empty());
+    assert!(world.notices.iter().all(|notice| notice.reason != "CommandIgnored"));
 }

@@ -111,3 +111,22 @@ fn what_an_earlier_object_left_behind_is_adopted_before_anything_else() {
     assert!(!again.transcript.iter().any(|line| line.starts_with("create") || line.contains("park")), "{:#?}", again.transcript);
     assert_eq!(again.snapshot.services["shop"].owner.as_ref().unwrap().uid, "uid-again");
 }
+
+#[test]
+fn the_word_of_a_former_owner_counts_only_with_its_replica_set() {
+    let mut world = World::new("v1", &json!({}));
+    let old = revision("v1");
+    let service = world.service_mut("shop");
+    service.selector = selector(&old);
+    service.owner = Some(Owner { name: "shop".into(), uid: "uid-before".into() });
+    service.selected = Some(Selected { revision: old.clone(), attempt: 7 });
+    world.snapshot.owners.insert("uid-before".into(), OwnerState::Gone);
+    world.undecided.insert(old);
+    world.run(20);
+    // Deleted in the background and made again: the same name, and yet nothing of it was ever tested here.
+    assert_ne!(world.selected("shop"), "v1", "{:#?}", world.transcript);
+    assert_eq!(world.active(), "none");
+    world.undecided.clear();
+    world.settle();
+    assert_eq!((world.active(), world.selected("shop")), ("v1", "v1"));
+}

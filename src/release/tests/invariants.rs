@@ -83,7 +83,8 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
                 assert_eq!(Some(selected.revision.as_str()), active, "a Service goes where no intent says");
                 let set = planned.sets.iter().find(|set| set.revision == selected.revision).expect("a Service selects a revision without a set");
                 assert_eq!(set.role.map(|role| (role.kind, role.attempt)), Some((RoleKind::Serving, selected.attempt)), "the fence is missing");
-                assert!(spec.smoke_probes.is_empty() || world.passed.contains(&set.uid), "a Service selects an untested revision");
+                let proven = world.passed.contains(&set.uid) || world.served.contains(&set.uid);
+                assert!(spec.smoke_probes.is_empty() || proven, "a Service selects a revision that was neither tested nor ever served");
             }
             let owner = service.owner.as_ref().filter(|owner| owner.uid != planned.object.uid);
             assert!(

@@ -39,6 +39,9 @@ impl World {
             if known.0 != switch.attempt {
                 *known = (switch.attempt, there.clone());
             }
+            if switch.completed_at.is_none() {
+                known.1.extend(there.iter().cloned());
+            }
             snapshot.late_pods.extend(there.difference(&known.1).cloned());
         }
     }
@@ -158,7 +161,12 @@ impl World {
                 at,
             };
             match known {
-                Some(known) if known.result != ProbeResult::Running || known.result == result => {}
+                Some(known) if known.result == result => {}
+                Some(known) if known.result == ProbeResult::Failed && run.persistent => {
+                    *known = found;
+                    changed = true;
+                }
+                Some(known) if known.result != ProbeResult::Running => {}
                 Some(known) => {
                     *known = found;
                     changed = true;

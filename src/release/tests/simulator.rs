@@ -57,6 +57,8 @@ pub struct World {
     pub passed_pods: BTreeSet<(String, String)>,
     /// When the traffic was really moved away from a set, by UID.
     pub left_at: BTreeMap<String, Timestamp>,
+    /// Sets that have had the traffic, by UID.
+    pub served: BTreeSet<String>,
     /// Names of versions by revision, for the transcript.
     pub versions: BTreeMap<String, String>,
     /// What the agents have counted, by pod.
@@ -91,6 +93,7 @@ impl World {
             passed: BTreeSet::new(),
             passed_pods: BTreeSet::new(),
             left_at: BTreeMap::new(),
+            served: BTreeSet::new(),
             versions: BTreeMap::new(),
             counts: BTreeMap::new(),
             present: BTreeMap::new(),
@@ -313,6 +316,7 @@ impl World {
             if let Some(at) = switch.completed_at.filter(|at| before.switch.as_ref().is_none_or(|known| known.completed_at != Some(*at))) {
                 for set in self.snapshot.sets.iter().filter(|set| set.desired > 0 && set.revision != switch.to) {
                     self.left_at.entry(set.uid.clone()).or_insert(at);
+                    self.served.insert(set.uid.clone());
                 }
             }
             if let Some(set) = self.snapshot.sets.iter().find(|set| set.revision == switch.to) {

@@ -156,7 +156,9 @@ pub const DRAINING: &[Reason] = &[
     ("OpenConnections", "Connections are open on the watched ports."),
     ("NewConnections", "None is open, but unexplained new ones came within the quiet time."),
     ("Settling", "None is open; not seen for long enough to be sure."),
-    ("Drained", "All pods have drained; `spec.drain.minimumSeconds` are not over."),
+    ("Drained", "All pods have drained; the scale-down follows."),
+    ("MinimumTime", "All pods have drained; `spec.drain.minimumSeconds` are not over, or the 60 s for which old pods of a headless Service stay."),
+    ("NotToldYet", "All pods have drained; not all of them have got the request of `spec.drain.begin` yet."),
     ("NeverServed", "The pod was made after its set had been left, or never got a node: it never was an endpoint."),
     ("NodeLost", "The node is gone, and the connections with it."),
     ("NoReportYet", "The drain agent has not reported about the pod yet: unknown, so it waits."),
@@ -172,6 +174,7 @@ pub const NOT_MEASURED: &[Reason] = &[
     ("NodeNotLinux", "The node runs another operating system."),
     ("SandboxedRuntime", "The pod's `runtimeClassName` is not in the chart's `runtimeClasses`: in a sandbox the agent would see nothing."),
     ("HostNetwork", "The pod shares its node's network."),
+    ("TooManyPorts", "The Services target more than 64 TCP ports of the pod; name those that matter in `spec.drain.ports`."),
     ("NoPortsToWatch", "No Service targeted a TCP port of the pod, and `spec.drain.ports` is empty."),
 ];
 
@@ -193,6 +196,8 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     ("Warning", "SelectorRepaired", "Somebody else changed a selector, named by field manager; it was put back."),
     ("Normal", "ServiceReleased", "A Service is no longer declared and was given back."),
     ("Warning", "PeersUnread", "The pods that `spec.drain.ignorePeers[].podLabels` names can't be looked up; none of them is ignored."),
+    ("Warning", "NodeLost", "Old pods were lost with their node, and the connections to them."),
+    ("Warning", "DrainDeadline", "Old pods were ended at `spec.drain.deadlineSeconds`, with what was still open."),
     ("Warning", "CommandIgnored", "A command names another revision than the one it can be for."),
     ("Warning", "NothingToRollBackTo", "There is no such earlier revision."),
 ];
