@@ -36,12 +36,12 @@ build: ## the operator, the sample app, and the programs of the tests
 	@cargo build --release --workspace --locked
 
 .PHONY: cluster
-cluster: needs build # Kubernetes itself, once; later only what changed
-	@if [ "$(CLUSTER)" = embedded ]; then $(BIN)/cluster build; fi
+cluster: needs # all programs, and Kubernetes itself; later only what changed
+	@CLUSTER=$(CLUSTER) BIN=$(BIN) tests/build all
 
 .PHONY: demo
 demo: needs ## a real release on a real two-node Kubernetes, with a live timeline (CLUSTER=embedded, kind or current)
-	@CLUSTER=$(CLUSTER) BIN=$(BIN) tests/demo/build
+	@CLUSTER=$(CLUSTER) BIN=$(BIN) tests/build demo
 	@CLUSTER=$(CLUSTER) $(BIN)/demo
 
 .PHONY: demo-down
