@@ -125,7 +125,7 @@ impl<A: ApiServer> Context<A> {
     /// Takes the answer to a write into the caches, so that the next decision knows it.
     pub fn wrote(&self, resource: Resource, object: &Value) {
         let now = self.clock.now().mono;
-        let concerned = self.world().insert(resource, object, now);
+        let concerned = self.world().wrote(resource, object, now);
         // Whoever wrote goes on by itself; nobody has to be woken for it. But the keeper of the reports is not who waits for them.
         if resource == Resource::ConnectionWatch {
             self.wake(concerned);

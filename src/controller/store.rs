@@ -19,6 +19,8 @@ pub struct Store<T> {
     tombstones: HashMap<String, u64>,
     order: VecDeque<String>,
     relists: HashMap<String, HashSet<String>>,
+    /// Written by this process, at a version of which no watch has told yet.
+    unheard: HashSet<String>,
     synced: HashSet<String>,
 }
 
@@ -31,7 +33,14 @@ struct Entry<T> {
 
 impl<T> Default for Store<T> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), tombstones: HashMap::new(), order: VecDeque::new(), relists: HashMap::new(), synced: HashSet::new() }
+        Self {
+            entries: HashMap::new(),
+            tombstones: HashMap::new(),
+            order: VecDeque::new(),
+            relists: HashMap::new(),
+            unheard: HashSet::new(),
+            synced: HashSet::new(),
+        }
     }
 }
 
@@ -54,7 +63,20 @@ impl<T> Store<T> {
         if self.entries.get(uid).is_some_and(|entry| entry.version > version) {
             return None;
         }
+        self.unheard.remove(uid);
         Some(self.entries.insert(uid.to_owned(), Entry { version, scope: scope.to_owned(), value }).map(|entry| entry.value))
+    }
+
+    /// Whether this version of an object is news.
+    pub fn lacks(&self, uid: &str, version: &str) -> bool {
+        self.entries.get(uid).is_none_or(|entry| entry.version < number(version))
+    }
+
+    /// What was just taken is the answer to a write of this process, of which no watch has told yet.
+    pub fn wrote(&mut self, uid: &str) {
+        if self.entries.contains_key(uid) {
+            self.unheard.insert(uid.to_owned());
+        }
     }
 
     /// Forgets an object that went at this version, and everything of it up to then, unless something newer is known.
@@ -71,6 +93,7 @@ impl<T> Store<T> {
         if self.entries.get(uid)?.version > number(version) {
             return None;
         }
+        self.unheard.remove(uid);
         self.entries.remove(uid).map(|entry| entry.value)
     }
 
@@ -93,7 +116,8 @@ impl<T> Store<T> {
         self.relists.insert(scope.to_owned(), HashSet::new());
     }
 
-    /// The list is complete: what it did not hold, and was not written meanwhile, is gone.
+    /// The list is complete: what it did not hold, and was not written meanwhile, is gone. What this process wrote just before may be
+    /// missing only because the list was made earlier still: it leaves the cache, but not for good.
     pub fn relisted(&mut self, scope: &str) -> Vec<T> {
         self.synced.insert(scope.to_owned());
         let Some(seen) = self.relists.remove(scope) else {
@@ -104,7 +128,9 @@ impl<T> Store<T> {
         gone.iter()
             .filter_map(|uid| {
                 let entry = self.entries.remove(uid)?;
-                self.bury(uid, entry.version);
+                if !self.unheard.remove(uid) {
+                    self.bury(uid, entry.version);
+                }
                 Some(entry.value)
             })
             .collect()
@@ -181,6 +207,25 @@ mod tests {
         store.insert("written", "7", "", 3);
         assert_eq!(store.relisted(""), vec![1]);
         assert!(store.synced(&[String::new()]) && store.get("kept").is_some() && store.get("written").is_some());
+    }
+
+    #[test]
+    fn what_was_written_before_the_list_began_but_after_it_was_made_comes_back() {
+        let mut store = Store::default();
+        store.insert("new", "7", "", 1);
+        store.wrote("new");
+        store.insert("old", "5", "", 0);
+        store.relist("");
+        let mut gone = store.relisted("");
+        gone.sort_unstable();
+        assert_eq!(gone, [0, 1]);
+        // The watch goes on from where the list was made, and tells of the write.
+        assert!(store.lacks("new", "7") && store.insert("new", "7", "", 1).is_some());
+        assert!(store.insert("old", "5", "", 0).is_none());
+        // Now the watch knows it, and a list without it means that it is gone.
+        store.relist("");
+        assert_eq!(store.relisted(""), vec![1]);
+        assert!(store.insert("new", "7", "", 1).is_none());
     }
 
     #[test]

@@ -209,6 +209,30 @@ impl World {
         }
     }
 
+    /// Takes the answer to a write of this process.
+    pub fn wrote(&mut self, resource: Resource, object: &Value, now: Duration) -> Concerned {
+        let Some((uid, version)) = trim::identity(object) else {
+            return Concerned::default();
+        };
+        let news = match resource {
+            Resource::BlueGreenDeployment => self.objects.lacks(&uid, &version),
+            Resource::ReplicaSet => self.sets.lacks(&uid, &version),
+            Resource::Service => self.services.lacks(&uid, &version),
+            Resource::ConnectionWatch => self.watches.lacks(&uid, &version),
+            Resource::Pod | Resource::EndpointSlice | Resource::Node | Resource::DaemonSet | Resource::Lease | Resource::Event => false,
+        };
+        let concerned = self.insert(resource, object, now);
+        match resource {
+            _ if !news => {}
+            Resource::BlueGreenDeployment => self.objects.wrote(&uid),
+            Resource::ReplicaSet => self.sets.wrote(&uid),
+            Resource::Service => self.services.wrote(&uid),
+            Resource::ConnectionWatch => self.watches.wrote(&uid),
+            Resource::Pod | Resource::EndpointSlice | Resource::Node | Resource::DaemonSet | Resource::Lease | Resource::Event => {}
+        }
+        concerned
+    }
+
     fn insert_object(&mut self, uid: &str, version: &str, object: &Value) -> Concerned {
         let parsed = serde_json::from_value::<BlueGreenDeployment>(object.clone());
         let mut parsed = match parsed {
