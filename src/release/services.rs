@@ -68,7 +68,9 @@ pub fn check(snapshot: &Snapshot, path: &str, name: &str) -> Result<(), Block> {
     owner(snapshot, path, service)?;
     let labels = template_labels(snapshot);
     let foreign = foreign_part(&service.selector);
-    if let Some((key, value)) = foreign.iter().find(|(key, value)| labels.get(*key) != Some(value)) {
+    // What this object wrote before and somebody else changed since is no Service of others, but drift, which is put back.
+    let drifted = owned(snapshot, service) && service.selected.is_some();
+    if let Some((key, value)) = foreign.iter().find(|(key, value)| !drifted && labels.get(*key) != Some(value)) {
         return Err(Block::new(
             "ServiceSelectsOther",
             format!(

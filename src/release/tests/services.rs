@@ -185,8 +185,11 @@ fn a_service_that_serves_nobody_is_parked_before_the_first_pod() {
     world.settle();
     assert_eq!(world.snapshot.services[SHOP].selector, selector("none"));
     assert!(world.snapshot.endpoints[SHOP].pods.is_empty());
-    // And parked again, should somebody widen it.
-    world.service_mut(SHOP).selector = labels(&[("app", SHOP)]);
-    world.settle();
-    assert_eq!(world.snapshot.services[SHOP].selector, selector("none"));
+    // And parked again, should somebody widen it, or make it select something else.
+    for edited in [labels(&[("app", SHOP)]), labels(&[("app", SHOP), ("stray", "x")])] {
+        world.service_mut(SHOP).selector = edited;
+        world.settle();
+        assert_eq!(world.snapshot.services[SHOP].selector, selector("none"));
+        assert_ne!(world.phase(), PhaseName::Blocked);
+    }
 }
