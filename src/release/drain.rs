@@ -52,17 +52,22 @@ pub fn step(view: &View<'_>) -> Outcome {
 /// Sets that never served: superseded ones go at once, rejected ones after a while for a look.
 fn unserved(view: &View<'_>, outcome: &mut Outcome) {
     let spec = &view.snapshot.object.spec;
-    // Until the new template is identified nobody knows what is superseded by it.
-    if spec.paused || !matches!(view.snapshot.identity, Identity::Known { .. }) || !view.snapshot.unread.is_empty() {
+    if spec.paused || !view.snapshot.unread.is_empty() {
         return;
     }
+    let identified = matches!(view.snapshot.identity, Identity::Known { .. });
     // Somebody who keeps widening a selector would send traffic to untested pods: then there are none until it ends.
     let exposed = super::switch::contended(view).is_some();
     for set in view.snapshot.sets.iter().filter(|set| !set.deleting && set.desired > 0 && !view.served(set)) {
         if (view.target() == Some(set.revision.as_str()) && !exposed) || view.is_active(&set.revision) {
             continue;
         }
-        if let Some(rejected) = view.rejected.filter(|rejected| rejected.revision == set.revision) {
+        let rejected = view.rejected.filter(|rejected| rejected.revision == set.revision);
+        // Until the new template is identified nobody knows what is superseded by it; what was given up is given up all the same.
+        if !identified && rejected.is_none() {
+            continue;
+        }
+        if let Some(rejected) = rejected {
             let left = f64::from(spec.on_failure.keep_seconds) - view.now.seconds_since(rejected.at);
             if left > 0.0 {
                 soonest(&mut outcome.again, left);

@@ -6,7 +6,23 @@ use super::fixtures::*;
 use super::simulator::World;
 use crate::api::ConditionStatus::{False, True, Unknown};
 use crate::api::{ConditionType, PhaseName, keys::command};
+use crate::release::Identity;
 use crate::release::action::Action;
+
+#[test]
+fn a_rejected_revision_leaves_in_time_although_the_next_template_is_refused() {
+    let mut world = World::installed("v1", &json!({"onFailure": {"keepSeconds": 30}}));
+    world.failing.insert(revision("v2"));
+    world.apply_version("v2");
+    world.settle();
+    assert_eq!(world.phase(), PhaseName::Rejected);
+    world.apply_version("v3");
+    world.snapshot.identity = Identity::Refused { reason: "TemplateRefused".into(), message: "a misspelt field".into() };
+    world.run(20);
+    assert_eq!(world.set("v2").desired, 3);
+    world.run(20);
+    assert_eq!((world.phase(), world.set("v2").desired), (PhaseName::Blocked, 0));
+}
 
 #[test]
 fn a_failed_probe_rejects_the_revision_and_touches_no_traffic() {
