@@ -98,6 +98,10 @@ fn rollback(view: &View<'_>, value: &str, outcome: &mut Outcome) -> bool {
     if view.set(to).is_none() || from == to {
         return refuse(outcome, "NothingToRollBackTo", format!("rollback names {to}, which is not in the history"));
     }
+    // A set without a role has never been given traffic: nothing shows that it could bear it.
+    if view.set(to).is_some_and(|set| set.role.is_none()) {
+        return refuse(outcome, "NothingToRollBackTo", format!("rollback names {to}, which has never served"));
+    }
     if view.revision == Some(to) {
         // The way back to the spec's own revision.
         outcome.rejected = Some(None);

@@ -16,7 +16,9 @@ use crate::release::Now;
 
 /// What is listed, and every question.
 #[derive(Clone)]
-struct Fake(Arc<Mutex<(Result<Vec<Value>, ApiError>, Vec<String>)>>);
+struct Fake(Arc<Mutex<(Listed, Vec<String>)>>);
+
+type Listed = Result<Vec<Value>, ApiError>;
 
 impl ApiServer for Fake {
     async fn get(&self, _: Resource, _: &str, _: &str) -> Result<Option<Value>, ApiError> {

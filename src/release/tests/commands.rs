@@ -330,3 +330,20 @@ fn a_retry_that_is_done_already_is_only_removed() {
     assert!(world.snapshot.object.commands.is_empty());
     assert!(world.notices.iter().all(|notice| notice.reason != "CommandIgnored"));
 }
+
+#[test]
+fn a_rollback_to_what_never_served_is_refused() {
+    let mut world = World::installed("v1", &json!({}));
+    world.failing.insert(revision("v2"));
+    world.apply_version("v2");
+    world.run(5);
+    assert_eq!(world.phase(), PhaseName::Rejected);
+    world.command(command::ROLLBACK, back("v1", "v2"));
+    world.settle();
+    let notice = world.notices.last().unwrap();
+    assert_eq!(
+        (notice.reason, notice.message.clone()),
+        ("NothingToRollBackTo", format!("rollback names {}, which has never served", revision("v2")))
+    );
+    assert_eq!(world.active(), "v1");
+}
