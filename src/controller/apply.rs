@@ -236,7 +236,10 @@ async fn unreached<A: ApiServer>(context: &Context<A>, object: &Object, set: &Se
         }
     }
     // Others that name it, such as one that was just taken out of the spec. Nobody moves them, so a person must hear of it.
-    let names = |service: &&Service| service.selector.get(keys::REVISION) == Some(&set.revision) && !services.contains(&service.name);
+    // A preview Service is ours: it may show a revision that is given up until its last pod, and follows by itself.
+    let ours = |service: &Service| service.owner.as_ref().is_some_and(|owner| owner.uid == object.uid);
+    let names =
+        |service: &&Service| service.selector.get(keys::REVISION) == Some(&set.revision) && !services.contains(&service.name) && !ours(service);
     let others: Vec<String> = context.world().services(namespace).filter(names).map(|service| service.name.clone()).collect();
     for name in others {
         let live = context.api.get(Resource::Service, namespace, &name).await?;

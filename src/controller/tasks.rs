@@ -18,6 +18,9 @@ use super::world::Key;
 
 /// Longest time for one try to tell a pod.
 const TELL: Duration = Duration::from_secs(5);
+/// How long a probe through a Service waits after the Service's endpoints have changed: nodes follow with a delay, a second at most by
+/// kube-proxy's defaults, and until then pods of the former revision may answer.
+const FOLLOW: Duration = Duration::from_secs(2);
 /// Pauses between tries to tell a pod; after the last one it counts as not told.
 const TELL_AGAIN: [u64; 4] = [1, 2, 4, 8];
 
@@ -182,6 +185,9 @@ async fn smoke_probe(home: Arc<dyn Home>, key: Key, uid: String, about: SmokeRun
     };
     let mut passes = 0;
     let mut failures = 0;
+    if observation.pod.is_none() {
+        tokio::time::sleep(FOLLOW).await;
+    }
     let mut ticks = tokio::time::interval(seconds(probe.period_seconds));
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

@@ -33,6 +33,18 @@ async fn a_set_is_retired_and_told_of_once() {
 }
 
 #[tokio::test]
+async fn a_preview_that_still_shows_a_set_does_not_keep_it() {
+    let (stage, revision, action) = left().await;
+    let uid = stage.snapshot().object.uid;
+    let mut preview = service("shop-preview", json!({"app": "shop", keys::REVISION: revision}));
+    preview["metadata"]["annotations"] = json!({keys::OWNER: format!("shop/{uid}")});
+    stage.api.put(Resource::Service, preview);
+    stage.feed();
+    apply(&stage.context, &stage.snapshot(), &action).await.unwrap();
+    assert_eq!(stage.api.now(Resource::ReplicaSet, &format!("shop-{revision}"))["spec"]["replicas"], json!(0));
+}
+
+#[tokio::test]
 async fn a_set_that_a_service_outside_the_spec_still_names_is_not_scaled_down() {
     let (mut stage, revision, action) = left().await;
     stage.api.put(Resource::Service, service("taken-out", json!({"app": "shop", keys::REVISION: revision})));

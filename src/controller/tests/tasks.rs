@@ -26,3 +26,18 @@ async fn a_probe_follows_a_service_that_was_made_again() {
     stage.context.tasks.smoke(&stage.context, &key(), "u", None);
     assert!(stage.context.tasks.probes.lock().unwrap().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_through_a_service_waits_until_nodes_have_followed() {
+    let stage = Stage::new();
+    stage.context.tasks.at_home(stage.context.clone());
+    let tried = || stage.context.remember("u", |remembered| remembered.probes.len());
+    stage.context.tasks.smoke(&stage.context, &key(), "u", Some(&run("127.0.0.1")));
+    tokio::time::sleep(Duration::from_millis(1900)).await;
+    assert_eq!(tried(), 0, "a pod of the former revision might have answered");
+    // Nobody listens there, and that is told, too.
+    for _ in 0..50 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(tried(), 1);
+}
