@@ -29,10 +29,7 @@ pub fn step(view: &View<'_>) -> Option<Back> {
         return undo.then(|| Back { intent: reverse(view, intent, &from.revision), rejected: None });
     }
     let active = view.active()?;
-    // Pods of a set that was scaled from zero are not lost, they are on their way.
-    let before = view.snapshot.object.status.active.as_ref().filter(|before| before.revision == intent.to);
-    let had = intent.converged_at.is_none() || before.is_none_or(|before| before.ready_replicas > 0);
-    let lost = view.ready(active) == 0 && had && spec.replicas > 0 && active.desired > 0;
+    let lost = view.ready(active) == 0 && spec.replicas > 0 && active.desired > 0;
     let whole = view.served(from) && !view.retiring(from) && view.warm(from) && from.desired > 0 && view.ready(from) >= 1;
     // Only a release is taken back by itself: what a person or an earlier failure decided is not decided again.
     if intent.cause != SwitchCause::Release || !lost || !whole {

@@ -347,20 +347,3 @@ fn a_rollback_to_what_never_served_is_refused() {
     );
     assert_eq!(world.active(), "v1");
 }
-
-#[test]
-fn a_revision_that_was_scaled_to_zero_and_back_is_not_given_up() {
-    let mut world = released();
-    world.edit(|spec| spec.replicas = 0);
-    world.run(2);
-    assert_eq!(world.pods("v2").len(), 0);
-    world.broken.insert(revision("v2"));
-    world.edit(|spec| spec.replicas = 2);
-    world.run(3);
-    assert_eq!((world.active(), world.status().rejected.clone()), ("v2", None), "its pods are on their way");
-    world.broken.clear();
-    world.run(3);
-    world.broken.insert(revision("v2"));
-    world.run(3);
-    assert_eq!(world.active(), "v1", "and now they were lost");
-}
