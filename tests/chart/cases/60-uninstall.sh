@@ -8,7 +8,8 @@ eventually 60 "two pods are left, and two ReplicaSets: the one that serves and o
 kept() { in_team get pods,replicasets,services,bluegreendeployments --output 'jsonpath={range .items[*]}{.kind}/{.metadata.name} {.metadata.uid}{"\n"}{end}'; }
 before=$(kept)
 selector=$(in_team get service shop --output 'jsonpath={.spec.selector}')
-uninstalled=$(date --utc +%FT%TZ)
+# Compared as text with times in microseconds: the whole second counts, or what came in the rest of it would seem to be earlier.
+uninstalled=$(date --utc +%FT%T.000000Z)
 holds "helm uninstall" helm uninstall "$release" --namespace "$system" --wait --timeout 60s
 holds "the CRDs stay" kubectl get crd bluegreendeployments.bluegreen.dev connectionwatches.bluegreen.dev
 none() { equals "" kubectl get "$1" --selector "app.kubernetes.io/instance=$release" --all-namespaces --output name; }
@@ -20,7 +21,7 @@ holds "the Service still selects the revision" equals "$selector" in_team get se
 holds "v3 still answers" serves v3
 holds "an application changes while no operator is there" ship v4
 title "Install again"
-reinstalled=$(date --utc +%FT%TZ)
+reinstalled=$(date --utc +%FT%T.999999Z)
 holds "helm install" install --wait --timeout 60s
 eventually 40 "the change is released" ready
 eventually 10 "v4 answers through the Service" serves v4
