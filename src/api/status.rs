@@ -23,7 +23,7 @@ pub struct BlueGreenDeploymentStatus {
     #[serde(default)]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// The recorded intent: which revision the Services are to select.
+    /// The recorded intent: which revision the Services are to select. For the moment of a move its record is on the ReplicaSet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switch: Option<Switch>,
     /// The revision that serves.
@@ -91,7 +91,7 @@ pub enum PhaseName {
     Paused,
 }
 
-/// The recorded intent: written, guarded, before the first Service is touched.
+/// The recorded intent: on record before the first Service is touched, on the ReplicaSet that is to serve.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Switch {

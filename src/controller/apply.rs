@@ -46,6 +46,12 @@ pub async fn apply<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, acti
                 Err(error) => Err(error),
             }
         }
+        Action::Fence { set, replicas, marks, switch } => {
+            let patch = Change::Json(manifest::fence_patch(set, *replicas, marks, switch));
+            let written = context.api.patch(Resource::ReplicaSet, &object.namespace, &set.name, false, patch).await?;
+            context.wrote(Resource::ReplicaSet, &written);
+            Ok(())
+        }
         Action::PatchSet { set, change } => patch_set(context, object, set, manifest::set_patch(set, change)).await.map(drop),
         Action::Retire { set, attempt, services, notice } => {
             if retire(context, object, set, *attempt, services).await?

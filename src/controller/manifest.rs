@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::api::keys;
+use crate::api::{Switch, keys};
 use crate::release::action::{SetChange, SetRef};
-use crate::release::{Color, Object, Owner, Role, RoleKind, Selected, Service};
+use crate::release::{Color, Marks, Object, Owner, Role, RoleKind, Selected, Service};
 
 /// The ReplicaSet of a revision. Without a `name` it is for a dry run.
 pub fn replica_set(object: &Object, revision: &str, color: Color, replicas: i32, raw_hash: &str, name: Option<&str>) -> Value {
@@ -110,6 +110,24 @@ pub fn set_patch(set: &SetRef, change: &SetChange) -> Value {
         patch.insert("spec".into(), Value::Object(spec));
     }
     Value::Object(patch)
+}
+
+/// The fence with the record of a move: a JSON patch that fails (422) unless the set is still what it was. The API server applies it anew
+/// to what other writers, such as the ReplicaSet controller, make of the object meanwhile.
+pub fn fence_patch(set: &SetRef, replicas: i32, marks: &Marks, switch: &Switch) -> Value {
+    let at = |key: &str| format!("/metadata/annotations/{}", key.replace('/', "~1"));
+    let role = Role { kind: RoleKind::Serving, attempt: switch.attempt };
+    // What is not there equals null.
+    json!([
+        {"op": "test", "path": "/metadata/uid", "value": set.uid},
+        {"op": "test", "path": "/metadata/deletionTimestamp", "value": null},
+        {"op": "test", "path": "/spec/replicas", "value": replicas},
+        {"op": "test", "path": at(keys::ROLE), "value": marks.role},
+        {"op": "test", "path": at(keys::PROOF), "value": marks.proof},
+        {"op": "test", "path": at(keys::DRAIN_BEGUN), "value": marks.drain_begun},
+        {"op": "add", "path": at(keys::ROLE), "value": role.text()},
+        {"op": "add", "path": at(keys::SWITCH), "value": json!(switch).to_string()},
+    ])
 }
 
 /// The last write of the retirement: to zero. What was known about its pods goes with them.

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::api::keys;
+use crate::api::{BlueGreenDeploymentStatus, keys};
+use crate::release::intent::on_record;
 use crate::release::revision::raw_hash;
 use crate::release::services::{matches_template, owned, template_labels};
 use crate::release::{Agents, Identity, Now, Object, OwnerState, RoleKind, Snapshot};
@@ -32,6 +33,8 @@ pub fn observe(
 ) -> Option<Snapshot> {
     let object = world.object(key)?;
     let uid = object.metadata.uid.clone()?;
+    let sets: Vec<_> = world.sets(&uid).into_iter().cloned().collect();
+    let stored = object.status.clone().unwrap_or_default();
     let object = Object {
         name: key.name.clone(),
         namespace: key.namespace.clone(),
@@ -39,7 +42,8 @@ pub fn observe(
         generation: object.metadata.generation.unwrap_or(0),
         deleting: object.metadata.deletion_timestamp.is_some(),
         spec: object.spec.clone(),
-        status: object.status.clone().unwrap_or_default(),
+        stored_switch: stored.switch.clone(),
+        status: BlueGreenDeploymentStatus { switch: on_record(stored.switch.as_ref(), &sets), ..stored },
         commands: object
             .metadata
             .annotations
@@ -50,7 +54,6 @@ pub fn observe(
             .collect(),
         uid,
     };
-    let sets: Vec<_> = world.sets(&object.uid).into_iter().cloned().collect();
     let pods: Vec<_> = sets.iter().flat_map(|set| world.pods(&set.uid)).cloned().collect();
     let identity = identity(&object, &sets, remembered);
 

@@ -151,7 +151,7 @@ fn refused<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, action: &Act
         Action::CreateSet { revision, .. } => {
             format!("the ReplicaSet of revision {revision} can't be created")
         }
-        Action::PatchSet { set, .. } | Action::Adopt { set } => {
+        Action::Fence { set, .. } | Action::PatchSet { set, .. } | Action::Adopt { set } => {
             format!("ReplicaSet \"{}\" can't be changed", set.name)
         }
         Action::Retire { set, .. } => format!("ReplicaSet \"{}\" can't be scaled down", set.name),
@@ -183,7 +183,7 @@ async fn tell<A: ApiServer>(context: &Context<A>, key: &Key) {
     }
     // Where that, or the rest of the status, is what is refused, the reason can be said all the same.
     if matches!(written, Err(ApiError::Invalid(_))) {
-        let reason = BlueGreenDeploymentStatus { conditions: plan.status.conditions, ..before.clone() };
+        let reason = BlueGreenDeploymentStatus { conditions: plan.status.conditions, ..snapshot.object.stored_status() };
         written = status::write_if_due(context, &snapshot, &reason).await;
     }
     if let Err(error) = written {

@@ -32,7 +32,7 @@ pub enum Written {
 
 /// Writes a status, unless it only counts down and was written a moment ago.
 pub async fn write_if_due<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, status: &BlueGreenDeploymentStatus) -> Result<Written, ApiError> {
-    if *status == snapshot.object.status {
+    if *status == snapshot.object.stored_status() {
         context.remember(&snapshot.object.uid, |remembered| remembered.waits = None);
         return Ok(Written::Done);
     }
@@ -58,7 +58,7 @@ pub async fn write_if_due<A: ApiServer>(context: &Context<A>, snapshot: &Snapsho
 /// Writes a status. It fails when the object changed since it was read: then it is read and decided again.
 pub async fn write<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, status: &BlueGreenDeploymentStatus) -> Result<(), ApiError> {
     let object = &snapshot.object;
-    let before = to_value(&object.status);
+    let before = to_value(&object.stored_status());
     let Some(change) = difference(&before, &to_value(status)) else {
         return Ok(());
     };

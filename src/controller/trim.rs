@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::api::keys;
+use crate::api::{Switch, keys};
 use crate::release::revision::template_identity;
-use crate::release::{Color, Endpoints, Node, OwnProbe, Owner, Pod, Proof, Role, Selected, Service, ServicePort, Set};
+use crate::release::{Color, Endpoints, Marks, Node, OwnProbe, Owner, Pod, Proof, Role, Selected, Service, ServicePort, Set};
 
 use super::api::FIELD_MANAGER;
 
@@ -62,6 +62,8 @@ pub fn set(object: &Value) -> Option<Set> {
         condition.get("type").and_then(Value::as_str) == Some("ReplicaFailure") && condition.get("status").and_then(Value::as_str) == Some("True")
     });
     let told = |text: &str| text.split_whitespace().map(str::to_owned).collect::<BTreeSet<String>>();
+    let mark = |key: &str| annotation(object, key).map(str::to_owned);
+    let marks = Marks { role: mark(keys::ROLE), proof: mark(keys::PROOF), drain_begun: mark(keys::DRAIN_BEGUN) };
     let images: BTreeSet<String> = list(object, "/spec/template/spec/containers").filter_map(|container| text(container, "/image")).collect();
     Some(Set {
         name: text(object, "/metadata/name")?,
@@ -73,16 +75,18 @@ pub fn set(object: &Value) -> Option<Set> {
         desired: number(object, "/spec/replicas"),
         min_ready_seconds: number(object, "/spec/minReadySeconds"),
         replicas: number(object, "/status/replicas"),
-        role: annotation(object, keys::ROLE).and_then(Role::parse),
-        proof: annotation(object, keys::PROOF).and_then(|text| serde_json::from_str::<Proof>(text).ok()),
+        role: marks.role.as_deref().and_then(Role::parse),
+        switch: annotation(object, keys::SWITCH).and_then(|text| serde_json::from_str::<Switch>(text).ok()),
+        proof: marks.proof.as_deref().and_then(|text| serde_json::from_str::<Proof>(text).ok()),
         template_hashes: annotation(object, keys::TEMPLATE_HASHES)
             .map(|text| text.split_whitespace().map(str::to_owned).collect())
             .unwrap_or_default(),
         template_identity: template_identity(object.pointer("/spec/template")?),
-        drain_begun: annotation(object, keys::DRAIN_BEGUN).map(told),
+        drain_begun: marks.drain_begun.as_deref().map(told),
         failure: failure.and_then(|condition| text(condition, "/message")),
         images: images.into_iter().collect::<Vec<_>>().join(","),
         deleting: object.pointer("/metadata/deletionTimestamp").is_some(),
+        marks,
     })
 }
 

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use crate::api::{BlueGreenDeploymentStatus, SmokeProbe};
+use crate::api::{BlueGreenDeploymentStatus, SmokeProbe, Switch};
 
-use super::snapshot::{Color, Owner, Proof, Role, Selected, Service, Set};
+use super::snapshot::{Color, Marks, Owner, Proof, Role, Selected, Service, Set};
 
 /// What is to be done now.
 #[derive(Clone, Debug, Default)]
@@ -186,6 +186,19 @@ pub enum Action {
         replicas: i32,
         /// Hash of the raw template.
         raw_hash: String,
+    },
+    /// Put a move on record on the ReplicaSet that is to serve, with the fence that makes another leader's scale-down of it fail. It is
+    /// guarded by what the decision rests on and not by the version: that changes with each pod that gets ready, and the last of them
+    /// is what the move waits for.
+    Fence {
+        /// Which.
+        set: SetRef,
+        /// `spec.replicas` as it was read.
+        replicas: i32,
+        /// Its annotations as they were read.
+        marks: Marks,
+        /// The move.
+        switch: Box<Switch>,
     },
     /// Change a ReplicaSet.
     PatchSet {

@@ -3,7 +3,7 @@
 use crate::api::{Rejected, Switch, SwitchCause, keys::command};
 
 use super::action::{Action, Notice};
-use super::snapshot::Identity;
+use super::snapshot::{Identity, Set};
 use super::switch;
 use super::view::View;
 
@@ -78,9 +78,13 @@ fn abort(view: &View<'_>, revision: &str, outcome: &mut Outcome) -> bool {
 
 /// A move that is still under way is turned round at once; a finished one is undone like a release of the old revision.
 fn unfinished(view: &View<'_>, from: &str) -> Option<Switch> {
-    let set = view.set(from)?;
-    let carries = view.warm(set) && view.ready(set) >= view.snapshot.object.spec.replicas.min(view.ready_active()).max(1);
+    let carries = view.set(from).is_some_and(|set| carries(view, set));
     (!view.settled() && carries).then(|| switch::record(view, from, SwitchCause::Rollback))
+}
+
+/// Whether a set can take the traffic back as it is.
+pub fn carries(view: &View<'_>, set: &Set) -> bool {
+    view.warm(set) && view.ready(set) >= view.snapshot.object.spec.replicas.min(view.ready_active()).max(1)
 }
 
 fn rollback(view: &View<'_>, value: &str, outcome: &mut Outcome) -> bool {

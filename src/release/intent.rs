@@ -2,7 +2,21 @@
 
 use crate::api::{Switch, SwitchCause, keys};
 
-use super::snapshot::{Now, RoleKind, Snapshot};
+use super::snapshot::{Now, Role, RoleKind, Set, Snapshot};
+
+/// The intent on record: in status, or where that is behind, beside the fence on a ReplicaSet. A move begins with the latter, as one small
+/// write is faster than one of the whole object, and users wait for it. Of two with the same number, which two leaders wrote at once, all
+/// choose the same: each was tested, and status, which only one of them can write, then decides for good.
+pub fn on_record(status: Option<&Switch>, sets: &[Set]) -> Option<Switch> {
+    let fenced = sets.iter().filter_map(|set| {
+        let switch = set.switch.as_ref()?;
+        let valid = set.role == Some(Role { kind: RoleKind::Serving, attempt: switch.attempt }) && switch.to == set.revision;
+        valid.then_some(switch)
+    });
+    let newest = fenced.max_by_key(|switch| (switch.attempt, &switch.to));
+    let newer = newest.filter(|switch| status.is_none_or(|status| switch.attempt > status.attempt));
+    newer.or(status).cloned()
+}
 
 /// What is known about the intent.
 #[derive(Clone, Debug, PartialEq, Eq)]

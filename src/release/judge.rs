@@ -68,14 +68,14 @@ pub fn measurable(view: &View<'_>, pod: &Pod) -> Result<(), &'static str> {
     }
     match watched_ports(view, pod).len() {
         0 => Err("NoPortsToWatch"),
-        1..=MOST_PORTS => Ok(()),
+        1..=WATCHED_PORTS => Ok(()),
         // Counting some of them would take the rest for zero.
         _ => Err("TooManyPorts"),
     }
 }
 
 /// As many ports of a pod are watched at most, as the schema of ConnectionWatch has it.
-const MOST_PORTS: usize = 64;
+const WATCHED_PORTS: usize = 64;
 
 /// Container ports of a pod whose connections count.
 pub fn watched_ports(view: &View<'_>, pod: &Pod) -> Vec<i32> {
@@ -212,7 +212,8 @@ pub fn judge(view: &View<'_>, pod: &Pod) -> PodState {
         return if late { PodState::NeverServed } else { PodState::Unknown("NoReportYet") };
     };
     // Born after the move, it holds nothing up unless something was ever seen on it.
-    let never = late && samples.iter().all(|sample| open(&sample.report) == 0);
+    let visited = samples.first().is_some_and(|first| unexplained(pod, first, latest));
+    let never = late && !visited && samples.iter().all(|sample| open(&sample.report) == 0);
     if silent(view, latest) {
         return if never { PodState::NeverServed } else { PodState::Unknown("AgentSilent") };
     }

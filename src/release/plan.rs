@@ -96,10 +96,14 @@ fn remember(snapshot: &Snapshot, status: BlueGreenDeploymentStatus) -> Plan {
 
 fn blocked(view: &View<'_>, block: Block) -> Plan {
     let drain = drain::step(view);
-    // What is being counted and tested goes on: windows that were begun anew would make every drain longer.
-    let effects = Effects { smoke: smoke::step(view).1.run, watch: drain.watch.clone(), begin: vec![] };
+    let effects = going_on(view, &drain);
     let findings = Findings { block: Some(block), bring_up: BringUp::None, smoke: Smoke::None, convergence: converge::step(view), drain };
     Plan { status: status::make(view, &findings), effects, ..Plan::default() }
+}
+
+/// What is being counted and tested goes on while nothing is decided: windows that were begun anew would make every drain longer.
+fn going_on(view: &View<'_>, drain: &drain::Outcome) -> Effects {
+    Effects { smoke: smoke::step(view).1.run, watch: drain.watch.clone(), begin: vec![] }
 }
 
 fn decided_by_person_or_failure(view: &View<'_>) -> Option<Plan> {
@@ -139,7 +143,7 @@ fn steps(view: &View<'_>) -> Plan {
             Ok((_, writes)) => actions.extend(writes),
             // Another leader is ahead of what this one has read: wait for the caches.
             Err(Outdated) => {
-                let effects = Effects { smoke: smoke::step(view).1.run, watch: drain::step(view).watch, begin: vec![] };
+                let effects = going_on(view, &drain::step(view));
                 return Plan { status: snapshot.object.status.clone(), effects, again: Some(1.0), ..Plan::default() };
             }
         }
@@ -151,9 +155,10 @@ fn steps(view: &View<'_>) -> Plan {
     let convergence = converge::step(view);
     let mut drain = drain::step(view);
 
+    let record = moved.or_else(|| converged(view, &convergence));
     // The proof goes on record first: whoever comes next must be able to see on what the switch rests.
     let proven = tested.actions.is_empty();
-    let record = moved.or_else(|| converged(view, &convergence)).or_else(|| begin_switch(view, block.as_ref(), &smoke).filter(|_| proven));
+    let begun = begin_switch(view, block.as_ref(), &smoke).filter(|_| proven && record.is_none());
     let rejected = failed(view, &smoke);
     actions.extend(tested.actions);
     actions.extend(bring_up::remember_template(view));
@@ -173,6 +178,9 @@ fn steps(view: &View<'_>) -> Plan {
         forget_drain(&mut status, &switch);
         status.switch = Some(switch);
         actions.clear();
+    }
+    if let Some(fence) = begun {
+        actions = vec![fence];
     }
     if let Some(rejected) = rejected {
         status.rejected = Some(rejected);
@@ -229,15 +237,15 @@ fn converged(view: &View<'_>, convergence: &Convergence) -> Option<Switch> {
     }
 }
 
-/// Records the intent to switch, once nothing speaks against it.
-fn begin_switch(view: &View<'_>, block: Option<&Block>, smoke: &Smoke) -> Option<Switch> {
+/// The write that begins the switch, once nothing speaks against it.
+fn begin_switch(view: &View<'_>, block: Option<&Block>, smoke: &Smoke) -> Option<Action> {
     let revision = view.target()?;
     let ready = matches!(smoke, Smoke::Passed { .. });
     if !ready || block.is_some() || !view.settled() || view.snapshot.object.spec.paused || !promotion::granted(view, revision) {
         return None;
     }
     let cause = if view.forward() { crate::api::SwitchCause::Release } else { crate::api::SwitchCause::Rollback };
-    Some(switch::record(view, revision, cause))
+    Some(switch::fence(view.set(revision)?, &switch::record(view, revision, cause)))
 }
 
 /// Rejects the revision of the spec when its smoke probes failed.
@@ -260,7 +268,9 @@ fn failed(view: &View<'_>, smoke: &Smoke) -> Option<Rejected> {
 fn one_write_a_set(actions: &mut Vec<Action>) {
     let mut written = std::collections::BTreeSet::new();
     actions.retain(|action| match action {
-        Action::PatchSet { set, .. } | Action::Retire { set, .. } | Action::DeleteSet { set } => written.insert(set.uid.clone()),
+        Action::Fence { set, .. } | Action::PatchSet { set, .. } | Action::Retire { set, .. } | Action::DeleteSet { set } => {
+            written.insert(set.uid.clone())
+        }
         _ => true,
     });
 }

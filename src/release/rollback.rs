@@ -2,6 +2,7 @@
 
 use crate::api::{Rejected, Switch, SwitchCause};
 
+use super::command;
 use super::switch::{self, Direction};
 use super::view::View;
 
@@ -24,8 +25,9 @@ pub fn step(view: &View<'_>) -> Option<Back> {
     }
     let from = view.set(intent.from.as_deref()?)?;
     if intent.completed_at.is_none() {
-        // Interrupted with neither end reached: undone when only the old end can carry the traffic. Nobody is given up for it.
-        let undo = switch::direction(view, intent) == Direction::Back;
+        // Interrupted with neither end reached: undone when only the old end can carry the traffic. Nobody is given up for it. And when
+        // another leader gave the revision up at the moment in which this move was begun: a person's word goes before.
+        let undo = switch::direction(view, intent) == Direction::Back || given_up(view, intent) && command::carries(view, from);
         return undo.then(|| Back { intent: reverse(view, intent, &from.revision), rejected: None });
     }
     let active = view.active()?;
@@ -44,6 +46,10 @@ pub fn step(view: &View<'_>) -> Option<Back> {
         return_to: Some(from.revision.clone()),
     };
     Some(Back { intent: reverse(view, intent, &from.revision), rejected: Some(rejected) })
+}
+
+fn given_up(view: &View<'_>, intent: &Switch) -> bool {
+    view.rejected.is_some_and(|rejected| rejected.revision == intent.to)
 }
 
 fn reverse(view: &View<'_>, intent: &Switch, to: &str) -> Switch {

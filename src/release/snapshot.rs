@@ -8,7 +8,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{BlueGreenDeploymentSpec, BlueGreenDeploymentStatus, PodReport, ProbeResult};
+use crate::api::{BlueGreenDeploymentSpec, BlueGreenDeploymentStatus, PodReport, ProbeResult, Switch};
 
 /// The time, twice: `wall` for what is written into objects, `mono` for durations, which a clock that is set must not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,10 +95,19 @@ pub struct Object {
     pub deleting: bool,
     /// The spec.
     pub spec: BlueGreenDeploymentSpec,
-    /// The status as last written.
+    /// The status as last written, with the intent that is on record ([`super::intent::on_record`]).
     pub status: BlueGreenDeploymentStatus,
+    /// `status.switch` as last written: behind the intent on record while a move has only begun.
+    pub stored_switch: Option<Switch>,
     /// Commands by annotation key.
     pub commands: BTreeMap<String, String>,
+}
+
+impl Object {
+    /// The status as the API server has it.
+    pub fn stored_status(&self) -> BlueGreenDeploymentStatus {
+        BlueGreenDeploymentStatus { switch: self.stored_switch.clone(), ..self.status.clone() }
+    }
 }
 
 /// Which revision `spec.template` is.
@@ -183,8 +192,12 @@ pub struct Set {
     pub min_ready_seconds: i32,
     /// `status.replicas`.
     pub replicas: i32,
+    /// The annotations behind the fence, the proof and the pods that were told.
+    pub marks: Marks,
     /// The fence.
     pub role: Option<Role>,
+    /// The move that the fence was written for, as it began.
+    pub switch: Option<Switch>,
     /// The proof that it passed its smoke probes.
     pub proof: Option<Proof>,
     /// Raw templates known to mean this revision.
@@ -199,6 +212,17 @@ pub struct Set {
     pub images: String,
     /// Whether it is being deleted.
     pub deleting: bool,
+}
+
+/// Annotations of a ReplicaSet that say what it may be used for, letter by letter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    /// [`crate::api::keys::ROLE`].
+    pub role: Option<String>,
+    /// [`crate::api::keys::PROOF`].
+    pub proof: Option<String>,
+    /// [`crate::api::keys::DRAIN_BEGUN`].
+    pub drain_begun: Option<String>,
 }
 
 /// The fence on a ReplicaSet: what the controller with this attempt means to do with it.

@@ -2,7 +2,7 @@
 
 use crate::api::{Switch, SwitchCause, SwitchedService, keys};
 
-use super::action::{Action, SelectWhy, SetChange, SetRef};
+use super::action::{Action, SelectWhy, SetRef};
 use super::plan::Outdated;
 use super::services;
 use super::snapshot::{Owner, Role, RoleKind, Selected, Service, Set, Snapshot};
@@ -24,7 +24,7 @@ pub fn record(view: &View<'_>, to: &str, cause: SwitchCause) -> Switch {
 }
 
 /// Most target ports that are kept, of one Service and of earlier moves; more than can be watched, so that too many are noticed.
-const MOST_PORTS: usize = 128;
+const KEPT_PORTS: usize = 128;
 
 /// Ports that are not to be forgotten: those of the last move, as the Services may target others by now, and those of earlier
 /// ones while pods are left that they served. Without them such a pod's connections would be looked for on the wrong ports.
@@ -39,7 +39,7 @@ fn earlier_ports(view: &View<'_>) -> Vec<String> {
     ports.dedup();
     let now = targets(view.snapshot);
     ports.retain(|port| !now.iter().any(|service| service.target_ports.contains(port)));
-    ports.truncate(MOST_PORTS);
+    ports.truncate(KEPT_PORTS);
     ports
 }
 
@@ -56,7 +56,7 @@ pub fn targets(snapshot: &Snapshot) -> Vec<SwitchedService> {
 
 fn distinct(ports: impl Iterator<Item = String>) -> Vec<String> {
     let mut seen = std::collections::BTreeSet::new();
-    ports.filter(|port| seen.insert(port.clone())).take(MOST_PORTS).collect()
+    ports.filter(|port| seen.insert(port.clone())).take(KEPT_PORTS).collect()
 }
 
 /// One declared Service, compared with the intent.
@@ -94,7 +94,16 @@ pub fn place(view: &View<'_>, intent: &Switch, name: &str) -> Place {
     }
 }
 
-/// Moves what is still behind. The fence on the ReplicaSet goes first: it makes another leader's scale-down of it fail.
+fn serving(intent: &Switch) -> Role {
+    Role { kind: RoleKind::Serving, attempt: intent.attempt }
+}
+
+/// The write that puts a move on record, on the ReplicaSet that is to serve.
+pub fn fence(set: &Set, intent: &Switch) -> Action {
+    Action::Fence { set: SetRef::of(set), replicas: set.desired, marks: set.marks.clone(), switch: Box::new(intent.clone()) }
+}
+
+/// Moves what is still behind. The fence goes first.
 pub fn finish(view: &View<'_>, intent: &Switch) -> Result<(bool, Vec<Action>), Outdated> {
     let Some(set) = view.active() else {
         return Ok((false, vec![]));
@@ -102,9 +111,8 @@ pub fn finish(view: &View<'_>, intent: &Switch) -> Result<(bool, Vec<Action>), O
     if set.role.is_some_and(|role| role.attempt > intent.attempt) {
         return Err(Outdated);
     }
-    let serving = Role { kind: RoleKind::Serving, attempt: intent.attempt };
-    if set.role != Some(serving) {
-        return Ok((false, vec![Action::PatchSet { set: SetRef::of(set), change: SetChange { role: Some(serving), ..SetChange::default() } }]));
+    if set.role != Some(serving(intent)) {
+        return Ok((false, vec![fence(set, intent)]));
     }
     let mut actions = vec![];
     let mut done = true;

@@ -78,3 +78,38 @@ async fn a_set_that_is_being_deleted_does_not_count_as_created() {
     stage.api.put(Resource::ReplicaSet, going);
     assert_eq!(apply(&stage.context, &snapshot, &create).await, Err(ApiError::Conflict));
 }
+
+#[tokio::test]
+async fn a_fence_stands_what_the_replica_set_controller_writes_and_nothing_else() {
+    let mut stage = Stage::serving(json!({})).await;
+    stage.change(&json!({"template": template("v2")}));
+    stage.look().await;
+    let snapshot = stage.snapshot();
+    let set = snapshot.sets.iter().find(|set| set.role.is_none()).unwrap();
+    let switch = crate::api::Switch { to: set.revision.clone(), attempt: 2, ..snapshot.object.status.switch.clone().unwrap() };
+    let fence = crate::release::switch::fence(set, &switch);
+    let write = |path: &str, value: serde_json::Value| {
+        let mut changed = stage.api.now(Resource::ReplicaSet, &set.name);
+        let (parent, key) = path.rsplit_once('/').unwrap();
+        let map = changed.pointer_mut(parent).unwrap().as_object_mut().unwrap();
+        let before = map.insert(key.replace("~1", "/"), value).unwrap_or_default();
+        stage.api.put(Resource::ReplicaSet, changed);
+        before
+    };
+    let annotation = |key: &str| format!("/metadata/annotations/{}", key.replace('/', "~1"));
+    for (path, value) in [
+        ("/metadata/uid".to_owned(), json!("another")),
+        ("/metadata/deletionTimestamp".to_owned(), json!("2026-01-01T00:00:00Z")),
+        ("/spec/replicas".to_owned(), json!(0)),
+        (annotation(keys::ROLE), json!("retiring@1")),
+        (annotation(keys::PROOF), json!("{}")),
+        (annotation(keys::DRAIN_BEGUN), json!("uid-of-a-pod")),
+    ] {
+        let before = write(&path, value);
+        assert_eq!(apply(&stage.context, &snapshot, &fence).await, Err(ApiError::Conflict), "{path}");
+        write(&path, before);
+    }
+    write("/metadata/resourceVersion", json!("of a new status"));
+    apply(&stage.context, &snapshot, &fence).await.unwrap();
+    assert_eq!(trim::annotation(&stage.api.now(Resource::ReplicaSet, &set.name), keys::ROLE), Some("serving@2"));
+}

@@ -67,6 +67,23 @@ fn merge(into: &mut Value, patch: &Value) {
     }
 }
 
+/// The steps that the controller uses: `test`, for which what is not there equals null, `add` and `remove` of a member of a map.
+fn json_patch(object: &mut Value, steps: &[Value]) -> Result<(), ApiError> {
+    for step in steps {
+        let path = step["path"].as_str().unwrap();
+        let (parent, key) = path.rsplit_once('/').unwrap();
+        let key = key.replace("~1", "/");
+        let map = object.pointer_mut(parent).and_then(Value::as_object_mut).ok_or(ApiError::Conflict)?;
+        match step["op"].as_str().unwrap() {
+            "test" if *map.get(&key).unwrap_or(&Value::Null) == step["value"] => {}
+            "test" => return Err(ApiError::Conflict),
+            "add" => drop(map.insert(key, step["value"].clone())),
+            _ => drop(map.remove(&key)),
+        }
+    }
+    Ok(())
+}
+
 impl Inside {
     fn asked(&mut self, verb: &'static str, resource: Resource, name: &str, body: &Value) -> Result<(), ApiError> {
         let request = Request { verb, resource, name: name.into(), body: body.clone() };
@@ -161,16 +178,21 @@ impl ApiServer for Fake {
 
     async fn patch(&self, resource: Resource, _: &str, name: &str, status: bool, change: Change) -> Result<Value, ApiError> {
         let mut inside = self.0.lock().unwrap();
-        let Change::Merge(patch) = change else { return Err(ApiError::NotFound) };
+        let (Change::Merge(patch) | Change::Json(patch)) = change;
         inside.asked(if status { "status" } else { "patch" }, resource, name, &patch)?;
         let version = inside.next();
         let object = inside.find(resource, name).ok_or(ApiError::NotFound)?;
+        if let Some(steps) = patch.as_array() {
+            json_patch(object, steps)?;
+        }
         for guard in ["uid", "resourceVersion"] {
             if patch["metadata"].get(guard).is_some_and(|wanted| *wanted != object["metadata"][guard]) {
                 return Err(ApiError::Conflict);
             }
         }
-        merge(object, &patch);
+        if patch.is_object() {
+            merge(object, &patch);
+        }
         object["metadata"]["resourceVersion"] = json!(version);
         Ok(object.clone())
     }

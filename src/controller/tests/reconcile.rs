@@ -13,7 +13,7 @@ fn forbidden() -> Option<ApiError> {
 }
 
 #[tokio::test]
-async fn a_release_is_recorded_fenced_and_moved_in_three_writes() {
+async fn a_release_is_recorded_and_moved_in_two_writes() {
     let mut stage = Stage::serving(json!({})).await;
     stage.change(&json!({"template": template("v2")}));
     stage.look().await;
@@ -22,10 +22,17 @@ async fn a_release_is_recorded_fenced_and_moved_in_three_writes() {
     stage.look().await;
     let all = stage.api.requests();
     let path: Vec<_> = all.iter().take(3).map(|request| (request.verb, request.resource)).collect();
-    assert_eq!(path, [("status", Resource::BlueGreenDeployment), ("patch", Resource::ReplicaSet), ("patch", Resource::Service)]);
-    assert_eq!(all[0].body["status"]["switch"]["attempt"], 2);
-    assert_eq!(all[1].body["metadata"]["annotations"]["bluegreen.dev/role"], "serving@2");
-    assert_eq!(all[2].name, "shop");
+    assert_eq!(path, [("patch", Resource::ReplicaSet), ("patch", Resource::Service), ("status", Resource::BlueGreenDeployment)]);
+    let set = stage.api.now(Resource::ReplicaSet, &all[0].name);
+    let annotations = &set["metadata"]["annotations"];
+    assert_eq!(annotations["bluegreen.dev/role"], "serving@2");
+    let begun: Value = serde_json::from_str(annotations["bluegreen.dev/switch"].as_str().unwrap()).unwrap();
+    assert_eq!((&begun["attempt"], begun.get("completedAt")), (&json!(2), None));
+    assert_eq!(all[1].name, "shop");
+    // Status has all of it, although it never had the beginning.
+    let mut recorded = stage.status()["switch"].clone();
+    let completed = recorded.as_object_mut().unwrap().remove("completedAt");
+    assert_eq!((recorded, completed.is_some()), (begun, true));
 }
 
 #[tokio::test]
@@ -73,9 +80,10 @@ async fn a_status_that_the_api_server_finds_invalid_says_so_in_its_conditions() 
     assert_eq!((status.as_str(), reason.as_str()), ("True", "Refused"));
     assert_eq!(message, "the status can't be written: status.switch.services: Too many");
     assert_eq!(stage.status()["switch"]["attempt"], 1, "and nothing else of it");
+    // The switch does not need status; what comes after it waits.
     assert_eq!(
         stage.api.now(Resource::Service, "shop")["metadata"]["annotations"]["bluegreen.dev/selected"].as_str().unwrap().split('@').nth(1),
-        Some("1")
+        Some("2")
     );
     stage.api.refuse(|_| None);
     stage.look().await;
@@ -104,7 +112,7 @@ async fn progress_is_held_back_for_a_moment_so_that_the_switch_need_not_wait_for
     late["status"]["conditions"][0]["status"] = json!("True");
     stage.api.put(Resource::Pod, late);
     stage.look().await;
-    assert!(writes(&stage)[0]["switch"]["to"].is_string(), "the first write is the intent");
+    assert!(writes(&stage)[0]["switch"]["completedAt"].is_string(), "the first write tells of the switch");
 }
 
 #[tokio::test]

@@ -88,10 +88,7 @@ fn a_rollback_to_a_warm_set_is_a_patch_and_starts_no_pods() {
     let mut world = released();
     world.command(command::ROLLBACK, back("v2", "v1"));
     world.settle();
-    assert_eq!(
-        world.transcript,
-        ["rejected v2: RolledBack", "remove rollback", "intent v1@3", "patch v1 serving@3", "select shop v1@3", "intent v1@3 completed"]
-    );
+    assert_eq!(world.transcript, ["rejected v2: RolledBack", "remove rollback", "fence v1@3", "select shop v1@3", "intent v1@3 completed"]);
     assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "RolledBack".into()));
     assert_eq!(condition(world.status(), ConditionType::Ready), (False, "RolledBack".into()));
     world.run(700);
@@ -229,7 +226,7 @@ fn a_new_revision_that_loses_its_last_pod_is_left_for_the_old_one_once() {
     world.transcript.clear();
     world.run(5);
     assert_eq!(world.active(), "v1");
-    assert!(!world.transcript.iter().any(|line| line.starts_with("intent v2")), "{:#?}", world.transcript);
+    assert!(!world.transcript.iter().any(|line| line.starts_with("fence v2")), "{:#?}", world.transcript);
     assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "LostAllReadyPods".into()));
 }
 

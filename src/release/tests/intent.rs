@@ -6,6 +6,7 @@ use super::fixtures::*;
 use super::simulator::World;
 use crate::api::ConditionStatus::True;
 use crate::api::{BlueGreenDeploymentStatus, ConditionType, PhaseName};
+use crate::release::intent::on_record;
 use crate::release::*;
 
 fn released() -> World {
@@ -24,10 +25,74 @@ fn a_lost_status_is_rebuilt_from_the_annotations_and_nothing_moves() {
     world.snapshot.object.status = BlueGreenDeploymentStatus::default();
     world.restart();
     world.settle();
-    assert_eq!(world.transcript, ["intent v2@2", "intent v2@2 completed"]);
+    assert_eq!(world.transcript, ["intent v2@2 completed"]);
     assert_eq!((world.active(), world.selected("shop"), world.pods("v1").len()), ("v2", "v2", 3));
     world.open.clear();
     world.until("complete", |world| world.phase() == PhaseName::Complete);
+}
+
+#[test]
+fn a_move_that_has_only_begun_is_known_by_its_fence() {
+    let mut world = begun("v2");
+    world.observe();
+    let begun = world.status().switch.clone().unwrap();
+    assert_eq!((begun.from, begun.to, begun.attempt, begun.completed_at), (Some(revision("v1")), revision("v2"), 2, None));
+    assert_eq!(begun.services.iter().map(|service| service.name.as_str()).collect::<Vec<_>>(), ["shop", "shop-internal"]);
+    world.transcript.clear();
+    world.settle();
+    assert_eq!(world.transcript, ["select shop v2@2", "select shop-internal v2@2", "intent v2@2 completed"]);
+}
+
+/// Killed right after the first write of the switch to `version`.
+fn begun(version: &str) -> World {
+    let mut world = World::installed("v1", &json!({"traffic": {"services": ["shop", "shop-internal"]}}));
+    world.open.insert(revision("v1"), 1);
+    world.apply_version(version);
+    while !world.transcript.iter().any(|line| *line == format!("fence {version}@2")) {
+        world.writes_left = Some(1);
+        world.settle();
+    }
+    world.writes_left = None;
+    world.restart();
+    world
+}
+
+#[test]
+fn two_leaders_that_begin_a_move_at_once_end_up_with_one() {
+    for other in ["v0", "v1", "v3", "v4"] {
+        let mut world = begun("v2");
+        let mut second = set(&revision(other), Color::Blue, 3);
+        if other == "v1" {
+            second = world.snapshot.sets.remove(0);
+        }
+        let switch = crate::api::Switch { to: revision(other), ..world.set("v2").switch.clone().unwrap() };
+        (second.role, second.switch) = (world.set("v2").role, Some(switch));
+        world.served.insert(second.uid.clone());
+        world.snapshot.sets.push(second);
+        world.settle();
+        world.open.clear();
+        world.until("one of them has it", |world| world.phase() == PhaseName::Complete);
+        assert_eq!((world.active(), world.selected("shop"), world.selected("shop-internal")), ("v2", "v2", "v2"), "after {other}");
+    }
+}
+
+#[test]
+fn the_record_on_a_replica_set_counts_while_its_fence_stands_and_status_is_behind() {
+    let mut world = begun("v2");
+    let sets = |world: &World| world.snapshot.sets.clone();
+    let to = |switch: Option<crate::api::Switch>| switch.map(|switch| (switch.to, switch.attempt));
+    let (old, new) = ((revision("v1"), 1), (revision("v2"), 2));
+    let status = on_record(None, &sets(&world)[..1]);
+    assert_eq!(to(status.clone()), Some(old.clone()));
+    assert_eq!(to(on_record(status.as_ref(), &sets(&world))), Some(new.clone()));
+    assert_eq!(to(on_record(None, &sets(&world))), Some(new.clone()));
+    // What status says about the same move is newer.
+    let completed = Some(crate::api::Switch { completed_at: Some(at(1.0).wall), ..on_record(None, &sets(&world)).unwrap() });
+    assert_eq!(on_record(completed.as_ref(), &sets(&world)), completed);
+    for role in [None, Some(Role { kind: RoleKind::Retiring, attempt: 2 }), Some(Role { kind: RoleKind::Serving, attempt: 3 })] {
+        world.set_mut("v2").role = role;
+        assert_eq!(to(on_record(status.as_ref(), &sets(&world))), Some(old.clone()), "{role:?}");
+    }
 }
 
 #[test]
@@ -59,6 +124,8 @@ fn what_contradicts_itself_is_left_to_a_person() {
         crate::api::Rejected { revision: revision("v2"), reason: "Aborted".into(), message: "by hand".into(), at: at(0.0).wall, return_to: None };
     world.snapshot.object.status.rejected = Some(rejected.clone());
     world.snapshot.object.status.switch = None;
+    // With the record beside the fence there would be no doubt.
+    world.set_mut("v2").switch = None;
     world.service_mut("shop-internal").selected = Some(Selected { revision: revision("v1"), attempt: 2 });
     world.service_mut("shop-internal").selector = selector(&revision("v1"));
     world.run(5);

@@ -92,6 +92,13 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
                 "a Service is taken from a living owner: {service:?}"
             );
         }
+        Action::Fence { set, switch, .. } => {
+            let known = planned.sets.iter().find(|known| known.uid == set.uid).unwrap();
+            assert!(known.role.is_none_or(|known| known.attempt <= switch.attempt), "a higher fencing number is overwritten");
+            assert_eq!(known.revision, switch.to, "the fence of another set");
+            // With a new number it is the record of a new intent.
+            of_status(planned, &BlueGreenDeploymentStatus { switch: Some((**switch).clone()), ..planned.object.status.clone() });
+        }
         Action::PatchSet { set, change } => {
             let known = planned.sets.iter().find(|known| known.uid == set.uid).unwrap();
             let served = known.role.is_some_and(|role| role.kind != RoleKind::Retired);
@@ -102,10 +109,7 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
                     assert!(replicas >= known.desired, "a set that is being left shrinks to {replicas}");
                 }
             }
-            if let Some(role) = change.role {
-                assert!(known.role.is_none_or(|known| known.attempt <= role.attempt), "a higher fencing number is overwritten");
-                assert_eq!(Some(known.revision.as_str()), active, "the fence of another set");
-            }
+            assert_eq!(change.role, None, "a fence without its move");
             if let Some(proof) = &change.proof
                 && spec.smoke_probes.iter().any(|probe| probe.target == crate::api::ProbeTarget::EachPod)
             {

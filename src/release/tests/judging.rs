@@ -172,6 +172,23 @@ fn what_is_known_of_a_pod() {
                 snapshot.reports.get_mut("pod-old").unwrap()[1].report.ports[0].open = 1;
             }),
         ),
+        (
+            "born late, never visited, and silent",
+            PodState::NeverServed,
+            Box::new(|snapshot| {
+                snapshot.late_pods.insert("pod-old".into());
+                snapshot.reports.get_mut("pod-old").unwrap()[1].heard = at(13.9).mono;
+            }),
+        ),
+        (
+            "born late, visited between two samples, and silent",
+            PodState::Unknown("AgentSilent"),
+            Box::new(|snapshot| {
+                snapshot.late_pods.insert("pod-old".into());
+                let latest = &mut snapshot.reports.get_mut("pod-old").unwrap()[1];
+                (latest.heard, latest.report.passive_opens) = (at(13.9).mono, 1);
+            }),
+        ),
         ("no agent installed", PodState::NotMeasured("AgentDisabled"), Box::new(|snapshot| snapshot.agents.enabled = false)),
         ("timer", PodState::NotMeasured("TimerRequested"), Box::new(|snapshot| snapshot.object.spec.drain.source = crate::api::DrainSource::Timer)),
         ("host network", PodState::NotMeasured("HostNetwork"), Box::new(|snapshot| snapshot.pods[0].host_network = true)),

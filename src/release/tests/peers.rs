@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fixtures::*;
 use super::simulator::World;
 use crate::api::{ProbeResult, keys};
+use crate::release::intent::on_record;
 use crate::release::revision::raw_hash;
 use crate::release::*;
 
@@ -19,9 +20,11 @@ pub struct Count {
 }
 
 impl World {
-    /// What a controller derives while it reads: identity and pods born late.
+    /// What a controller derives while it reads: the intent on record, identity and pods born late.
     pub fn observe(&mut self) {
         let snapshot = &mut self.snapshot;
+        let status = &mut snapshot.object.status;
+        status.switch = on_record(status.switch.as_ref(), &snapshot.sets);
         let raw_hash = raw_hash(&snapshot.object.spec.template);
         if !matches!(&snapshot.identity, Identity::Refused { .. }) {
             let known = snapshot.sets.iter().find(|set| !set.deleting && set.template_hashes.contains(&raw_hash));

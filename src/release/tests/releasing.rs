@@ -18,8 +18,7 @@ fn the_first_install_parks_the_service_tests_the_pods_and_then_serves() {
             "select shop none@0 park",
             "create v1 blue x3",
             "patch v1 proof of 3",
-            "intent v1@1",
-            "patch v1 serving@1",
+            "fence v1@1",
             "select shop v1@1",
             "intent v1@1 completed",
             "intent v1@1 completed converged",
@@ -38,10 +37,7 @@ fn a_release_tests_switches_converges_drains_and_scales_down_in_this_order() {
     world.open.insert(revision("v1"), 2);
     world.apply_version("v2");
     world.settle();
-    assert_eq!(
-        world.transcript,
-        ["create v2 green x3", "patch v2 proof of 3", "intent v2@2", "patch v2 serving@2", "select shop v2@2", "intent v2@2 completed"]
-    );
+    assert_eq!(world.transcript, ["create v2 green x3", "patch v2 proof of 3", "fence v2@2", "select shop v2@2", "intent v2@2 completed"]);
     assert_eq!(world.phase(), PhaseName::Converge);
     assert_eq!(condition(world.status(), ConditionType::Ready), (False, "NoReportYet".into()));
     world.transcript.clear();
@@ -88,7 +84,7 @@ fn a_newer_template_supersedes_pods_that_start() {
     assert_eq!(world.active(), "v3");
     assert!(world.pods("v2").is_empty());
     assert_eq!(world.status().rejected, None);
-    assert!(!world.transcript.iter().any(|line| line.starts_with("intent v2")));
+    assert!(!world.transcript.iter().any(|line| line.starts_with("fence v2")));
     // It never served: it goes without a drain.
     assert!(world.transcript.contains(&"patch v2 x0 without proof".into()));
 }
@@ -107,7 +103,7 @@ fn a_newer_template_supersedes_a_test_and_a_wait_for_a_person() {
         world.command(keys::command::PROMOTE, revision("v3"));
         world.until("complete", |world| world.phase() == PhaseName::Complete && world.active() == "v3");
         assert!(world.pods("v2").is_empty());
-        assert!(!world.transcript.iter().any(|line| line.starts_with("intent v2")));
+        assert!(!world.transcript.iter().any(|line| line.starts_with("fence v2")));
     }
 }
 
@@ -167,7 +163,7 @@ fn a_return_to_a_set_that_still_drains_starts_no_pods() {
     world.transcript.clear();
     world.apply_version("v1");
     world.settle();
-    assert_eq!(world.transcript, ["intent v1@3", "patch v1 serving@3", "select shop v1@3", "intent v1@3 completed"]);
+    assert_eq!(world.transcript, ["fence v1@3", "select shop v1@3", "intent v1@3 completed"]);
     assert_eq!(world.pods("v1").iter().map(|pod| pod.uid.clone()).collect::<Vec<_>>(), pods);
     world.until("complete", |world| world.phase() == PhaseName::Complete);
     assert_eq!(world.active(), "v1");

@@ -152,6 +152,14 @@ impl World {
         set
     }
 
+    fn set_mut_of(&mut self, uid: &str) -> &mut Set {
+        self.number += 1;
+        let number = self.number;
+        let set = self.snapshot.sets.iter_mut().find(|set| set.uid == uid).unwrap();
+        set.resource_version = number.to_string();
+        set
+    }
+
     /// A Service, to be changed behind the controller's back.
     pub fn service_mut(&mut self, name: &str) -> &mut Service {
         self.number += 1;
@@ -337,7 +345,7 @@ impl World {
 
     /// One write, guarded as the API server guards it.
     fn apply(&mut self, planned: &Snapshot, action: &Action) -> Result<(), Conflict> {
-        self.guards(action)?;
+        self.guards(planned, action)?;
         invariants::of_action(self, planned, action);
         let what = self.describe(action);
         match action {
@@ -366,6 +374,11 @@ impl World {
                 made.min_ready_seconds = planned.object.spec.min_ready_seconds;
                 made.template_hashes = vec![raw_hash.clone()];
                 self.snapshot.sets.push(made);
+            }
+            Action::Fence { set, switch, .. } => {
+                let set = self.set_mut_of(&set.uid);
+                set.role = Some(Role { kind: RoleKind::Serving, attempt: switch.attempt });
+                set.switch = Some((**switch).clone());
             }
             Action::PatchSet { set, change: how } => {
                 self.guarded(&set.uid, &set.resource_version)?;
@@ -425,10 +438,16 @@ impl World {
     }
 
     /// Whether the API server takes a write that was decided on these versions.
-    fn guards(&self, action: &Action) -> Result<(), Conflict> {
+    fn guards(&self, planned: &Snapshot, action: &Action) -> Result<(), Conflict> {
         let same = match action {
             Action::PatchSet { set, .. } | Action::Retire { set, .. } | Action::DeleteSet { set } => {
                 self.snapshot.sets.iter().any(|known| known.uid == set.uid && known.resource_version == set.resource_version)
+            }
+            Action::Fence { set, replicas, .. } => {
+                let basis = |set: &Set| (set.role, set.proof.clone(), set.drain_begun.clone());
+                let read = planned.sets.iter().find(|known| known.uid == set.uid).map(basis);
+                let now = self.snapshot.sets.iter().find(|known| known.uid == set.uid && !known.deleting);
+                now.is_some_and(|now| now.desired == *replicas && Some(basis(now)) == read)
             }
             Action::Select { service, .. } | Action::Release { service } => {
                 self.snapshot.services.get(&service.name).is_some_and(|known| known.resource_version == service.resource_version)
@@ -453,10 +472,10 @@ impl World {
             Action::Adopt { set } => format!("adopt {}", self.version(&set.revision)),
             Action::LookUpOwner { owner } => format!("look up {}", owner.name),
             Action::CreateSet { revision, color, replicas, .. } => format!("create {} {} x{replicas}", self.version(revision), color.name()),
+            Action::Fence { set, switch, .. } => format!("fence {}@{}", self.version(&set.revision), switch.attempt),
             Action::PatchSet { set, change } => {
                 let mut words = vec![format!("patch {}", self.version(&set.revision))];
                 words.extend(change.replicas.map(|replicas| format!("x{replicas}")));
-                words.extend(change.role.map(Role::text));
                 words.extend(change.proof.as_ref().map(|proof| format!("proof of {}", proof.pods.len())));
                 words.extend(change.drop_proof.then(|| "without proof".to_owned()));
                 words.extend(change.color.map(|color| color.name().to_owned()));

@@ -132,7 +132,7 @@ fn the_proof_is_on_record_before_the_switch_rests_on_it() {
     world.apply_version("v2");
     world.settle();
     let proof = world.transcript.iter().position(|line| line == "patch v2 proof of 3").expect("a proof");
-    let intent = world.transcript.iter().position(|line| line == "intent v2@2").unwrap();
+    let intent = world.transcript.iter().position(|line| line == "fence v2@2").unwrap();
     assert!(proof < intent);
 }
 

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::fixtures::*;
 use super::simulator::World;
 use crate::api::ConditionStatus::{False, True};
-use crate::api::{ConditionType, PhaseName};
+use crate::api::{ConditionType, PhaseName, Rejected};
 use crate::release::action::{Action, SelectWhy};
 use crate::release::*;
 
@@ -49,13 +49,28 @@ fn an_interrupted_move_is_undone_when_only_the_old_end_can_carry_the_traffic() {
 }
 
 #[test]
+fn a_revision_that_another_leader_gave_up_while_its_move_began_goes_back() {
+    let mut world = halfway();
+    world.snapshot.object.status.rejected = Some(Rejected {
+        revision: revision("v2"),
+        reason: "Aborted".into(),
+        message: "by a person, to another leader".into(),
+        at: world.now().wall,
+        return_to: None,
+    });
+    world.settle();
+    assert_eq!((world.selected("shop"), world.selected("shop-internal"), world.active()), ("v1", "v1", "v1"));
+    assert_eq!(world.phase(), PhaseName::Rejected);
+}
+
+#[test]
 fn an_interrupted_move_with_both_ends_broken_stays_where_it_is() {
     let mut world = halfway();
     world.broken.extend([revision("v1"), revision("v2")]);
     world.snapshot.pods.iter_mut().for_each(|pod| pod.ready = false);
     world.run(5);
     assert_eq!(world.active(), "v2");
-    assert!(!world.transcript.iter().any(|line| line.starts_with("intent v1")));
+    assert!(!world.transcript.iter().any(|line| line.starts_with("intent v1") || line.starts_with("fence v1")));
 }
 
 #[test]
@@ -63,10 +78,9 @@ fn the_fence_is_written_before_the_first_service() {
     let mut world = World::installed("v1", &json!({}));
     world.apply_version("v2");
     world.settle();
-    let fence = world.transcript.iter().position(|line| line == "patch v2 serving@2").unwrap();
-    let intent = world.transcript.iter().position(|line| line == "intent v2@2").unwrap();
+    let fence = world.transcript.iter().position(|line| line == "fence v2@2").unwrap();
     let select = world.transcript.iter().position(|line| line == "select shop v2@2").unwrap();
-    assert!(intent < fence && fence < select);
+    assert!(fence < select);
 }
 
 #[test]

@@ -47,6 +47,8 @@ fn go(build: &Build, source: &Path) -> Command {
         // What is set for other modules must not change what is built here.
         .env("GOFLAGS", "")
         .env("GOWORK", "off")
+        // The compiler spends a fifth of its time collecting garbage; with this much room it does not (at most some 700 MB a package).
+        .env("GOGC", "400")
         .stdin(Stdio::null());
     command
 }

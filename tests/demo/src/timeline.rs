@@ -164,8 +164,8 @@ impl Timeline {
         vec![]
     }
 
-    /// The Services that select the new version, once each. The operator writes its intent, and that the probes have passed, before
-    /// it moves the users; so that this is told first, whichever is seen first.
+    /// The Services that select the new version, once each. Status says which probes have passed and where the move goes; that is told first,
+    /// whichever is seen first.
     fn moves(&mut self) -> Vec<Line> {
         let selects =
             |(name, (revision, _)): &(&String, &(String, u64))| self.version_of(revision) == self.to && (*name != SHOP || self.intended == *revision);

@@ -248,6 +248,11 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "annotation of ReplicaSets",
         "`serving@n`, `retiring@n` or `retired@n`: the fence between two controllers. `n` is the attempt of `status.switch`.",
     ),
+    (
+        keys::SWITCH,
+        "annotation of ReplicaSets",
+        "The move that takes traffic to it, as it began: JSON as in `status.switch`, which takes over when the move is done.",
+    ),
     (keys::PROOF, "annotation of ReplicaSets", "Which pods passed which smoke probes, and how many pods the switch needs."),
     (keys::TEMPLATE_HASHES, "annotation of ReplicaSets", "Hashes of templates that are known to mean this revision."),
     (keys::DRAIN_BEGUN, "annotation of ReplicaSets", "UIDs of pods that were told to drain; such pods never serve again."),

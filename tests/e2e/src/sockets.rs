@@ -21,7 +21,10 @@ pub fn unsent_after_close(pod: &str, port: u16) -> Result<u64> {
 }
 
 /// The app's process: that with the pod's name as its host name, as the kubelet sets it.
-fn process_of(pod: &str) -> Result<String> {
+///
+/// # Errors
+/// When there is none.
+pub fn process_of(pod: &str) -> Result<String> {
     let host = format!("HOSTNAME={pod}");
     for entry in std::fs::read_dir("/proc").map_err(io("listing processes"))?.filter_map(std::result::Result::ok) {
         let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();

@@ -1,19 +1,23 @@
 //! Drain agents that are not there, not everywhere, or silent: what is not measured is never taken for zero.
 
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::sync::Arc;
 
 use bluegreen::api::{ConditionStatus, ConditionType, DrainSource, PhaseName};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::Node;
-use kube::Api;
-use kube::api::{Patch, PatchParams};
+use k8s_openapi::api::node::v1::RuntimeClass;
+use kube::api::{Patch, PatchParams, PostParams};
+use kube::{Api, ResourceExt};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
 
 use crate::claim;
 use crate::failure::{Failure, Result, io};
-use crate::manifest::shop;
+use crate::manifest::{Manifest, shop};
+use crate::sockets::process_of;
 use crate::stage::{Stage, because, pod_ip};
 use crate::traffic::Load;
 use crate::wait::{stays, wait_for, when};
@@ -44,6 +48,70 @@ pub async fn agent_missing(stage: Arc<Stage>) -> Result {
     stage.complete(60).await?;
     users.stop_clean()?;
     Ok(())
+}
+
+/// Where sockets can't be seen from outside, as in a sandbox, or are the node's own, status says so, and the timer decides.
+pub async fn drain_unmeasurable(stage: Arc<Stage>) -> Result {
+    let classes: Api<RuntimeClass> = Api::all(stage.world.client.clone());
+    let class = json!({"metadata": {"name": stage.namespace}, "handler": "runc"});
+    classes.create(&PostParams::default(), &serde_json::from_value(class)?).await?;
+    let sandboxed = shop("v1").spec("/template/spec/runtimeClassName", stage.namespace.as_str());
+    // One pod a node: their ports are the node's.
+    let host = shop("v2").spec("/replicas", 1).spec("/template/spec/hostNetwork", true).spec("/smokeProbes", json!([]));
+    let timed = |manifest: Manifest| manifest.spec("/drain/fallbackSeconds", 6);
+    let first = stage.installed(&timed(sandboxed)).await?;
+    let users = stage.users().await?;
+    for (next, why) in [(host, "SandboxedRuntime"), (shop("v3"), "HostNetwork")] {
+        stage.apply(&timed(next)).await?;
+        stage
+            .until("it drains by the timer", 60, |status| {
+                status.draining.first().is_some_and(|set| set.reason == why && set.source == DrainSource::Timer && set.open_connections.is_none())
+                    && because(status, ConditionType::Converged, ConditionStatus::Unknown, why)
+            })
+            .await?;
+        stage.complete(60).await?;
+    }
+    stage.gone(&first, 20).await?;
+    users.stop_clean()?;
+    Ok(())
+}
+
+/// The agent reads sockets, and nothing else of other people's processes: it has no capability, and no other pod runs as its user.
+pub async fn agent_reads_no_environment(stage: Arc<Stage>) -> Result {
+    const NOBODY: u32 = 65534;
+    let nobody = json!({"runAsUser": NOBODY, "runAsGroup": NOBODY});
+    let manifest = shop("v1").env("PASSWORD", "of-the-app").spec("/template/spec/securityContext", nobody).on_node(stage.world.cluster.node_name(1));
+    let first = stage.installed(&manifest).await?;
+    let pods = stage.pods(&first).await?;
+    let pod = pods.first().ok_or_else(|| Failure::Claim("no pod".into()))?;
+    let app = process_of(&pod.name_any())?;
+    let (environment, sockets) = (format!("/proc/{app}/environ"), format!("/proc/{app}/net/tcp"));
+    let shows = |user, path: &str, text: &str| Ok::<bool, Failure>(read_as(user, path)?.is_some_and(|read| read.contains(text)));
+    claim!(shows((NOBODY, NOBODY), &environment, "PASSWORD=of-the-app")?, "another process of the same user should read it, or this shows nothing");
+    for agent in agents(&stage, 1)? {
+        let path = format!("/proc/{agent}/status");
+        let status = std::fs::read_to_string(&path).map_err(io(format!("reading {path}")))?;
+        let field = |name: &str| {
+            let values = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap_or_default();
+            values.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+        };
+        for capabilities in ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"] {
+            claim!(field(capabilities) == ["0000000000000000"], "the agent has {capabilities} {:?}", field(capabilities));
+        }
+        claim!(field("NoNewPrivs") == ["1"], "the agent may gain privileges");
+        let user = |name: &str| field(name).first().and_then(|id| id.parse::<u32>().ok()).ok_or_else(|| Failure::Claim(format!("no {name}")));
+        let user = (user("Uid")?, user("Gid")?);
+        claim!(user.0 != NOBODY && user.0 != 0, "the agent is user {}", user.0);
+        claim!(shows(user, &sockets, "local_address")?, "the agent's user can't read sockets: it is another case than the agent's");
+        claim!(read_as(user, &environment)?.is_none(), "the agent's user reads the environment of a pod");
+    }
+    Ok(())
+}
+
+/// What a user without rights reads from a file; `None` if he may not.
+fn read_as((uid, gid): (u32, u32), path: &str) -> Result<Option<String>> {
+    let output = Command::new("cat").arg(path).uid(uid).gid(gid).output().map_err(io("running cat"))?;
+    Ok(output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned()))
 }
 
 /// The DaemonSet does not want one of the nodes: there the timer decides, and elsewhere connections are counted all the same.

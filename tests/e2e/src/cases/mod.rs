@@ -75,6 +75,8 @@ pub fn all() -> Vec<Case> {
         shared!(drain::drain_names_holders, 120),
         shared!(drain::drain_counts_its_ports, 120),
         shared!(drain::drain_by_timer, 120),
+        shared!(agents::drain_unmeasurable, 150),
+        shared!(agents::agent_reads_no_environment, 60),
         shared!(services::drift_is_repaired, 90),
         shared!(services::selector_owned_by_an_applier, 120),
         shared!(services::selector_fought_over, 200),
