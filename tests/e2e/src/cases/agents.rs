@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::claim;
 use crate::failure::{Failure, Result, io};
-use crate::manifest::{Manifest, shop};
+use crate::manifest::shop;
 use crate::sockets::process_of;
 use crate::stage::{Stage, because, pod_ip};
 use crate::traffic::Load;
@@ -50,27 +50,26 @@ pub async fn agent_missing(stage: Arc<Stage>) -> Result {
     Ok(())
 }
 
-/// Where sockets can't be seen from outside, as in a sandbox, or are the node's own, status says so, and the timer decides.
+/// Where sockets can't be seen from outside, as in a sandbox, status says so, and the timer decides.
 pub async fn drain_unmeasurable(stage: Arc<Stage>) -> Result {
     let classes: Api<RuntimeClass> = Api::all(stage.world.client.clone());
     let class = json!({"metadata": {"name": stage.namespace}, "handler": "runc"});
     classes.create(&PostParams::default(), &serde_json::from_value(class)?).await?;
-    let sandboxed = shop("v1").spec("/template/spec/runtimeClassName", stage.namespace.as_str());
-    // One pod a node: their ports are the node's.
-    let host = shop("v2").spec("/replicas", 1).spec("/template/spec/hostNetwork", true).spec("/smokeProbes", json!([]));
-    let timed = |manifest: Manifest| manifest.spec("/drain/fallbackSeconds", 6);
-    let first = stage.installed(&timed(sandboxed)).await?;
+    let sandboxed = shop("v1").spec("/template/spec/runtimeClassName", stage.namespace.as_str()).spec("/drain/fallbackSeconds", 6);
+    let first = stage.installed(&sandboxed).await?;
     let users = stage.users().await?;
-    for (next, why) in [(host, "SandboxedRuntime"), (shop("v3"), "HostNetwork")] {
-        stage.apply(&timed(next)).await?;
-        stage
-            .until("it drains by the timer", 60, |status| {
-                status.draining.first().is_some_and(|set| set.reason == why && set.source == DrainSource::Timer && set.open_connections.is_none())
-                    && because(status, ConditionType::Converged, ConditionStatus::Unknown, why)
-            })
-            .await?;
-        stage.complete(60).await?;
-    }
+    stage.apply(&shop("v2").spec("/drain/fallbackSeconds", 6)).await?;
+    stage
+        .until("it drains by the timer", 60, |status| {
+            status
+                .draining
+                .first()
+                .is_some_and(|set| set.reason == "SandboxedRuntime" && set.source == DrainSource::Timer && set.open_connections.is_none())
+                && because(status, ConditionType::Converged, ConditionStatus::Unknown, "SandboxedRuntime")
+        })
+        .await?;
+    stays_whole(&stage, &first, 2).await?;
+    stage.complete(60).await?;
     stage.gone(&first, 20).await?;
     users.stop_clean()?;
     Ok(())
