@@ -4,13 +4,14 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::prelude::*;
 
 /// Blue-green releases for Kubernetes that wait until the old pods' connections have really drained.
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
-    /// What to log: a level (error, warn, info, debug), or a filter as of tracing-subscriber's EnvFilter.
+    /// What to log: a level (error, warn, info, debug, trace), or levels by module, as in `info,kube=debug`.
     #[arg(long, global = true, env = "LOG", default_value = "info")]
     log: String,
     /// How to log.
@@ -44,15 +45,16 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = EnvFilter::try_new(&cli.log).unwrap_or_else(|error| {
+    let filter = cli.log.parse().unwrap_or_else(|error| {
         eprintln!("--log: {error}; logging at level info");
-        EnvFilter::new("info")
+        Targets::new().with_default(LevelFilter::INFO)
     });
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(std::io::stderr);
-    match cli.log_format {
-        LogFormat::Text => subscriber.with_ansi(false).init(),
-        LogFormat::Json => subscriber.json().flatten_event(true).init(),
-    }
+    let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr);
+    let lines = match cli.log_format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(filter)).init();
     let outcome: Result<(), Box<dyn std::error::Error>> = match cli.command {
         Command::Controller(args) => serve(bluegreen::controller::run(args)),
         Command::DrainAgent(args) => serve(bluegreen::drain_agent::run(args)),

@@ -67,14 +67,6 @@ pub fn build(progress: &mut dyn progress::Progress) -> Result<()> {
     dist::build(progress).map(|_| ())
 }
 
-/// Whether every program a cluster is made of is built.
-///
-/// # Errors
-/// When Go is missing: its version is part of what makes a build.
-pub fn is_built() -> Result<bool> {
-    dist::find().map(|dist| dist.is_built())
-}
-
 /// The directory with kubectl and helm, built if need be.
 ///
 /// # Errors

@@ -28,11 +28,7 @@ struct Name {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Build every program that is not built yet
-    Build {
-        /// Build nothing, and fail if something is not built
-        #[arg(long)]
-        check: bool,
-    },
+    Build,
     /// Start a cluster, or find it running
     Up {
         #[command(flatten)]
@@ -204,8 +200,7 @@ fn signal(text: &str) -> Result<Signal, String> {
 /// Parses the command line and does what it says.
 pub(crate) fn run() -> Result<ExitCode> {
     match Arguments::parse().command {
-        Verb::Build { check: true } => return Ok(if cluster::is_built()? { ExitCode::SUCCESS } else { ExitCode::FAILURE }),
-        Verb::Build { check: false } => cluster::build(&mut Console::default())?,
+        Verb::Build => cluster::build(&mut Console::default())?,
         Verb::Up { name, nodes, audit } => up(&Options { name: name.name, nodes, audit })?,
         Verb::Down { name, all: false } => cluster::down(&name.name)?,
         Verb::Down { all: true, .. } => cluster::names()?.iter().try_for_each(|name| cluster::down(name))?,
