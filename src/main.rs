@@ -11,7 +11,7 @@ use tracing_subscriber::prelude::*;
 #[derive(Parser)]
 #[command(version)]
 struct Cli {
-    /// What to log: a level (error, warn, info, debug, trace), or levels by module, as in `info,kube=debug`.
+    /// What to log: a level (error, warn, info, debug, trace), or levels by module, as in `warn,kube=debug`; info where none is named.
     #[arg(long, global = true, env = "LOG", default_value = "info")]
     log: String,
     /// How to log.
@@ -45,10 +45,14 @@ enum Command {
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
-    let filter = cli.log.parse().unwrap_or_else(|error| {
+    let mut filter: Targets = cli.log.parse().unwrap_or_else(|error| {
         eprintln!("--log: {error}; logging at level info");
-        Targets::new().with_default(LevelFilter::INFO)
+        Targets::new()
     });
+    // A misspelt level is a module to this library, and all else would be silent.
+    if filter.default_level().is_none() {
+        filter = filter.with_default(LevelFilter::INFO);
+    }
     let lines = tracing_subscriber::fmt::layer().with_target(false).with_writer(std::io::stderr);
     let lines = match cli.log_format {
         LogFormat::Text => lines.boxed(),

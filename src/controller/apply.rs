@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::api::keys;
 use crate::release::action::{Action, Notice, SelectWhy, SetRef};
 use crate::release::revision::{revision_name, template_identity};
-use crate::release::{Identity, Object, OwnerState, Refusal, Role, RoleKind, Service, Snapshot};
+use crate::release::{Identity, Object, OwnerState, Refusal, Role, Service, Snapshot};
 
 use super::api::{ApiError, ApiServer, Change, Resource};
 use super::context::Context;
@@ -206,9 +206,8 @@ async fn patch_service<A: ApiServer>(context: &Context<A>, object: &Object, serv
 /// Scales a set that served to zero. The order is the fence: role, live read of the Services, scale with the version of the role's write.
 /// Another leader that moves traffic to this set writes its role first, so one of the two fails. Answers whether it was scaled, and not gone by itself.
 async fn retire<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRef, attempt: i64, services: &[String]) -> Result<bool, ApiError> {
-    let retiring = Role { kind: RoleKind::Retiring, attempt };
-    let change = crate::release::action::SetChange { role: Some(retiring), ..Default::default() };
-    let written = patch_set(context, object, set, manifest::set_patch(set, &change)).await?;
+    let retiring = Role::retiring(attempt);
+    let written = patch_set(context, object, set, manifest::retiring(set, attempt)).await?;
     let mut fenced = at(set, &written)?;
     for _ in 0..RETIRE_TRIES {
         unreached(context, object, set, services).await?;

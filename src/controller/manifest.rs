@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::{Switch, keys};
 use crate::release::action::{SetChange, SetRef};
-use crate::release::{Color, Marks, Object, Owner, Role, RoleKind, Selected, Service};
+use crate::release::{Color, Marks, Object, Owner, Role, Selected, Service};
 
 /// The ReplicaSet of a revision. Without a `name` it is for a dry run.
 pub fn replica_set(object: &Object, revision: &str, color: Color, replicas: i32, raw_hash: &str, name: Option<&str>) -> Value {
@@ -74,11 +74,8 @@ fn guarded(uid: &str, version: &str) -> Map<String, Value> {
 
 /// A merge patch of a ReplicaSet.
 pub fn set_patch(set: &SetRef, change: &SetChange) -> Value {
-    let SetChange { replicas, min_ready_seconds, role, proof, drop_proof, color, template_hashes, drain_begun } = change;
+    let SetChange { replicas, min_ready_seconds, proof, drop_proof, color, template_hashes, drain_begun } = change;
     let mut annotations = Map::new();
-    if let Some(role) = role {
-        annotations.insert(keys::ROLE.into(), json!(role.text()));
-    }
     if let Some(proof) = proof {
         annotations.insert(keys::PROOF.into(), json!(json!(proof).to_string()));
     }
@@ -116,7 +113,6 @@ pub fn set_patch(set: &SetRef, change: &SetChange) -> Value {
 /// to what other writers, such as the ReplicaSet controller, make of the object meanwhile.
 pub fn fence_patch(set: &SetRef, replicas: i32, marks: &Marks, switch: &Switch) -> Value {
     let at = |key: &str| format!("/metadata/annotations/{}", key.replace('/', "~1"));
-    let role = Role { kind: RoleKind::Serving, attempt: switch.attempt };
     // What is not there equals null.
     json!([
         {"op": "test", "path": "/metadata/uid", "value": set.uid},
@@ -125,16 +121,23 @@ pub fn fence_patch(set: &SetRef, replicas: i32, marks: &Marks, switch: &Switch) 
         {"op": "test", "path": at(keys::ROLE), "value": marks.role},
         {"op": "test", "path": at(keys::PROOF), "value": marks.proof},
         {"op": "test", "path": at(keys::DRAIN_BEGUN), "value": marks.drain_begun},
-        {"op": "add", "path": at(keys::ROLE), "value": role.text()},
+        {"op": "add", "path": at(keys::ROLE), "value": Role::serving(switch.attempt).text()},
         {"op": "add", "path": at(keys::SWITCH), "value": json!(switch).to_string()},
     ])
 }
 
-/// The last write of the retirement: to zero. What was known about its pods goes with them.
+/// The first write of the retirement: the fence.
+pub fn retiring(set: &SetRef, attempt: i64) -> Value {
+    let mut metadata = guarded(&set.uid, &set.resource_version);
+    metadata.insert("annotations".into(), json!({keys::ROLE: Role::retiring(attempt).text()}));
+    json!({"metadata": metadata})
+}
+
+/// The last write of the retirement: to zero. What was known about its pods goes with them, and the move that brought it the traffic.
 pub fn retired(set: &SetRef, attempt: i64) -> Value {
     let mut metadata = guarded(&set.uid, &set.resource_version);
-    let role = Role { kind: RoleKind::Retired, attempt };
-    metadata.insert("annotations".into(), json!({keys::ROLE: role.text(), keys::PROOF: null, keys::DRAIN_BEGUN: null}));
+    let role = Role::retired(attempt).text();
+    metadata.insert("annotations".into(), json!({keys::ROLE: role, keys::SWITCH: null, keys::PROOF: null, keys::DRAIN_BEGUN: null}));
     json!({"metadata": metadata, "spec": {"replicas": 0}})
 }
 

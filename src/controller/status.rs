@@ -32,13 +32,14 @@ pub enum Written {
 
 /// Writes a status, unless it only counts down and was written a moment ago.
 pub async fn write_if_due<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, status: &BlueGreenDeploymentStatus) -> Result<Written, ApiError> {
-    if *status == snapshot.object.stored_status() {
+    let stored = snapshot.object.stored_status();
+    if *status == stored {
         context.remember(&snapshot.object.uid, |remembered| remembered.waits = None);
         return Ok(Written::Done);
     }
     let pause = match () {
-        () if without_counts(&snapshot.object.status) == without_counts(status) => COUNTING,
-        () if without_progress(&snapshot.object.status) == without_progress(status) => PROGRESS,
+        () if without_counts(&stored) == without_counts(status) => COUNTING,
+        () if without_progress(&stored) == without_progress(status) => PROGRESS,
         () => Duration::ZERO,
     };
     if !pause.is_zero() {

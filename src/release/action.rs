@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use crate::api::{BlueGreenDeploymentStatus, SmokeProbe, Switch};
 
-use super::snapshot::{Color, Marks, Owner, Proof, Role, Selected, Service, Set};
+use super::set::{Color, Marks, Proof, Set};
+use super::snapshot::{Owner, Selected, Service};
 
 /// What is to be done now.
 #[derive(Clone, Debug, Default)]
@@ -128,8 +129,6 @@ pub struct SetChange {
     pub replicas: Option<i32>,
     /// `spec.minReadySeconds`.
     pub min_ready_seconds: Option<i32>,
-    /// The fence.
-    pub role: Option<Role>,
     /// The proof of its smoke probes.
     pub proof: Option<Proof>,
     /// Whether the proof goes with its pods.

@@ -4,7 +4,8 @@ use crate::api::keys;
 
 use super::action::{Action, SetChange, SetRef};
 use super::services::Block;
-use super::snapshot::{Color, Identity, Set};
+use super::set::{Color, Set};
+use super::snapshot::Identity;
 use super::view::View;
 
 /// How far the incoming revision has come.

@@ -3,7 +3,8 @@
 use crate::api::{Rejected, Switch, SwitchCause, keys::command};
 
 use super::action::{Action, Notice};
-use super::snapshot::{Identity, Set};
+use super::set::Set;
+use super::snapshot::Identity;
 use super::switch;
 use super::view::View;
 

@@ -8,7 +8,8 @@ use crate::api::{DrainSource, DrainingStatus, Holder};
 
 use super::action::{Action, BeginCall, Notice, SetChange, SetRef, WatchPod};
 use super::judge::{self, PodState};
-use super::snapshot::{Begun, Identity, Pod, Set};
+use super::set::Set;
+use super::snapshot::{Begun, Identity, Pod};
 use super::view::{View, count};
 
 /// Old pods behind a headless Service stay at least so long.

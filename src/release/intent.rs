@@ -2,7 +2,8 @@
 
 use crate::api::{Switch, SwitchCause, keys};
 
-use super::snapshot::{Now, Role, RoleKind, Set, Snapshot};
+use super::set::{Role, RoleKind, Set};
+use super::snapshot::{Now, Snapshot};
 
 /// The intent on record: in status, or where that is behind, beside the fence on a ReplicaSet. A move begins with the latter, as one small
 /// write is faster than one of the whole object, and users wait for it. Of two with the same number, which two leaders wrote at once, all
@@ -10,7 +11,7 @@ use super::snapshot::{Now, Role, RoleKind, Set, Snapshot};
 pub fn on_record(status: Option<&Switch>, sets: &[Set]) -> Option<Switch> {
     let fenced = sets.iter().filter_map(|set| {
         let switch = set.switch.as_ref()?;
-        let valid = set.role == Some(Role { kind: RoleKind::Serving, attempt: switch.attempt }) && switch.to == set.revision;
+        let valid = set.role == Some(Role::serving(switch.attempt)) && switch.to == set.revision;
         valid.then_some(switch)
     });
     let newest = fenced.max_by_key(|switch| (switch.attempt, &switch.to));

@@ -19,6 +19,7 @@ pub mod revision;
 pub mod rollback;
 pub mod scale;
 pub mod services;
+pub mod set;
 pub mod smoke;
 pub mod snapshot;
 pub mod status;
@@ -30,4 +31,5 @@ mod tests;
 
 pub use action::{Action, Effects, Plan};
 pub use plan::plan;
+pub use set::*;
 pub use snapshot::*;

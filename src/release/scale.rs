@@ -17,7 +17,7 @@ pub fn step(view: &View<'_>) -> Vec<Action> {
             && *revision == intent.to
             && !spec.paused
         {
-            let color = view.being_left().next().map_or(super::snapshot::Color::Blue, |set| set.color.other());
+            let color = view.being_left().next().map_or(super::set::Color::Blue, |set| set.color.other());
             actions.push(Action::CreateSet { revision: revision.clone(), color, replicas: spec.replicas, raw_hash: raw_hash.clone() });
         }
         return actions;

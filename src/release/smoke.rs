@@ -9,7 +9,8 @@ use crate::api::{ProbeResult, ProbeTarget, PromotionMode, SmokeProbe};
 use super::action::{Action, ProbeRun, SetChange, SetRef, SmokeRun};
 use super::preflight::port_of;
 use super::revision::probes_hash;
-use super::snapshot::{Pod, ProbeObservation, Proof, Set};
+use super::set::{Proof, Set};
+use super::snapshot::{Pod, ProbeObservation};
 use super::view::{View, count};
 
 /// What the smoke probes say of the incoming revision.

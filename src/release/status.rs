@@ -9,7 +9,8 @@ use crate::api::{BlueGreenDeploymentStatus, ProbeResult, ProbeStatus, SetStatus}
 use super::bring_up::selector_text;
 use super::conditions;
 use super::plan::Findings;
-use super::snapshot::{Identity, Set};
+use super::set::Set;
+use super::snapshot::Identity;
 use super::view::{View, count};
 
 /// Most sets being left in status; one more can come about by a return while all of them drain.

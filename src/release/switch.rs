@@ -5,7 +5,8 @@ use crate::api::{Switch, SwitchCause, SwitchedService, keys};
 use super::action::{Action, SelectWhy, SetRef};
 use super::plan::Outdated;
 use super::services;
-use super::snapshot::{Owner, Role, RoleKind, Selected, Service, Set, Snapshot};
+use super::set::{Role, Set};
+use super::snapshot::{Owner, Selected, Service, Snapshot};
 use super::view::View;
 
 /// The intent to move everything to the target, to be recorded before the first Service is touched.
@@ -94,10 +95,6 @@ pub fn place(view: &View<'_>, intent: &Switch, name: &str) -> Place {
     }
 }
 
-fn serving(intent: &Switch) -> Role {
-    Role { kind: RoleKind::Serving, attempt: intent.attempt }
-}
-
 /// The write that puts a move on record, on the ReplicaSet that is to serve.
 pub fn fence(set: &Set, intent: &Switch) -> Action {
     Action::Fence { set: SetRef::of(set), replicas: set.desired, marks: set.marks.clone(), switch: Box::new(intent.clone()) }
@@ -111,7 +108,7 @@ pub fn finish(view: &View<'_>, intent: &Switch) -> Result<(bool, Vec<Action>), O
     if set.role.is_some_and(|role| role.attempt > intent.attempt) {
         return Err(Outdated);
     }
-    if set.role != Some(serving(intent)) {
+    if set.role != Some(Role::serving(intent.attempt)) {
         return Ok((false, vec![fence(set, intent)]));
     }
     let mut actions = vec![];

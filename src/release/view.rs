@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use crate::api::{Rejected, Switch, keys};
 
 use super::revision::probes_hash;
-use super::snapshot::{Identity, Now, Pod, Proof, RoleKind, Set, Snapshot};
+use super::set::{Proof, RoleKind, Set};
+use super::snapshot::{Identity, Now, Pod, Snapshot};
 
 /// Derived facts; cheap to make, never stored.
 #[derive(Clone, Debug)]

@@ -222,10 +222,9 @@ pub fn message(status: &BlueGreenDeploymentStatus, kind: ConditionType) -> Strin
 
 /// Carries out a change of a ReplicaSet as the API server would.
 pub fn change(set: &mut Set, change: &SetChange) {
-    let SetChange { replicas, min_ready_seconds, role, proof, drop_proof, color, template_hashes, drain_begun } = change.clone();
+    let SetChange { replicas, min_ready_seconds, proof, drop_proof, color, template_hashes, drain_begun } = change.clone();
     set.desired = replicas.unwrap_or(set.desired);
     set.min_ready_seconds = min_ready_seconds.unwrap_or(set.min_ready_seconds);
-    set.role = role.or(set.role);
     set.proof = if drop_proof { None } else { proof.or(set.proof.take()) };
     set.color = color.unwrap_or(set.color);
     set.template_hashes = template_hashes.unwrap_or(std::mem::take(&mut set.template_hashes));

@@ -5,6 +5,7 @@ mod fixtures;
 mod invariants;
 mod peers;
 mod simulator;
+mod writes;
 
 mod commands;
 mod converging;

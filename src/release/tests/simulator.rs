@@ -10,9 +10,8 @@ use super::fixtures::*;
 use super::invariants;
 use super::peers::Count;
 use crate::api::{BlueGreenDeploymentSpec, BlueGreenDeploymentStatus, PhaseName, keys};
-use crate::release::action::{Action, Notice, Plan, SelectWhy};
+use crate::release::action::{Notice, Plan};
 use crate::release::plan::durable;
-use crate::release::revision::revision_name;
 use crate::release::*;
 
 /// A write was refused because somebody else wrote since.
@@ -145,14 +144,12 @@ impl World {
 
     /// The same, to be changed behind the controller's back.
     pub fn set_mut(&mut self, version: &str) -> &mut Set {
-        self.number += 1;
-        let number = self.number;
-        let set = self.snapshot.sets.iter_mut().find(|set| set.revision == revision(version)).unwrap();
-        set.resource_version = number.to_string();
-        set
+        let uid = self.set(version).uid.clone();
+        self.set_mut_of(&uid)
     }
 
-    fn set_mut_of(&mut self, uid: &str) -> &mut Set {
+    /// The same, by UID.
+    pub fn set_mut_of(&mut self, uid: &str) -> &mut Set {
         self.number += 1;
         let number = self.number;
         let set = self.snapshot.sets.iter_mut().find(|set| set.uid == uid).unwrap();
@@ -175,7 +172,7 @@ impl World {
         self.snapshot.pods.iter().filter(|pod| &pod.set_uid == uid && pod.alive()).collect()
     }
 
-    fn version<'a>(&'a self, revision: &'a str) -> &'a str {
+    pub fn version<'a>(&'a self, revision: &'a str) -> &'a str {
         self.versions.get(revision).map_or(revision, String::as_str)
     }
 
@@ -198,7 +195,8 @@ impl World {
         self.touch();
     }
 
-    fn touch(&mut self) {
+    /// The object has a new version.
+    pub fn touch(&mut self) {
         self.number += 1;
         self.snapshot.object.resource_version = self.number.to_string();
     }
@@ -297,7 +295,8 @@ impl World {
         Ok(true)
     }
 
-    fn killed(&mut self) -> Result<(), Conflict> {
+    /// Whether the process may still write.
+    pub fn killed(&mut self) -> Result<(), Conflict> {
         match &mut self.writes_left {
             Some(0) => Err(Conflict),
             Some(left) => {
@@ -341,161 +340,6 @@ impl World {
         self.snapshot.object.status = status.clone();
         self.touch();
         Ok(())
-    }
-
-    /// One write, guarded as the API server guards it.
-    fn apply(&mut self, planned: &Snapshot, action: &Action) -> Result<(), Conflict> {
-        self.guards(planned, action)?;
-        invariants::of_action(self, planned, action);
-        let what = self.describe(action);
-        match action {
-            Action::Identify { raw_hash } => {
-                let template = &planned.object.spec.template;
-                let named = revision_name(SHOP, template, 0);
-                self.answer = Some((raw_hash.clone(), Identity::Known { raw_hash: raw_hash.clone(), revision: named }));
-                return Ok(());
-            }
-            Action::Adopt { set } => {
-                let place = self.snapshot.orphans.iter().position(|orphan| orphan.uid == set.uid).ok_or(Conflict)?;
-                let orphan = self.snapshot.orphans.remove(place);
-                self.snapshot.sets.push(orphan);
-            }
-            Action::LookUpOwner { owner } => {
-                self.snapshot.owners.insert(owner.uid.clone(), OwnerState::Gone);
-            }
-            Action::CreateSet { revision, color, replicas, raw_hash } => {
-                if self.snapshot.sets.iter().any(|set| &set.revision == revision) {
-                    return Err(Conflict);
-                }
-                self.number += 1;
-                let mut made = set(revision, *color, *replicas);
-                made.uid = format!("set-{}", self.number);
-                made.created = self.now().wall;
-                made.min_ready_seconds = planned.object.spec.min_ready_seconds;
-                made.template_hashes = vec![raw_hash.clone()];
-                self.snapshot.sets.push(made);
-            }
-            Action::Fence { set, switch, .. } => {
-                let set = self.set_mut_of(&set.uid);
-                set.role = Some(Role { kind: RoleKind::Serving, attempt: switch.attempt });
-                set.switch = Some((**switch).clone());
-            }
-            Action::PatchSet { set, change: how } => {
-                self.guarded(&set.uid, &set.resource_version)?;
-                let set = self.snapshot.sets.iter_mut().find(|known| known.uid == set.uid).unwrap();
-                change(set, how);
-            }
-            Action::Retire { set, attempt, services, notice } => {
-                self.guarded(&set.uid, &set.resource_version)?;
-                let role = |kind| Some(Role { kind, attempt: *attempt });
-                let place = self.snapshot.sets.iter().position(|known| known.uid == set.uid).unwrap();
-                self.snapshot.sets[place].role = role(RoleKind::Retiring);
-                let selects = |service: &Service| {
-                    !service.selector.is_empty() && service.selector.get(keys::REVISION).is_none_or(|revision| *revision == set.revision)
-                };
-                if services.iter().filter_map(|name| self.snapshot.services.get(name)).any(selects) {
-                    return Err(Conflict);
-                }
-                // A process killed here leaves the fence behind.
-                self.killed()?;
-                let set = &mut self.snapshot.sets[place];
-                (set.role, set.proof, set.drain_begun, set.desired) = (role(RoleKind::Retired), None, None, 0);
-                self.notices.extend(notice.clone());
-            }
-            Action::DeleteSet { set } => {
-                self.guarded(&set.uid, &set.resource_version)?;
-                self.snapshot.sets.retain(|known| known.uid != set.uid);
-                self.snapshot.pods.retain(|pod| pod.set_uid != set.uid);
-            }
-            Action::Select { service, selector, owner, selected, why } => {
-                let known = self.snapshot.services.get_mut(&service.name).filter(|known| known.resource_version == service.resource_version);
-                let known = known.ok_or(Conflict)?;
-                known.selector.clone_from(selector);
-                known.owner = Some(owner.clone());
-                known.selected = Some(selected.clone());
-                self.service_mut(&service.name);
-                if matches!(why, SelectWhy::Repair { .. }) {
-                    let now = self.now().mono;
-                    let repairs = self.snapshot.repairs.entry(service.name.clone()).or_insert(Repairs { count: 0, last: now });
-                    *repairs = Repairs { count: repairs.count + 1, last: now };
-                }
-            }
-            Action::Release { service } => {
-                let known = self.snapshot.services.get_mut(&service.name).filter(|known| known.resource_version == service.resource_version);
-                let known = known.ok_or(Conflict)?;
-                (known.owner, known.selected) = (None, None);
-                self.service_mut(&service.name);
-            }
-            Action::RemoveCommand { key, value } => {
-                if self.snapshot.object.commands.get(*key) == Some(value) {
-                    self.snapshot.object.commands.remove(*key);
-                    self.touch();
-                }
-            }
-        }
-        self.transcript.push(what);
-        Ok(())
-    }
-
-    /// Whether the API server takes a write that was decided on these versions.
-    fn guards(&self, planned: &Snapshot, action: &Action) -> Result<(), Conflict> {
-        let same = match action {
-            Action::PatchSet { set, .. } | Action::Retire { set, .. } | Action::DeleteSet { set } => {
-                self.snapshot.sets.iter().any(|known| known.uid == set.uid && known.resource_version == set.resource_version)
-            }
-            Action::Fence { set, replicas, .. } => {
-                let basis = |set: &Set| (set.role, set.proof.clone(), set.drain_begun.clone());
-                let read = planned.sets.iter().find(|known| known.uid == set.uid).map(basis);
-                let now = self.snapshot.sets.iter().find(|known| known.uid == set.uid && !known.deleting);
-                now.is_some_and(|now| now.desired == *replicas && Some(basis(now)) == read)
-            }
-            Action::Select { service, .. } | Action::Release { service } => {
-                self.snapshot.services.get(&service.name).is_some_and(|known| known.resource_version == service.resource_version)
-            }
-            Action::CreateSet { revision, .. } => !self.snapshot.sets.iter().any(|known| &known.revision == revision),
-            Action::Identify { .. } | Action::Adopt { .. } | Action::LookUpOwner { .. } | Action::RemoveCommand { .. } => true,
-        };
-        if same { Ok(()) } else { Err(Conflict) }
-    }
-
-    fn guarded(&mut self, uid: &str, version: &str) -> Result<(), Conflict> {
-        self.number += 1;
-        let number = self.number.to_string();
-        let set = self.snapshot.sets.iter_mut().find(|set| set.uid == uid && set.resource_version == version).ok_or(Conflict)?;
-        set.resource_version = number;
-        Ok(())
-    }
-
-    fn describe(&self, action: &Action) -> String {
-        match action {
-            Action::Identify { .. } => "identify".into(),
-            Action::Adopt { set } => format!("adopt {}", self.version(&set.revision)),
-            Action::LookUpOwner { owner } => format!("look up {}", owner.name),
-            Action::CreateSet { revision, color, replicas, .. } => format!("create {} {} x{replicas}", self.version(revision), color.name()),
-            Action::Fence { set, switch, .. } => format!("fence {}@{}", self.version(&set.revision), switch.attempt),
-            Action::PatchSet { set, change } => {
-                let mut words = vec![format!("patch {}", self.version(&set.revision))];
-                words.extend(change.replicas.map(|replicas| format!("x{replicas}")));
-                words.extend(change.proof.as_ref().map(|proof| format!("proof of {}", proof.pods.len())));
-                words.extend(change.drop_proof.then(|| "without proof".to_owned()));
-                words.extend(change.color.map(|color| color.name().to_owned()));
-                words.extend(change.drain_begun.as_ref().map(|told| format!("told {}", told.len())));
-                words.join(" ")
-            }
-            Action::Retire { set, attempt, .. } => format!("retire {}@{attempt}", self.version(&set.revision)),
-            Action::DeleteSet { set } => format!("delete {}", self.version(&set.revision)),
-            Action::Select { service, selected, why, .. } => {
-                let why = match why {
-                    SelectWhy::Switch => "",
-                    SelectWhy::Park => " park",
-                    SelectWhy::Preview => " preview",
-                    SelectWhy::Repair { .. } => " repair",
-                };
-                format!("select {} {}@{}{why}", service.name, self.version(&selected.revision), selected.attempt)
-            }
-            Action::Release { service } => format!("release {}", service.name),
-            Action::RemoveCommand { key, .. } => format!("remove {}", key.trim_start_matches(keys::PREFIX)),
-        }
     }
 
     /// Seconds of silence after which an agent counts as silent.
