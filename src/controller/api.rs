@@ -17,7 +17,7 @@ pub const FIELD_MANAGER: &str = "bluegreen-operator";
 const REQUEST: Duration = Duration::from_secs(10);
 
 /// Kinds that are read live or written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
     /// bluegreen.dev/v1alpha1
     BlueGreenDeployment,

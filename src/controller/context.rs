@@ -1,7 +1,7 @@
 //! What every part of the controller shares.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -16,6 +16,7 @@ use super::keeper::Wanted;
 use super::memory::{Remembered, Reports};
 use super::observe::Installation;
 use super::peers::Asked;
+use super::prober::Prober;
 use super::store;
 use super::tasks::Tasks;
 use super::world::{Concerned, Key, World};
@@ -47,7 +48,9 @@ pub struct Context<A> {
     /// The API server.
     pub api: A,
     /// The time.
-    pub clock: Box<dyn Clock>,
+    pub clock: Arc<dyn Clock>,
+    /// The way to the pods.
+    pub prober: Arc<dyn Prober>,
     /// How the operator was installed.
     pub installation: Installation,
     /// Probes and calls under way.
@@ -83,11 +86,12 @@ pub enum Wake {
 
 impl<A: ApiServer> Context<A> {
     /// Puts it together.
-    pub fn new(api: A, clock: Box<dyn Clock>, installation: Installation, world: World, outlets: Outlets) -> Self {
+    pub fn new(api: A, clock: Arc<dyn Clock>, prober: Arc<dyn Prober>, installation: Installation, world: World, outlets: Outlets) -> Self {
         let Outlets { wake, wanted, events } = outlets;
         Self {
             api,
             clock,
+            prober,
             installation,
             tasks: Tasks::default(),
             peers: Asked::default(),
@@ -175,7 +179,7 @@ impl<A: ApiServer> Context<A> {
 
 /// Writes Events until `stop` ends, and then those that have been said by then; one that can't be delivered is logged and not tried again.
 pub async fn herald<A: ApiServer>(
-    context: std::sync::Arc<Context<A>>,
+    context: Arc<Context<A>>,
     mut events: tokio::sync::mpsc::UnboundedReceiver<(Value, Notice)>,
     stop: impl Future<Output = ()>,
 ) {

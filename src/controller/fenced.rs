@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::release::action::Notice;
 
 use super::api::{ApiError, ApiServer, Change, Resource, Which};
+use super::context::Clock;
 use super::lease;
 
 /// Until when this process leads, by its own monotonic clock.
@@ -39,17 +40,17 @@ impl Leadership {
 pub struct Fenced<A> {
     inner: A,
     leadership: Arc<Leadership>,
-    started: Instant,
+    clock: Arc<dyn Clock>,
 }
 
 impl<A> Fenced<A> {
-    /// Passes everything on to `inner` while `leadership` holds. `started` is the zero of its clock.
-    pub fn new(inner: A, leadership: Arc<Leadership>, started: Instant) -> Self {
-        Self { inner, leadership, started }
+    /// Passes everything on to `inner` while `leadership` holds by the monotonic side of `clock`.
+    pub fn new(inner: A, leadership: Arc<Leadership>, clock: Arc<dyn Clock>) -> Self {
+        Self { inner, leadership, clock }
     }
 
     fn check(&self) -> Result<(), ApiError> {
-        if self.leadership.holds(self.started.elapsed()) { Ok(()) } else { Err(ApiError::NotLeading) }
+        if self.leadership.holds(self.clock.now().mono) { Ok(()) } else { Err(ApiError::NotLeading) }
     }
 }
 

@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::api::{ApiError, ApiServer, Change, Resource};
+use super::context::Clock;
+use super::fenced::Leadership;
 use super::trim;
 
 /// For how long a Lease that is not renewed stays taken.
@@ -88,6 +90,28 @@ impl Candidate {
             "renewTime": stamp,
             "leaseTransitions": if held || before.is_none() { transitions } else { transitions + 1 },
         })
+    }
+
+    /// Renews the Lease; comes back when that was not possible for too long.
+    pub async fn keep<A: ApiServer>(&mut self, api: &A, leadership: &Leadership, clock: &dyn Clock) {
+        let mut last = clock.now().mono;
+        loop {
+            tokio::time::sleep(RENEW).await;
+            // Counted from before the request: the lease may begin to run from then on.
+            let before = clock.now();
+            match tokio::time::timeout(RENEW, self.try_lead(api, before.mono, before.wall)).await {
+                Ok(Ok(Outcome::Leads)) => {
+                    last = before.mono;
+                    leadership.renewed(before.mono);
+                }
+                Ok(Ok(Outcome::Waits(_))) => return leadership.resign(),
+                Ok(Err(error)) => tracing::warn!(%error, "the lease could not be renewed"),
+                Err(_) => tracing::warn!("the lease could not be renewed: no answer"),
+            }
+            if clock.now().mono.saturating_sub(last) > GIVE_UP {
+                return leadership.resign();
+            }
+        }
     }
 
     /// Gives the Lease back, so that another candidate need not wait for its end.

@@ -17,6 +17,7 @@ pub mod manifest;
 pub mod memory;
 pub mod observe;
 pub mod peers;
+pub mod prober;
 pub mod queue;
 pub mod reconcile;
 pub mod route;
@@ -26,6 +27,7 @@ pub mod sweep;
 pub mod tasks;
 pub mod trim;
 pub mod watches;
+pub mod work;
 pub mod world;
 
 use std::sync::Arc;
@@ -37,7 +39,6 @@ use kube::Client;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, watcher};
 use tokio::sync::mpsc::unbounded_channel;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 pub use args::Args;
@@ -46,18 +47,12 @@ use api::KubeApi;
 use context::{Clock, Context, Outlets, SystemClock};
 use fenced::{Fenced, Leadership};
 use lease::{Candidate, Outcome};
+use prober::Network;
+use work::{Inlets, Work};
 use world::World;
 
-/// Objects that are looked at at the same time.
-const AT_ONCE: usize = 8;
 /// Longest time for the caches to be complete at the start.
 const SYNC: Duration = Duration::from_secs(120);
-/// Longest time for work under way to come to its end on SIGTERM.
-const FAREWELL: Duration = Duration::from_secs(5);
-
-/// Longest time for the last Events to be written after that.
-const LAST_WORDS: Duration = Duration::from_secs(2);
-
 /// Why the controller ended.
 #[derive(thiserror::Error, Debug)]
 pub enum ControllerError {
@@ -115,21 +110,21 @@ async fn lead(
     stop: &mut (impl Future<Output = ()> + Unpin),
 ) -> Result<(), ControllerError> {
     let leadership = Arc::new(Leadership::default());
-    let clock = SystemClock::default();
-    let started = std::time::Instant::now();
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let raw = KubeApi::new(client.clone(), &args.identity);
-    let api = Fenced::new(raw.clone(), leadership.clone(), started);
+    let api = Fenced::new(raw.clone(), leadership.clone(), clock.clone());
     let (wake, mut wakes) = unbounded_channel();
     let (want, wishes) = unbounded_channel();
     let (tell, told) = unbounded_channel();
     let nodes = args.watch_namespaces.is_empty() || args.agent.is_some();
     let world = World::new(args.watch_namespaces.clone(), nodes);
     let scopes = world.scopes();
-    let context = Arc::new(Context::new(api, Box::new(clock), args.installation(), world, Outlets { wake, wanted: want, events: tell }));
+    let outlets = Outlets { wake, wanted: want, events: tell };
+    let context = Arc::new(Context::new(api, clock.clone(), Arc::new(Network), args.installation(), world, outlets));
     context.tasks.at_home(context.clone());
-    let mut parts = JoinSet::new();
+    let mut feeds = JoinSet::new();
     for watch in watches::all(&scopes, &args.namespace, args.agent.as_deref(), nodes) {
-        parts.spawn(watches::feed(context.clone(), client.clone(), watch));
+        feeds.spawn(watches::feed(context.clone(), client.clone(), watch));
     }
     let synced = async {
         while !context.world().synced() {
@@ -138,7 +133,7 @@ async fn lead(
     };
     tokio::select! {
         () = &mut *stop => return Ok(()),
-        Some(_) = parts.join_next() => return Err(ControllerError::PartEnded),
+        Some(_) = feeds.join_next() => return Err(ControllerError::PartEnded),
         synced = tokio::time::timeout(SYNC, synced) => synced.map_err(|_| ControllerError::Sync)?,
     }
     health.ready.store(true, Ordering::Relaxed);
@@ -147,71 +142,40 @@ async fn lead(
     let mut candidate = Candidate::new(&args.namespace, &args.lease, &args.identity);
     tokio::select! {
         () = &mut *stop => return Ok(()),
-        Some(_) = parts.join_next() => return Err(ControllerError::PartEnded),
-        () = route::discard(&mut wakes, acquire(&raw, &client, args, &mut candidate, &leadership, started)) => {}
+        Some(_) = feeds.join_next() => return Err(ControllerError::PartEnded),
+        () = route::discard(&mut wakes, acquire(&raw, &client, args, &mut candidate, &leadership, clock.as_ref())) => {}
     }
     tracing::info!(identity = args.identity, "leads");
 
-    let (look, looks) = unbounded_channel();
-    let (orphan, orphans) = unbounded_channel();
-    route::begin(&context.world(), &look, &orphan);
-    parts.spawn(route::run(wakes, look, orphan));
-    parts.spawn(keeper::run(context.clone(), args.namespace.clone(), wishes));
-    parts.spawn(sweep::run(context.clone(), orphans));
-    let (hush, hushed) = watch::channel(false);
-    let mut herald = tokio::spawn(context::herald(context.clone(), told, signalled(hushed)));
-    let (end, ended) = watch::channel(false);
-    let work = {
-        let context = context.clone();
-        move |key| {
-            let context = context.clone();
-            async move { reconcile::reconcile(&context, &key).await }
-        }
-    };
-    let mut queue = tokio::spawn(queue::run(looks, AT_ONCE, work, signalled(ended)));
+    let mut work = Work::start(&context, &args.namespace, Inlets { wakes, wishes, told });
     let outcome = tokio::select! {
         () = &mut *stop => Ok(()),
-        Some(_) = parts.join_next() => Err(ControllerError::PartEnded),
-        _ = &mut queue => Err(ControllerError::PartEnded),
-        _ = &mut herald => Err(ControllerError::PartEnded),
-        () = renew(&raw, &mut candidate, &leadership, started) => Err(ControllerError::LeaseLost),
+        Some(_) = feeds.join_next() => Err(ControllerError::PartEnded),
+        () = work.broken() => Err(ControllerError::PartEnded),
+        () = candidate.keep(&raw, &leadership, clock.as_ref()) => Err(ControllerError::LeaseLost),
     };
-    end.send(true).ok();
     if outcome.is_ok() {
         tracing::info!("stopping: work under way comes to its end");
-        if tokio::time::timeout(FAREWELL, queue).await.is_err() {
-            tracing::warn!("work under way did not end in {} s and is cut off; the next leader goes on from there", FAREWELL.as_secs());
-        }
-        // What has happened is told while this process may still write.
-        hush.send(true).ok();
-        if tokio::time::timeout(LAST_WORDS, &mut herald).await.is_err() {
-            tracing::warn!("the last Events could not be written in {} s and are lost", LAST_WORDS.as_secs());
-        }
+        work.finish().await;
         leadership.resign();
         if let Err(error) = candidate.release(&raw).await {
             tracing::warn!(%error, "the lease could not be given back; the next leader waits until it ends");
         }
     }
-    herald.abort();
     outcome
 }
 
-/// Ends when the signal is given, or can't be given any more.
-async fn signalled(mut signal: watch::Receiver<bool>) {
-    signal.wait_for(|given| *given).await.ok();
-}
-
 /// Waits until this process leads. A lease that is given back is seen by its watch event, not by asking again and again.
-async fn acquire(api: &KubeApi, client: &Client, args: &Args, candidate: &mut Candidate, leadership: &Leadership, started: std::time::Instant) {
+async fn acquire(api: &KubeApi, client: &Client, args: &Args, candidate: &mut Candidate, leadership: &Leadership, clock: &dyn Clock) {
     let leases: kube::Api<kube::api::DynamicObject> =
         kube::Api::namespaced_with(client.clone(), &args.namespace, &api::Resource::Lease.api_resource());
     let config = watcher::Config::default().fields(&format!("metadata.name={}", args.lease));
     let mut changes = std::pin::pin!(watcher(leases, config).default_backoff());
     let mut said = false;
     loop {
-        let now = started.elapsed();
-        let wait = match candidate.try_lead(api, now, jiff::Timestamp::now()).await {
-            Ok(Outcome::Leads) => return leadership.renewed(now),
+        let now = clock.now();
+        let wait = match candidate.try_lead(api, now.mono, now.wall).await {
+            Ok(Outcome::Leads) => return leadership.renewed(now.mono),
             Ok(Outcome::Waits(wait)) => {
                 if !std::mem::replace(&mut said, true) {
                     tracing::info!("another process leads; waiting");
@@ -240,28 +204,5 @@ async fn acquire(api: &KubeApi, client: &Client, args: &Args, candidate: &mut Ca
         })
         .await
         .ok();
-    }
-}
-
-/// Renews the lease; comes back when that was not possible for too long.
-async fn renew(api: &KubeApi, candidate: &mut Candidate, leadership: &Leadership, started: std::time::Instant) {
-    let clock = SystemClock::default();
-    let mut last = started.elapsed();
-    loop {
-        tokio::time::sleep(lease::RENEW).await;
-        // Counted from before the request: the lease may begin to run from then on.
-        let before = started.elapsed();
-        match tokio::time::timeout(lease::RENEW, candidate.try_lead(api, before, clock.now().wall)).await {
-            Ok(Ok(Outcome::Leads)) => {
-                last = before;
-                leadership.renewed(before);
-            }
-            Ok(Ok(Outcome::Waits(_))) => return leadership.resign(),
-            Ok(Err(error)) => tracing::warn!(%error, "the lease could not be renewed"),
-            Err(_) => tracing::warn!("the lease could not be renewed: no answer"),
-        }
-        if started.elapsed().saturating_sub(last) > lease::GIVE_UP {
-            return leadership.resign();
-        }
     }
 }

@@ -3,7 +3,7 @@
 //! A controller that decides on a cache which has not yet seen its own last write does things twice. Resource versions of
 //! one kind compare as numbers (KEP-5504), so the newer of both is known.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 /// Deleted objects that are remembered, so that the late answer to a write does not bring one back.
 const TOMBSTONES: usize = 4096;
@@ -11,10 +11,10 @@ const TOMBSTONES: usize = 4096;
 /// Later than any version: the object was deleted by this process itself.
 pub const GONE: &str = "18446744073709551615";
 
-/// Objects by UID.
+/// Objects by UID, in that order: what is done for several of them must not depend on a hasher's seed.
 #[derive(Debug)]
 pub struct Store<T> {
-    entries: HashMap<String, Entry<T>>,
+    entries: BTreeMap<String, Entry<T>>,
     /// The version at which an object went: it may come back with a later one, as a label that a watch selects by may.
     tombstones: HashMap<String, u64>,
     order: VecDeque<String>,
@@ -34,7 +34,7 @@ struct Entry<T> {
 impl<T> Default for Store<T> {
     fn default() -> Self {
         Self {
-            entries: HashMap::new(),
+            entries: BTreeMap::new(),
             tombstones: HashMap::new(),
             order: VecDeque::new(),
             relists: HashMap::new(),
@@ -141,7 +141,7 @@ impl<T> Store<T> {
         self.entries.get(uid).map(|entry| &entry.value)
     }
 
-    /// All objects, in no order.
+    /// All objects, by UID.
     pub fn values(&self) -> impl Iterator<Item = &T> {
         self.entries.values().map(|entry| &entry.value)
     }

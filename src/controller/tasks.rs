@@ -14,6 +14,7 @@ use crate::release::{Begun, ProbeObservation};
 
 use super::api::ApiServer;
 use super::context::Context;
+use super::prober::Prober;
 use super::world::Key;
 
 /// Longest time for one try to tell a pod.
@@ -53,6 +54,8 @@ pub trait Home: Send + Sync {
     fn report(&self, uid: &str, key: &Key, found: Found);
     /// The time.
     fn wall(&self) -> jiff::Timestamp;
+    /// The way to the pods.
+    fn prober(&self) -> &dyn Prober;
 }
 
 /// What a task found out.
@@ -91,6 +94,10 @@ impl<A: ApiServer> Home for Context<A> {
 
     fn wall(&self) -> jiff::Timestamp {
         self.clock.now().wall
+    }
+
+    fn prober(&self) -> &dyn Prober {
+        self.prober.as_ref()
     }
 }
 
@@ -164,6 +171,12 @@ impl Tasks {
         self.probes.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| living.contains(uid));
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| living.contains(uid));
     }
+
+    /// Ends everything, and forgets where results go: whoever holds these tasks is held by them no longer.
+    pub fn end(&self) {
+        self.keep(&std::collections::BTreeSet::new());
+        *self.home.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
 }
 
 /// One smoke probe on one target, until it is decided.
@@ -192,7 +205,7 @@ async fn smoke_probe(home: Arc<dyn Home>, key: Key, uid: String, about: SmokeRun
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let outcome = probe::attempt(&check, SocketAddr::new(address, port), timeout).await;
+        let outcome = home.prober().attempt(&check, SocketAddr::new(address, port), timeout).await;
         observation.attempts += 1;
         let before = observation.message.clone();
         match outcome {
@@ -256,7 +269,7 @@ fn check(probe: &SmokeProbe) -> Check {
 async fn tell(home: Arc<dyn Home>, key: Key, uid: String, call: BeginCall) {
     let mut last = String::new();
     for pause in TELL_AGAIN.iter().map(Some).chain([None]) {
-        match probe::post(&call.path, SocketAddr::new(call.address, call.port), TELL).await {
+        match home.prober().tell(&call.path, SocketAddr::new(call.address, call.port), TELL).await {
             Ok(()) => return home.report(&uid, &key, Found::Begun(call.pod, Begun::Told)),
             Err(failure) => last = failure.to_string(),
         }

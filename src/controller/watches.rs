@@ -163,7 +163,8 @@ async fn drive<A: ApiServer>(
     }
 }
 
-fn take<A: ApiServer>(context: &Context<A>, watch: &Watch, event: Event<DynamicObject>) {
+/// Takes one event of a watch into the caches, and wakes whom it concerns.
+pub fn take<A: ApiServer>(context: &Context<A>, watch: &Watch, event: Event<DynamicObject>) {
     let now = context.clock.now().mono;
     let value = |object: DynamicObject| serde_json::to_value(object).unwrap_or(Value::Null);
     let concerned = match (&watch.feeds, event) {

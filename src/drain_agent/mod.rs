@@ -11,14 +11,14 @@
 
 mod agent;
 mod connection;
-mod count;
+pub mod count;
 mod health;
 mod pods;
 mod ports;
-mod proc;
-mod report;
+pub mod proc;
+pub mod report;
 mod sampler;
-mod table;
+pub mod table;
 mod watch;
 
 #[cfg(test)]

@@ -146,6 +146,12 @@ pub struct Allowance {
     last: Option<Duration>,
 }
 
+impl Default for Allowance {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Allowance {
     /// Full.
     pub fn new() -> Self {

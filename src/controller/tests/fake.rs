@@ -12,6 +12,7 @@ use super::api::{ApiError, ApiServer, Change, Resource, Which};
 use super::context::{Clock, Context, Outlets, Wake};
 use super::keeper::Wanted;
 use super::observe::{Installation, observe};
+use super::prober::Network;
 use super::trim;
 use super::world::{Key, World};
 use crate::release::action::Notice;
@@ -255,7 +256,7 @@ impl Stage {
         let (tell, said) = unbounded_channel();
         let outlets = Outlets { wake, wanted: want, events: tell };
         let installation = Installation { agent: true, runtime_classes: vec![], cluster_wide: false };
-        let context = Arc::new(Context::new(api.clone(), Box::new(clock.clone()), installation, World::new(vec![], true), outlets));
+        let context = Arc::new(Context::new(api.clone(), Arc::new(clock.clone()), Arc::new(Network), installation, World::new(vec![], true), outlets));
         Self { api, clock, context, wakes, wanted, said }
     }
 

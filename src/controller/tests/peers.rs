@@ -11,6 +11,7 @@ use super::*;
 use crate::controller::api::Change;
 use crate::controller::context::{Clock, Outlets};
 use crate::controller::observe::{Installation, observe};
+use crate::controller::prober::Network;
 use crate::controller::world::{Key, World};
 use crate::release::Now;
 
@@ -95,7 +96,7 @@ impl Stage {
         let (events, said) = unbounded_channel();
         let installation = Installation { agent: true, runtime_classes: vec![], cluster_wide };
         let world = World::new(vec![], true);
-        let context = Context::new(api.clone(), Box::new(watch.clone()), installation, world, Outlets { wake, wanted, events });
+        let context = Context::new(api.clone(), Arc::new(watch.clone()), Arc::new(Network), installation, world, Outlets { wake, wanted, events });
         let mut stage = Self { context, api, watch, said, version: 0 };
         stage.ignore(ignore);
         stage

@@ -1,0 +1,62 @@
+//! The way to the pods: a smoke probe, or the word that a pod is being left, reaches whatever has the address at that moment.
+
+use std::net::SocketAddr;
+use std::sync::{Mutex, Weak};
+use std::time::Duration;
+
+use bluegreen::controller::prober::Prober;
+use bluegreen::probe::{Check, Failure};
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::api::gate;
+use crate::sim::{Sim, lock};
+
+/// The network between a process and the pods.
+pub struct SimProber {
+    sim: Weak<Mutex<Sim>>,
+    process: usize,
+}
+
+impl SimProber {
+    /// For a process.
+    pub fn new(sim: Weak<Mutex<Sim>>, process: usize) -> Self {
+        Self { sim, process }
+    }
+
+    async fn reach(&self, path: &str, address: SocketAddr, timeout: Duration, smoke: bool) -> Result<(), Failure> {
+        gate(&self.sim, self.process).await;
+        let what = || format!("GET {path} on port {}", address.port());
+        let Some(wait) = self.sim.upgrade().map(|sim| lock(&sim).random.millis(2, 120)) else { return std::future::pending().await };
+        tokio::time::sleep(wait).await;
+        let answer = match self.sim.upgrade() {
+            Some(sim) if smoke => lock(&sim).smoked(self.process, path, address),
+            Some(sim) => lock(&sim).told(address),
+            None => return std::future::pending().await,
+        };
+        let outcome = match answer {
+            Some(true) => Ok(()),
+            Some(false) => Err(Failure::ConnectionRefused { what: what() }),
+            None => {
+                tokio::time::sleep(timeout.saturating_sub(wait)).await;
+                Err(Failure::ConnectTimeout { what: what(), after: timeout })
+            }
+        };
+        gate(&self.sim, self.process).await;
+        outcome
+    }
+}
+
+impl Prober for SimProber {
+    fn attempt<'a>(&'a self, check: &'a Check, address: SocketAddr, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        let path = match check {
+            Check::Http { path, .. } => path.as_str(),
+            _ => "",
+        };
+        self.reach(path, address, timeout, true).boxed()
+    }
+
+    fn tell<'a>(&'a self, path: &'a str, address: SocketAddr, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        self.reach(path, address, timeout, false).boxed()
+    }
+}

@@ -1,0 +1,216 @@
+//! Serving a request of the operator: the store does it, history remembers it, the invariants look at it.
+
+use std::sync::Arc;
+
+use bluegreen::api::keys;
+use bluegreen::controller::api::{ApiError, Change, FIELD_MANAGER, Resource};
+use serde_json::Value;
+
+use super::api::{Answer, Call, Fate, Request, Travel};
+use crate::invariants;
+use crate::json;
+use crate::sim::Sim;
+use crate::store::{Manager, selector};
+
+/// A write of the operator that was carried out.
+#[derive(Clone, Debug)]
+pub struct Write {
+    /// Who wrote.
+    pub process: usize,
+    /// What was asked.
+    pub call: Call,
+    /// The object before.
+    pub before: Option<Arc<Value>>,
+    /// The object after; of a deletion, as it last was.
+    pub after: Arc<Value>,
+}
+
+impl Sim {
+    /// A process sends a request: how it will travel.
+    pub fn sent(&mut self, process: usize, call: &Call) -> Travel {
+        // A template that was refused is asked about again with growing pauses, which is no work for a steady object.
+        if call.resource != Resource::Lease
+            && !matches!(call.request, Request::Create { dry_run: true, .. })
+            && let Some(process) = self.processes.get_mut(process)
+        {
+            process.requests += 1;
+        }
+        self.decided(process, call);
+        let mut travel = self.travel(process, call);
+        if call.writes() && !matches!(call.resource, Resource::Lease | Resource::Event) {
+            let countdown = self.processes.get_mut(process).and_then(|process| process.dies.as_mut());
+            match countdown {
+                Some((0, after)) => travel.fate = if *after { Fate::DiesAfter } else { Fate::DiesBefore },
+                Some((left, _)) => *left -= 1,
+                None => {}
+            }
+        }
+        if travel.fate == Fate::DiesBefore {
+            let what = self.words(call);
+            self.end_process(process, &format!("killed before: {what}"));
+        }
+        travel
+    }
+
+    /// Serves a request.
+    pub fn serve(&mut self, process: usize, call: &Call, fate: &Fate) -> Result<Answer, ApiError> {
+        let who = self.processes.get(process).map(|process| process.name.clone()).unwrap_or_default();
+        if self.over {
+            return Err(ApiError::Transient("the world has ended".into()));
+        }
+        if let Fate::Refused(error) = fate {
+            let what = self.words(call);
+            self.say(&who, || format!("{what} → {error} (fault)"));
+            self.read(process, call, false, None);
+            return Err(error.clone());
+        }
+        let answer = self.carry_out(process, call);
+        if call.resource != Resource::Lease && (call.writes() || answer.is_err()) {
+            let what = self.words(call);
+            let sees = self.lag(process);
+            self.say(&who, || format!("{what}{}{sees}", answer.as_ref().err().map(|error| format!(" → {error}")).unwrap_or_default()));
+        }
+        match fate {
+            Fate::AnswerLost => {
+                self.say(&who, || "… and never hears the answer (fault)".into());
+                self.read(process, call, false, None);
+                Err(ApiError::Transient("the connection broke".into()))
+            }
+            Fate::DiesAfter => {
+                self.end_process(process, "killed before it heard the answer");
+                answer
+            }
+            _ => {
+                let found = match &answer {
+                    Ok(Answer::Object(found)) => found.clone(),
+                    _ => None,
+                };
+                self.read(process, call, answer.is_ok(), found);
+                answer
+            }
+        }
+    }
+
+    fn carry_out(&mut self, process: usize, call: &Call) -> Result<Answer, ApiError> {
+        let Call { resource, namespace, name, request } = call;
+        let (resource, place, now) = (*resource, (namespace.as_str(), name.as_str()), self.now());
+        let before = self.store.get(resource, namespace, name).cloned();
+        let manager = Manager::updates(FIELD_MANAGER);
+        let after = match request {
+            Request::Get => return Ok(Answer::Object(before)),
+            Request::List(which) => {
+                let found = self.store.all(resource).filter(|object| namespace.is_empty() || json::text(object, "/metadata/namespace") == namespace);
+                let found =
+                    found.filter(|object| selector::labels(object, which.labels.as_deref()) && selector::fields(object, which.fields.as_deref()));
+                let limit = which.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
+                return Ok(Answer::List(found.take(limit).cloned().collect()));
+            }
+            Request::Publish(notice) => {
+                self.history.events.push((now, notice.reason, notice.message.clone()));
+                let notice = notice.clone();
+                self.say("event", || format!("{}: {}", notice.reason, notice.message));
+                return Ok(Answer::Done);
+            }
+            Request::Create { object, dry_run } => {
+                let made = self.store.create(resource, namespace, object.clone(), *dry_run, now)?;
+                if *dry_run {
+                    return Ok(Answer::Object(Some(made)));
+                }
+                made
+            }
+            Request::Patch { status, change } => self.store.patch(resource, place, *status, change, manager, now)?,
+            Request::Delete { uid, version } => self.store.delete(resource, place, Some(uid), version.as_deref(), now)?,
+        };
+        self.faults.writes += 1;
+        if before.as_ref() != Some(&after) || matches!(request, Request::Delete { .. }) {
+            let write = Write { process, call: call.clone(), before, after: after.clone() };
+            invariants::at_each_write(self, &write);
+        }
+        self.changed();
+        Ok(Answer::Object(Some(after)))
+    }
+
+    /// What has not reached a process yet, for the transcript: what it could not know when it decided.
+    fn lag(&self, process: usize) -> String {
+        let Some(watchers) = self.processes.get(process).filter(|_| self.transcript.kept()).map(|process| process.watchers.clone()) else {
+            return String::new();
+        };
+        let late: Vec<String> = watchers
+            .iter()
+            .filter_map(|id| self.watchers.get(*id))
+            .filter_map(|watcher| {
+                let behind = watcher.waiting();
+                (behind > 0).then(|| format!("{behind} of {:?}", watcher.resource))
+            })
+            .collect();
+        if late.is_empty() { String::new() } else { format!("   [has not heard of {}]", late.join(", ")) }
+    }
+
+    /// A request in words, where somebody wants to read them.
+    fn words(&self, call: &Call) -> String {
+        if self.transcript.kept() { self.describe(call) } else { String::new() }
+    }
+
+    /// A request in words.
+    pub fn describe(&self, call: &Call) -> String {
+        let what = format!("{:?} {}", call.resource, call.name);
+        match &call.request {
+            Request::Get => format!("reads {what}"),
+            Request::List(_) => format!("lists {:?}", call.resource),
+            Request::Create { dry_run: true, .. } => format!("asks about {what}"),
+            Request::Create { object, .. } if call.resource == Resource::ConnectionWatch => {
+                format!("creates {what}: {} pods", json::items(object, "/spec/pods").count())
+            }
+            Request::Create { object, .. } => format!("creates {what} with {} replicas", json::number(object, "/spec/replicas")),
+            Request::Delete { .. } => format!("deletes {what}"),
+            Request::Publish(notice) => format!("says {}", notice.reason),
+            Request::Patch { change: Change::Json(body), .. } => format!("patches {what}: {body}"),
+            Request::Patch { status, change: Change::Merge(body) } => {
+                format!("patches {what}{}: {}", if *status { "/status" } else { "" }, self.summary(call.resource, body))
+            }
+        }
+    }
+
+    fn summary(&self, resource: Resource, body: &Value) -> String {
+        let mut parts = vec![];
+        match resource {
+            Resource::Service => {
+                let revision = json::member(body, "/spec/selector", keys::REVISION).unwrap_or("without a revision");
+                parts.push(format!("→ {} ({})", self.named(revision), json::annotation(body, keys::SELECTED).unwrap_or("released")));
+            }
+            Resource::ReplicaSet => {
+                if let Some(replicas) = body.pointer("/spec/replicas") {
+                    parts.push(format!("replicas {replicas}"));
+                }
+                for key in [keys::ROLE, keys::PROOF, keys::DRAIN_BEGUN] {
+                    if let Some(value) = body.pointer("/metadata/annotations").and_then(|annotations| annotations.get(key)) {
+                        parts.push(format!("{} {value}", key.trim_start_matches(keys::PREFIX)));
+                    }
+                }
+            }
+            Resource::BlueGreenDeployment => {
+                for key in ["phase", "switch", "rejected"] {
+                    if let Some(value) = body.pointer("/status").and_then(|status| status.get(key)) {
+                        parts.push(format!("{key} {value}"));
+                    }
+                }
+                for condition in
+                    json::items(body, "/status/conditions").filter(|condition| matches!(json::text(condition, "/type"), "Stalled" | "Ready"))
+                {
+                    parts.push(format!(
+                        "{}={} {}",
+                        json::text(condition, "/type"),
+                        json::text(condition, "/status"),
+                        json::text(condition, "/reason")
+                    ));
+                }
+            }
+            Resource::ConnectionWatch => {
+                let pods = json::items(body, "/spec/pods").map(|pod| format!("{} round {}", json::text(pod, "/uid"), json::number(pod, "/round")));
+                parts.push(pods.collect::<Vec<_>>().join(", "));
+            }
+            _ => {}
+        }
+        parts.join("; ")
+    }
+}

@@ -1,0 +1,252 @@
+//! What goes wrong: which fault, when the release stands where, for how long. All of it follows from the seed.
+
+mod breaking;
+mod mending;
+mod travel;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
+use std::time::Duration;
+
+use crate::agenda::Happening;
+use crate::controller::process::{PLACES, Start};
+use crate::random::Random;
+use crate::sim::Sim;
+
+/// Where a release stands, as the store has it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[allow(missing_docs, reason = "the names of status.phase")]
+pub enum Phase {
+    /// Nothing was written yet.
+    #[default]
+    None,
+    Blocked,
+    BringUp,
+    Smoke,
+    AwaitPromotion,
+    Switch,
+    Converge,
+    Drain,
+    Complete,
+    Rejected,
+    Paused,
+}
+
+impl Phase {
+    /// All in which something may go wrong.
+    pub const ALL: [Self; 10] = [
+        Self::Blocked,
+        Self::BringUp,
+        Self::Smoke,
+        Self::AwaitPromotion,
+        Self::Switch,
+        Self::Converge,
+        Self::Drain,
+        Self::Complete,
+        Self::Rejected,
+        Self::Paused,
+    ];
+
+    /// From status.
+    pub fn read(text: &str) -> Self {
+        Self::ALL.into_iter().find(|phase| format!("{phase:?}") == text).unwrap_or_default()
+    }
+}
+
+/// What goes wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Fault {
+    /// Somebody else writes between read and write: 409.
+    Conflict,
+    /// 429.
+    Throttled,
+    /// 500.
+    ServerError,
+    /// A write is done, but the connection breaks before the answer.
+    AnswerLost,
+    /// Requests take seconds, some longer than the operator waits.
+    Slow,
+    /// The API server is away.
+    Away,
+    /// The process is killed just before a write.
+    KilledBefore,
+    /// The process is killed after a write is done and before it hears of it.
+    KilledAfter,
+    /// All processes are killed; the next ones begin with old lists and slow watches.
+    OldCache,
+    /// A second process believes that it leads.
+    TwoLeaders,
+    /// The leader is stopped (SIGSTOP) for longer than its Lease, then continued.
+    Stopped,
+    /// The wall clock of one machine is set.
+    ClockSet,
+    /// A node is lost, and comes back or not.
+    NodeLost,
+    /// An agent process is restarted.
+    AgentRestarted,
+    /// An agent is silent.
+    AgentSilent,
+    /// Reports travel for seconds.
+    LateReports,
+    /// Every watch of the leader breaks and is listed anew.
+    WatchesBroken,
+    /// Watches of the leader are seconds behind.
+    WatchesSlow,
+    /// A ReplicaSet is deleted by hand.
+    SetDeleted,
+    /// A pod is deleted by hand.
+    PodDeleted,
+    /// Pods lose their readiness.
+    PodsUnready,
+    /// A Service's selector is edited by hand.
+    SelectorEdited,
+    /// A Service's selector is emptied.
+    SelectorEmptied,
+    /// A Service is deleted and made again.
+    ServiceRemade,
+}
+
+impl Fault {
+    /// All of them.
+    pub const ALL: [Self; 24] = [
+        Self::Conflict,
+        Self::Throttled,
+        Self::ServerError,
+        Self::AnswerLost,
+        Self::Slow,
+        Self::Away,
+        Self::KilledBefore,
+        Self::KilledAfter,
+        Self::OldCache,
+        Self::TwoLeaders,
+        Self::Stopped,
+        Self::ClockSet,
+        Self::NodeLost,
+        Self::AgentRestarted,
+        Self::AgentSilent,
+        Self::LateReports,
+        Self::WatchesBroken,
+        Self::WatchesSlow,
+        Self::SetDeleted,
+        Self::PodDeleted,
+        Self::PodsUnready,
+        Self::SelectorEdited,
+        Self::SelectorEmptied,
+        Self::ServiceRemade,
+    ];
+}
+
+impl std::str::FromStr for Fault {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let names = || Self::ALL.map(|fault| format!("{fault:?}")).join(", ");
+        Self::ALL.into_iter().find(|fault| format!("{fault:?}") == name).ok_or_else(|| format!("there is no fault {name}; there are {}", names()))
+    }
+}
+
+/// A fault that is going to happen.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// Which.
+    pub fault: Fault,
+    /// When the release comes to stand here …
+    pub phase: Phase,
+    /// … and after this.
+    pub delay: Duration,
+    /// How long it lasts, where it does.
+    pub lasts: Duration,
+    begun: bool,
+    /// What was broken: a node, a place of the operator.
+    pub what: String,
+}
+
+/// What goes wrong, and what is going on.
+#[derive(Debug)]
+pub struct Faults {
+    /// In no order.
+    pub planned: Vec<Planned>,
+    /// What goes on now, and how many of it.
+    active: BTreeMap<Fault, u32>,
+    /// What happened where.
+    pub matrix: BTreeMap<(Fault, Phase), u64>,
+    /// How the next process of each place begins.
+    pub starts: Vec<Start>,
+    /// By how many milliseconds each place's wall clock is wrong.
+    pub wrong_clocks: Vec<Arc<AtomicI64>>,
+    /// Writes of the operator that were carried out.
+    pub writes: u64,
+    random: Random,
+    /// When a fault began or was over, but for edits of selectors.
+    pub disturbances: Vec<Duration>,
+}
+
+impl Faults {
+    /// From the seed: up to five faults, some runs without any. With `only`, five of that one.
+    pub fn new(seed: u64, only: Option<Fault>) -> Self {
+        let mut random = Random::new(seed, "faults");
+        let number = if random.percent(10) { 0 } else { random.between(1, 5) };
+        let number = if only.is_some() { 5 } else { number };
+        let planned = (0..number).filter_map(|_| {
+            Some(Planned {
+                fault: random.one(&Fault::ALL).copied().map(|fault| only.unwrap_or(fault))?,
+                phase: *random.one(&Phase::ALL)?,
+                delay: if random.percent(50) { random.millis(0, 200) } else { random.millis(0, 4000) },
+                lasts: random.millis(1000, 30_000),
+                begun: false,
+                what: String::new(),
+            })
+        });
+        let planned = planned.collect();
+        Self {
+            planned,
+            active: BTreeMap::new(),
+            matrix: BTreeMap::new(),
+            starts: vec![Start::default(); PLACES],
+            wrong_clocks: (0..PLACES).map(|_| Arc::default()).collect(),
+            writes: 0,
+            random,
+            disturbances: vec![],
+        }
+    }
+
+    /// Whether a fault goes on.
+    pub fn on(&self, fault: Fault) -> bool {
+        self.active.get(&fault).is_some_and(|number| *number > 0)
+    }
+
+    /// Whether the API server is away.
+    pub fn away(&self) -> bool {
+        self.on(Fault::Away)
+    }
+
+    /// Whether anything but edits of selectors has gone on since shortly before a time.
+    pub fn disturbed(&self, since: Duration) -> bool {
+        let edit = |fault: &Fault| matches!(fault, Fault::SelectorEdited | Fault::SelectorEmptied);
+        self.active.iter().any(|(fault, number)| !edit(fault) && *number > 0)
+            || self.disturbances.iter().any(|at| *at + Duration::from_secs(6) >= since)
+    }
+
+    /// A fault began or was over.
+    fn note(&mut self, fault: Fault, now: Duration) {
+        if !matches!(fault, Fault::SelectorEdited | Fault::SelectorEmptied) {
+            self.disturbances.push(now);
+        }
+    }
+}
+
+impl Sim {
+    /// The release has come to stand somewhere: faults that wait for that are on their way.
+    pub fn entered(&mut self, phase: Phase) {
+        self.asked_to_promote(phase);
+        if self.calm {
+            return;
+        }
+        let now = self.now();
+        for (number, planned) in self.faults.planned.iter_mut().enumerate().filter(|(_, planned)| planned.phase == phase && !planned.begun) {
+            planned.begun = true;
+            self.agenda.add(now + planned.delay, Happening::Fault(number));
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! What the invariants must remember: the truth about the past, and what each process had been told when it decided.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bluegreen::api::keys;
+use bluegreen::controller::api::Resource;
+use bluegreen::controller::context::Clock;
+use jiff::Timestamp;
+use serde_json::Value;
+
+use crate::controller::api::Call;
+use crate::faults::Phase;
+use crate::json;
+use crate::sim::Sim;
+
+/// What a process had been told about a pod's connections.
+#[derive(Clone, Copy, Debug)]
+pub struct Told {
+    /// When the agent really looked.
+    pub sampled: Duration,
+    /// What it counted.
+    pub open: i64,
+    /// Whether it could not look.
+    pub unreadable: bool,
+}
+
+/// The decision to retire a set: made when its role is about to be written.
+#[derive(Clone, Debug)]
+pub struct Retirement {
+    /// When.
+    pub at: Duration,
+    /// By the process' own wall clock.
+    pub wall: Timestamp,
+    /// What had been told about pods, by UID.
+    pub told: BTreeMap<String, Told>,
+    /// Services that were read since, and whether the last try worked.
+    pub reads: BTreeMap<String, bool>,
+}
+
+/// Ready pods, as a process had been told, when it sent a Service's move.
+#[derive(Clone, Copy, Debug)]
+pub struct Move {
+    /// Of the set that traffic moves to.
+    pub to: i64,
+    /// Of the set that is left.
+    pub from: i64,
+}
+
+/// What had been delivered to a process when it decided to move traffic.
+#[derive(Clone, Debug, Default)]
+pub struct Known {
+    /// Living pods of the revision.
+    pub pods: BTreeSet<String>,
+    /// The object.
+    pub object: Arc<Value>,
+}
+
+/// A selector that a person edited.
+#[derive(Clone, Debug)]
+pub struct Edit {
+    /// Of this Service.
+    pub service: String,
+    /// The revision it selected before.
+    pub revision: Option<String>,
+    /// Whether traffic was being moved just then: the selector is written anyway.
+    pub moving: bool,
+    /// When.
+    pub at: Duration,
+}
+
+/// The past.
+#[derive(Debug, Default)]
+pub struct History {
+    /// Pods that passed a probe, by UID and path.
+    pub passed: BTreeSet<(String, String)>,
+    /// Revisions that passed a probe through the preview Service, with its path.
+    pub passed_outside: BTreeSet<(String, String)>,
+    /// Revisions of which a pod passed a probe.
+    pub passed_once: BTreeSet<String>,
+    /// Revisions of which a probe failed.
+    pub failed: BTreeSet<String>,
+    streaks: BTreeMap<(usize, String, String), u64>,
+    /// When a report's samples were taken, by boot id and sequence.
+    pub sampled: BTreeMap<(String, i64), Duration>,
+    /// Events.
+    pub events: Vec<(Duration, &'static str, String)>,
+    /// Commands that people wrote.
+    pub commands: Vec<(&'static str, String)>,
+    /// Values of `spec.replicas`.
+    pub replicas: Vec<(Duration, i64)>,
+    /// Edits of selectors.
+    pub edits: Vec<Edit>,
+    /// Intents that were ever on record: attempt and revision.
+    pub intents: BTreeSet<(i64, String)>,
+    /// When traffic was really moved away from a revision.
+    pub left_at: BTreeMap<String, Duration>,
+    /// Pods that were ever endpoints of an active Service.
+    pub endpoints: BTreeSet<String>,
+    /// Decisions to retire a set, by process and set.
+    pub retirements: BTreeMap<(usize, String), Retirement>,
+    /// Moves under way, by process and Service.
+    pub moves: BTreeMap<(usize, String), Move>,
+    /// What a process knew when it sent a new intent.
+    pub known: BTreeMap<usize, Known>,
+    /// Intents that were ever on record in status.
+    pub stored: BTreeSet<(i64, String)>,
+    /// ConnectionWatches that came as answers to a process' own writes, by process and UID.
+    answers: BTreeMap<(usize, String), Arc<Value>>,
+    /// A ReplicaSet was deleted by hand.
+    pub by_hand: bool,
+    /// How often the release came to stand in each phase.
+    pub phases: BTreeMap<Phase, u64>,
+    /// Edits that had to be put back within a second.
+    pub repairs: u64,
+    /// Intents recorded.
+    pub releases: u64,
+    /// Sets retired.
+    pub retired: u64,
+    /// Connections opened.
+    pub connections: u64,
+    /// Connections that found nobody.
+    pub refused: u64,
+    /// Sets that were retired before their deadline, since their pods had drained: when, by UID.
+    pub drained: BTreeMap<String, Duration>,
+    /// Sets that were retired at their deadline, by UID.
+    pub overdue: BTreeSet<String>,
+    /// Connections that were older than the retirement of their drained set, and cut with it.
+    pub cut_early: u64,
+    /// Connections cut at the deadline of the drain.
+    pub cut_late: u64,
+    /// Connections cut with pods that ended otherwise: deleted by hand, scaled down, of a set that never was to serve.
+    pub cut: u64,
+    /// Connections lost with a node.
+    pub lost: u64,
+    /// For the steady check: when it began, and the requests and changes until then.
+    pub steady: Option<(Duration, u64, usize)>,
+    /// Up to which version the slices were looked at.
+    pub looked: u64,
+    /// By how many milliseconds a wall clock was ever wrong, at most.
+    pub wrong: u64,
+}
+
+impl History {
+    /// The release has come to stand somewhere.
+    pub fn entered(&mut self, phase: Phase) {
+        *self.phases.entry(phase).or_default() += 1;
+    }
+
+    /// What a smoke probe showed.
+    pub fn probed(&mut self, process: usize, pod: &str, revision: &str, path: &str, through: bool, passes: bool) {
+        let need: u64 = path.rsplit_once('=').and_then(|(_, need)| need.parse().ok()).unwrap_or(1);
+        let about = if through { revision } else { pod };
+        let streak = self.streaks.entry((process, about.to_owned(), path.to_owned())).or_default();
+        *streak = if passes { *streak + 1 } else { 0 };
+        if *streak >= need {
+            let passed = if through { &mut self.passed_outside } else { &mut self.passed };
+            passed.insert((about.to_owned(), path.to_owned()));
+            self.passed_once.insert(revision.to_owned());
+        }
+        if !passes {
+            self.failed.insert(revision.to_owned());
+        }
+    }
+
+    /// A person edited a selector.
+    pub fn edited(&mut self, edit: Edit) -> usize {
+        self.edits.push(edit);
+        self.edits.len() - 1
+    }
+}
+
+impl Sim {
+    /// A process sends something on which it has just decided.
+    pub fn decided(&mut self, process: usize, call: &Call) {
+        if let Some(to) = call.begins() {
+            self.decides_on(process, &to);
+        }
+        let Some(body) = call.merge() else { return };
+        match call.resource {
+            Resource::ReplicaSet if json::annotation(body, keys::ROLE).is_some_and(|role| role.starts_with("retiring@")) => {
+                let (at, told) = (self.now(), self.told_to(process));
+                let wall = self.processes.get(process).map(|process| process.clock.now().wall).unwrap_or_default();
+                let set = json::uid(body).to_owned();
+                self.history.retirements.insert((process, set), Retirement { at, wall, told, reads: BTreeMap::new() });
+            }
+            Resource::BlueGreenDeployment if body.pointer("/status/switch/to").is_some() => {
+                self.decides_on(process, json::text(body, "/status/switch/to"));
+            }
+            Resource::Service => {
+                let to = json::member(body, "/spec/selector", keys::REVISION).unwrap_or_default();
+                let service = self.store.get(Resource::Service, &call.namespace, &call.name);
+                let from = service.and_then(|service| json::member(service, "/spec/selector", keys::REVISION)).unwrap_or_default().to_owned();
+                let ready = Move { to: self.believed_ready(process, to), from: self.believed_ready(process, &from) };
+                self.history.moves.insert((process, call.name.clone()), ready);
+            }
+            _ => {}
+        }
+    }
+
+    fn decides_on(&mut self, process: usize, to: &str) {
+        let pods = self.delivered(process, Resource::Pod).filter(|pod| json::label(pod, keys::REVISION) == Some(to) && json::alive(pod));
+        let pods = pods.map(|pod| json::uid(pod).to_owned()).collect();
+        let object = self.delivered(process, Resource::BlueGreenDeployment).next().cloned().unwrap_or_default();
+        self.history.known.insert(process, Known { pods, object });
+    }
+
+    /// An answer, or none, has gone to a process.
+    pub fn read(&mut self, process: usize, call: &Call, good: bool, found: Option<Arc<Value>>) {
+        match call.resource {
+            Resource::Service if !call.writes() => {
+                for ((reader, _), retirement) in &mut self.history.retirements {
+                    if *reader == process {
+                        retirement.reads.insert(call.name.clone(), good);
+                    }
+                }
+            }
+            Resource::ConnectionWatch => {
+                if let Some(found) = found {
+                    self.history.answers.insert((process, json::uid(&found).to_owned()), found);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What a process has been told about pods' connections: by its watch, or in answers to its own writes, whichever is newer.
+    fn told_to(&self, process: usize) -> BTreeMap<String, Told> {
+        let mut told = BTreeMap::new();
+        for object in self.delivered(process, Resource::ConnectionWatch) {
+            let version = |object: &Value| json::text(object, "/metadata/resourceVersion").parse::<u64>().unwrap_or(0);
+            let answer = self.history.answers.get(&(process, json::uid(object).to_owned())).filter(|answer| version(answer) > version(object));
+            let object = answer.unwrap_or(object);
+            let stamp = (json::text(object, "/status/bootId").to_owned(), json::number(object, "/status/sequence"));
+            let Some(sampled) = self.history.sampled.get(&stamp).copied() else { continue };
+            for report in json::items(object, "/status/pods") {
+                let uid = json::text(report, "/uid");
+                let asked = json::items(object, "/spec/pods").find(|pod| json::text(pod, "/uid") == uid).map(|pod| json::number(pod, "/round"));
+                if asked == Some(json::number(report, "/round")) {
+                    let open = json::items(report, "/ports").map(|port| json::number(port, "/open")).sum();
+                    told.insert(uid.to_owned(), Told { sampled, open, unreadable: report.get("unreadable").is_some() });
+                }
+            }
+        }
+        told
+    }
+
+    /// Objects of a kind that have been delivered to a process.
+    pub fn delivered(&self, process: usize, resource: Resource) -> impl Iterator<Item = &Arc<Value>> {
+        let watchers = self.processes.get(process).map(|process| process.watchers.as_slice()).unwrap_or_default();
+        watchers
+            .iter()
+            .filter_map(|id| self.watchers.get(*id))
+            .filter(move |watcher| watcher.resource == resource)
+            .flat_map(|watcher| watcher.mirror.values())
+    }
+
+    /// Ready pods of a revision, as a process has been told.
+    pub fn believed_ready(&self, process: usize, revision: &str) -> i64 {
+        let ready = self
+            .delivered(process, Resource::Pod)
+            .filter(|pod| json::label(pod, keys::REVISION) == Some(revision) && json::alive(pod) && json::ready(pod));
+        i64::try_from(ready.count()).unwrap_or(i64::MAX)
+    }
+}

@@ -1,0 +1,48 @@
+//! The intent on record, read from the store and not by the operator's code: in status, or beside the fence of a ReplicaSet.
+
+use bluegreen::api::keys;
+use bluegreen::controller::api::Resource;
+use serde_json::Value;
+
+use crate::controller::serve::Write;
+use crate::json;
+use crate::sim::Sim;
+
+impl Sim {
+    /// The intent on record, in the form of `status.switch`.
+    pub fn intent(&self) -> Option<Value> {
+        let stored = self.object().and_then(|object| object.pointer("/status/switch").cloned());
+        let fences = self.store.all(Resource::ReplicaSet).filter_map(|set| {
+            let switch = written(set)?;
+            let stands = json::annotation(set, keys::ROLE) == Some(&format!("serving@{}", attempt(&switch)));
+            stands.then_some(switch)
+        });
+        let newest = fences.max_by_key(|switch| (attempt(switch), json::text(switch, "/to").to_owned()));
+        match (stored, newest) {
+            (Some(stored), Some(newest)) if attempt(&newest) > attempt(&stored) => Some(newest),
+            (None, newest) => newest,
+            (stored, _) => stored,
+        }
+    }
+}
+
+/// The move that a write puts on record, if it is about another than before.
+pub fn recorded(write: &Write) -> Option<Value> {
+    let read = |object: &Value| match write.call.resource {
+        Resource::ReplicaSet => written(object),
+        Resource::BlueGreenDeployment => object.pointer("/status/switch").cloned(),
+        _ => None,
+    };
+    let same = |one: &Value, other: &Value| attempt(one) == attempt(other) && json::text(one, "/to") == json::text(other, "/to");
+    let before = write.before.as_ref().and_then(|before| read(before));
+    read(&write.after).filter(|after| before.is_none_or(|before| !same(&before, after)))
+}
+
+/// The fencing number of a move.
+pub fn attempt(switch: &Value) -> i64 {
+    json::number(switch, "/attempt")
+}
+
+fn written(set: &Value) -> Option<Value> {
+    json::annotation(set, keys::SWITCH).and_then(|text| serde_json::from_str(text).ok())
+}

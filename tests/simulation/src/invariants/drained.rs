@@ -1,0 +1,90 @@
+//! Invariant 4: no pod of a set that served and is being left begins to end while a connection that was told of is open, or while it is
+//! unknown, before the deadline; such a set never shrinks but to 0.
+
+use std::time::Duration;
+
+use bluegreen::api::keys;
+use bluegreen::controller::api::Resource;
+use serde_json::Value;
+
+use super::Invariant;
+use crate::controller::serve::Write;
+use crate::history::Retirement;
+use crate::json;
+use crate::peers::kubelet::Running;
+use crate::sim::Sim;
+
+/// Checked against the connections that the pods really have, at the moment at which the operator decided: none may be open that was
+/// already open when the agent took the sample which the operator had last been told of; and that sample must not be old.
+pub const INVARIANT: Invariant = Invariant { name: "4 nobody is cut off", check };
+
+/// Older than this no sample counts: three report intervals, the longest travel of a report, and the longest delay of a watch.
+const OLD: Duration = Duration::from_secs(6 + 9 + 6 + 2);
+
+fn check(sim: &Sim, write: &Write) -> Result<(), String> {
+    let (Resource::ReplicaSet, Some(before)) = (write.call.resource, &write.before) else { return Ok(()) };
+    let replicas = |object: &Value| json::number(object, "/spec/replicas");
+    let revision = json::label(before, keys::REVISION).unwrap_or_default();
+    let role = json::annotation(before, keys::ROLE).unwrap_or_default();
+    let active = sim.intent().is_some_and(|intent| json::text(&intent, "/to") == revision);
+    if role.is_empty() || role.starts_with("retired") || replicas(&write.after) >= replicas(before) || active {
+        return Ok(());
+    }
+    let name = sim.named(revision);
+    if replicas(&write.after) > 0 {
+        let asked = sim.history.replicas.iter().any(|(_, replicas)| *replicas == json::number(&write.after, "/spec/replicas"));
+        // A process that has not heard that traffic moved on still takes it for the active one: that is for spec.replicas.
+        return if asked && !role.starts_with("retiring") {
+            Ok(())
+        } else {
+            Err(format!("the set of {name} is being left and shrinks to {}", replicas(&write.after)))
+        };
+    }
+    let key = (write.process, json::uid(before).to_owned());
+    let Some(retirement) = sim.history.retirements.get(&key) else {
+        // Scaled to zero as the active one, since spec.replicas is 0.
+        let asked = sim.history.replicas.iter().any(|(_, replicas)| *replicas == 0);
+        return if asked { Ok(()) } else { Err(format!("the set of {name} goes to 0 without having been retired")) };
+    };
+    let Some(object) = sim.object() else { return Ok(()) };
+    let left = sim.history.left_at.get(revision).copied().unwrap_or(retirement.at);
+    let slack = Duration::from_millis(2 * sim.history.wrong + 1500);
+    let over = |seconds: i64| retirement.at + slack >= left + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    if over(json::number(&object, "/spec/drain/deadlineSeconds")) {
+        return Ok(());
+    }
+    let timer = !sim.scenario.agent || json::text(&object, "/spec/drain/source") == "Timer";
+    for (uid, pod) in sim.peers.pods.iter().filter(|(_, pod)| pod.set == json::uid(before)) {
+        let ending = sim.store.by_uid(Resource::Pod, uid).is_none_or(|pod| !json::alive(pod));
+        if ending || sim.peers.nodes.get(&pod.node).is_none_or(|node| !node.up) {
+            continue;
+        }
+        if timer {
+            if !over(json::number(&object, "/spec/drain/fallbackSeconds")) && sim.history.endpoints.contains(uid) {
+                return Err(format!("pod {} of {name}, which nobody measures, ends before its time", pod.name));
+            }
+            continue;
+        }
+        measured(sim, retirement, uid, pod).map_err(|why| format!("pod {} of {name} ends {why}", pod.name))?;
+    }
+    Ok(())
+}
+
+fn measured(sim: &Sim, retirement: &Retirement, uid: &str, pod: &Running) -> Result<(), String> {
+    let Some(told) = retirement.told.get(uid) else {
+        return if sim.history.endpoints.contains(uid) { Err("without a single report about it".into()) } else { Ok(()) };
+    };
+    if told.unreadable {
+        return Err("while its connections can't be read".into());
+    }
+    if told.open > 0 {
+        return Err(format!("with {} open connections, as was told", told.open));
+    }
+    if retirement.at.saturating_sub(told.sampled) > OLD {
+        return Err(format!("on a sample of {:.1} s ago", retirement.at.saturating_sub(told.sampled).as_secs_f64()));
+    }
+    match pod.sockets.values().find(|socket| socket.opened < told.sampled) {
+        Some(socket) => Err(format!("with a connection of {} that is open since {:.3}", socket.peer, socket.opened.as_secs_f64())),
+        None => Ok(()),
+    }
+}

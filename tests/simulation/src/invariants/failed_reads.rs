@@ -1,0 +1,31 @@
+//! Invariant 6: no write follows from a failed read.
+
+use bluegreen::api::keys;
+use bluegreen::controller::api::Resource;
+
+use super::Invariant;
+use crate::controller::serve::Write;
+use crate::json;
+use crate::sim::{NAMESPACE, Sim};
+
+/// Before a set that served goes to 0, the process has read every Service, live, since it wrote the role, and each last read worked.
+pub const INVARIANT: Invariant = Invariant { name: "6 no write follows from a failed read", check };
+
+fn check(sim: &Sim, write: &Write) -> Result<(), String> {
+    let (Resource::ReplicaSet, Some(before)) = (write.call.resource, &write.before) else { return Ok(()) };
+    let retires = json::annotation(&write.after, keys::ROLE).is_some_and(|role| role.starts_with("retired@"));
+    if !retires || json::annotation(before, keys::ROLE) == json::annotation(&write.after, keys::ROLE) {
+        return Ok(());
+    }
+    let Some(retirement) = sim.history.retirements.get(&(write.process, json::uid(before).to_owned())) else {
+        return Err(format!("set {} is retired without its role having been written first", json::name(before)));
+    };
+    for name in sim.scenario.services.iter().filter(|name| sim.store.get(Resource::Service, NAMESPACE, name).is_some()) {
+        match retirement.reads.get(name) {
+            Some(true) => {}
+            Some(false) => return Err(format!("set {} is retired although Service {name} could not be read", json::name(before))),
+            None => return Err(format!("set {} is retired without Service {name} having been read", json::name(before))),
+        }
+    }
+    Ok(())
+}

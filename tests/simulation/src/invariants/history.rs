@@ -1,0 +1,85 @@
+//! What the invariants keep of each write, once it has been looked at.
+
+use std::time::Duration;
+
+use bluegreen::api::keys;
+use bluegreen::controller::api::Resource;
+
+use crate::controller::serve::Write;
+use crate::intent::{attempt, recorded};
+use crate::json;
+use crate::sim::{NAMESPACE, Sim};
+
+/// After a write.
+pub fn remember(sim: &mut Sim, write: &Write) {
+    let now = sim.now();
+    if let Some(switch) = recorded(write)
+        && sim.history.intents.insert((attempt(&switch), json::text(&switch, "/to").to_owned()))
+    {
+        sim.history.releases += 1;
+    }
+    match write.call.resource {
+        Resource::BlueGreenDeployment => {
+            let attempt = json::number(&write.after, "/status/switch/attempt");
+            let to = json::text(&write.after, "/status/switch/to").to_owned();
+            if attempt > 0 {
+                sim.history.stored.insert((attempt, to));
+            }
+        }
+        Resource::Service if sim.is_active_service(&write.call.name) => {
+            // By what the operator meant to select: a selector put back after somebody else's edit gives nobody more time.
+            let selected = |object: &serde_json::Value| {
+                json::annotation(object, keys::SELECTED).and_then(|text| text.rsplit_once('@')).map(|(revision, _)| revision.to_owned())
+            };
+            let (from, to) =
+                (write.before.as_ref().and_then(|before| selected(before)).unwrap_or_default(), selected(&write.after).unwrap_or_default());
+            if from != to {
+                sim.history.left_at.insert(from, now);
+                sim.history.left_at.remove(&to);
+            }
+        }
+        Resource::ReplicaSet => {
+            let replicas = |object: &serde_json::Value| json::number(object, "/spec/replicas");
+            let served =
+                write.before.as_ref().is_some_and(|before| json::annotation(before, keys::ROLE).is_some_and(|role| !role.starts_with("retired")));
+            if served && write.before.as_ref().is_some_and(|before| replicas(before) > 0) && replicas(&write.after) == 0 {
+                sim.history.retired += 1;
+                let set = json::uid(&write.after).to_owned();
+                match retirement(sim, write) {
+                    Some((at, false)) => drop(sim.history.drained.insert(set, at)),
+                    Some((_, true)) => drop(sim.history.overdue.insert(set)),
+                    None => {}
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// When the retirement of a set was decided, and whether its deadline was over by then.
+fn retirement(sim: &Sim, write: &Write) -> Option<(Duration, bool)> {
+    let retirement = sim.history.retirements.get(&(write.process, json::uid(&write.after).to_owned()))?;
+    let revision = json::label(&write.after, keys::REVISION)?;
+    let left = sim.history.left_at.get(revision).copied().unwrap_or_default();
+    let object = sim.object()?;
+    let timer = !sim.scenario.agent || json::text(&object, "/spec/drain/source") == "Timer";
+    let seconds = json::number(&object, if timer { "/spec/drain/fallbackSeconds" } else { "/spec/drain/deadlineSeconds" });
+    let slack = Duration::from_millis(2 * sim.history.wrong + 1500);
+    Some((retirement.at, retirement.at + slack >= left + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))))
+}
+
+/// After a step: which pods have been endpoints, and how wrong clocks have been.
+pub fn follow(sim: &mut Sim) {
+    let wrong = sim.faults.wrong_clocks.iter().map(|wrong| wrong.load(std::sync::atomic::Ordering::SeqCst).unsigned_abs()).max().unwrap_or(0);
+    sim.history.wrong = sim.history.wrong.max(wrong);
+    let revision = sim.store.revision();
+    if sim.history.looked == revision {
+        return;
+    }
+    sim.history.looked = revision;
+    for service in sim.scenario.services.clone() {
+        let Some(slice) = sim.store.get(Resource::EndpointSlice, NAMESPACE, &format!("{service}-slice")) else { continue };
+        let uids: Vec<String> = json::items(slice, "/endpoints").map(|endpoint| json::text(endpoint, "/targetRef/uid").to_owned()).collect();
+        sim.history.endpoints.extend(uids);
+    }
+}

@@ -1,0 +1,39 @@
+//! Invariant 3: the active revision is never scaled down or deleted, except for `spec.replicas`.
+
+use std::time::Duration;
+
+use bluegreen::api::keys;
+use bluegreen::controller::api::Resource;
+
+use super::Invariant;
+use crate::controller::api::Request;
+use crate::controller::serve::Write;
+use crate::json;
+use crate::sim::{NAMESPACE, Sim};
+
+/// Active is what the operator itself made a Service select, by the store at this very moment.
+pub const INVARIANT: Invariant = Invariant { name: "3 the active set stays", check };
+
+fn check(sim: &Sim, write: &Write) -> Result<(), String> {
+    let (Resource::ReplicaSet, Some(before)) = (write.call.resource, &write.before) else { return Ok(()) };
+    let revision = json::label(before, keys::REVISION).unwrap_or_default();
+    let serves = |name: &String| {
+        sim.store.get(Resource::Service, NAMESPACE, name).is_some_and(|service| {
+            let selected = json::annotation(service, keys::SELECTED).and_then(|selected| selected.rsplit_once('@'));
+            selected.is_some_and(|(selected, _)| selected == revision) && json::member(service, "/spec/selector", keys::REVISION) == Some(revision)
+        })
+    };
+    let Some(service) = sim.scenario.services.iter().find(|name| serves(name)) else { return Ok(()) };
+    let name = sim.named(revision);
+    if matches!(write.call.request, Request::Delete { .. }) {
+        return Err(format!("the set of {name} is deleted, which Service {service} selects"));
+    }
+    let (had, has) = (json::number(before, "/spec/replicas"), json::number(&write.after, "/spec/replicas"));
+    let since = sim.now().saturating_sub(Duration::from_secs(90));
+    let current = sim.object().map(|object| json::number(&object, "/spec/replicas"));
+    let asked = sim.history.replicas.iter().filter(|(at, _)| *at >= since).any(|(_, replicas)| *replicas == has) || current == Some(has);
+    if has < had && !asked {
+        return Err(format!("the set of {name}, which Service {service} selects, shrinks from {had} to {has}"));
+    }
+    Ok(())
+}

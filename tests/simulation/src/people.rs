@@ -1,0 +1,192 @@
+//! People: they apply templates, scale, command, pause, and change their minds.
+
+use std::time::Duration;
+
+use bluegreen::api::keys::command;
+use bluegreen::controller::api::Resource;
+use serde_json::{Value, json};
+
+use crate::agenda::Happening;
+use crate::faults::Phase;
+use crate::json;
+use crate::random::Random;
+use crate::scenario::{probe, template, version};
+use crate::sim::{NAME, NAMESPACE, Sim};
+use crate::store::Manager;
+
+/// Something that a person does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Applies another version.
+    Release(u64),
+    /// Writes out a default of the template: nothing else than before.
+    SpellOut,
+    /// Applies a template with a misspelt field.
+    Misspell,
+    /// Changes `spec.replicas`.
+    Scale(u64),
+    /// Sets `spec.paused` for a while.
+    Pause,
+    /// Takes it back.
+    Unpause,
+    /// Gives the revision of the spec up.
+    Abort,
+    /// Tries the rejected one again.
+    Retry,
+    /// Goes back to an earlier revision.
+    Rollback,
+    /// Promotes what the spec asks for.
+    Promote,
+    /// Promotes a revision that is not the one of the spec.
+    PromoteAnother,
+    /// Changes a smoke probe.
+    ChangeProbe(u64),
+}
+
+impl Sim {
+    /// What people are going to do.
+    pub fn plan_acts(&mut self) {
+        let random = &mut Random::new(self.seed, "people");
+        let end = self.scenario.busy_seconds * 1000;
+        for number in 0..random.between(1, 3) {
+            // The first release comes as soon as the first version serves, most of the time.
+            let at = if number == 0 { random.millis(8000, 25_000) } else { random.millis(10_000, end) };
+            let version = if random.percent(15) { 1 } else { random.between(2, 9) };
+            self.plan_act(at, Act::Release(version));
+        }
+        for _ in 0..random.between(0, 4) {
+            let at = random.millis(3000, end);
+            let act = match random.between(0, 11) {
+                0 | 1 => Act::Scale(random.between(0, 4)),
+                2 => Act::Pause,
+                3 | 4 => Act::Abort,
+                5 => Act::Retry,
+                6 | 7 => Act::Rollback,
+                8 => Act::PromoteAnother,
+                9 => Act::ChangeProbe(random.between(1, 3)),
+                10 => Act::SpellOut,
+                _ => Act::Misspell,
+            };
+            self.plan_act(at, act);
+            if act == Act::Pause {
+                let wait = random.millis(2000, 25_000);
+                self.plan_act(at + wait, Act::Unpause);
+            }
+        }
+    }
+
+    fn plan_act(&mut self, at: Duration, act: Act) {
+        self.acts.push(act);
+        self.agenda.add(at, Happening::Person(self.acts.len() - 1));
+    }
+
+    /// A person who has been asked to promote does so, sooner or later.
+    pub fn asked_to_promote(&mut self, phase: Phase) {
+        if phase == Phase::AwaitPromotion && (self.calm || self.random.percent(75)) {
+            let wait = self.random.millis(300, 6000);
+            let at = self.now() + wait;
+            self.plan_act(at, Act::Promote);
+        }
+    }
+
+    /// What is left half done is put right.
+    pub fn leave_in_order(&mut self) {
+        let now = self.now();
+        self.plan_act(now, Act::Unpause);
+        if self.object().is_some_and(|object| json::number(&object, "/spec/replicas") == 0) {
+            self.plan_act(now, Act::Scale(2));
+        }
+        self.asked_to_promote(self.phase);
+    }
+
+    /// A person does something.
+    pub fn act(&mut self, number: usize) {
+        let Some(act) = self.acts.get(number).copied() else { return };
+        let finishing = matches!(act, Act::Unpause | Act::Promote | Act::Scale(2));
+        let Some(object) = self.object().filter(|_| !self.calm || finishing) else { return };
+        self.say("person", || format!("{act:?}"));
+        match act {
+            Act::Release(number) => self.edit(|spec| put(spec, "template", template(&version(number)))),
+            Act::SpellOut => self.edit(|spec| {
+                if let Some(containers) = spec.pointer_mut("/template/spec") {
+                    put(containers, "restartPolicy", json!("Always"));
+                }
+            }),
+            Act::Misspell => self.edit(|spec| {
+                if let Some(pod) = spec.pointer_mut("/template/spec") {
+                    put(pod, "contaners", json!([]));
+                }
+            }),
+            Act::Scale(replicas) => self.edit(|spec| put(spec, "replicas", json!(replicas))),
+            Act::Pause => self.edit(|spec| put(spec, "paused", json!(true))),
+            Act::Unpause => self.edit(|spec| put(spec, "paused", json!(false))),
+            Act::ChangeProbe(need) => self.edit(|spec| {
+                if let Some(probes) = spec.get_mut("smokeProbes").and_then(Value::as_array_mut)
+                    && let Some(first) = probes.first_mut().filter(|first| json::text(first, "/target") == "EachPod")
+                {
+                    *first = probe("home", "EachPod", need);
+                }
+            }),
+            Act::Abort | Act::Promote => {
+                let revision = json::text(&object, "/status/revision").to_owned();
+                self.command(if act == Act::Abort { command::ABORT } else { command::PROMOTE }, &revision);
+            }
+            Act::Retry => {
+                let revision = json::text(&object, "/status/rejected/revision").to_owned();
+                self.command(command::RETRY, &revision);
+            }
+            Act::PromoteAnother => {
+                let spec = json::text(&object, "/status/revision").to_owned();
+                let other = self.some_revision(&spec);
+                self.command(command::PROMOTE, &other);
+            }
+            Act::Rollback => {
+                let active = json::text(&object, "/status/switch/to").to_owned();
+                let other = self.some_revision(&active);
+                self.command(command::ROLLBACK, &format!("{active}-{other}"));
+            }
+        }
+    }
+
+    fn some_revision(&mut self, but: &str) -> String {
+        let label = bluegreen::api::keys::REVISION;
+        let others: Vec<String> = self
+            .store
+            .all(Resource::ReplicaSet)
+            .filter_map(|set| json::label(set, label))
+            .filter(|revision| *revision != but)
+            .map(str::to_owned)
+            .collect();
+        self.random.one(&others).cloned().unwrap_or_else(|| "nothing".into())
+    }
+
+    fn edit(&mut self, change: impl FnOnce(&mut Value)) {
+        self.write(Manager::updates("kubectl"), Resource::BlueGreenDeployment, NAMESPACE, NAME, |object| {
+            if let Some(spec) = object.get_mut("spec") {
+                change(spec);
+            }
+        });
+        if let Some(object) = self.object() {
+            let now = self.now();
+            self.history.replicas.push((now, json::number(&object, "/spec/replicas")));
+        }
+    }
+
+    fn command(&mut self, key: &'static str, value: &str) {
+        if value.is_empty() {
+            return;
+        }
+        self.history.commands.push((key, value.to_owned()));
+        self.write(Manager::updates("kubectl"), Resource::BlueGreenDeployment, NAMESPACE, NAME, |object| {
+            if let Some(annotations) = object.pointer_mut("/metadata").and_then(|metadata| json::object(metadata, "annotations")) {
+                annotations.insert(key.into(), json!(value));
+            }
+        });
+    }
+}
+
+fn put(of: &mut Value, key: &str, value: Value) {
+    if let Some(of) = of.as_object_mut() {
+        of.insert(key.to_owned(), value);
+    }
+}

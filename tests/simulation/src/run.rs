@@ -1,0 +1,112 @@
+//! One run: a runtime of one thread whose clock stands still until everybody waits, and a world that happens in it.
+
+use std::cell::Cell;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::faults::{Fault, Phase};
+use crate::sim::{Sim, Violation, lock};
+use crate::transcript::Transcript;
+
+thread_local! {
+    static PANICS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// What a run came to.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Its seed.
+    pub seed: u64,
+    /// What did not hold.
+    pub violations: Vec<Violation>,
+    /// Which faults happened in which phases, how often.
+    pub matrix: Vec<((Fault, Phase), u64)>,
+    /// Happenings.
+    pub steps: u64,
+    /// Writes of the operator.
+    pub writes: u64,
+    /// Moves of traffic decided.
+    pub moves: u64,
+    /// Sets that were drained and scaled to 0.
+    pub retired: u64,
+    /// Edits of selectors that had to be put back at once.
+    pub repairs: u64,
+    /// Connections of clients.
+    pub connections: u64,
+    /// Connections cut too early, at the deadline of a drain, and with pods that ended otherwise.
+    pub cut: [u64; 3],
+    /// Connections lost with a node.
+    pub lost: u64,
+    /// Simulated time.
+    pub time: Duration,
+    /// How often the release came to stand in each phase.
+    pub phases: Vec<(Phase, u64)>,
+    /// The transcript, if it was kept.
+    pub lines: Vec<String>,
+    /// A sum over when and by whom something was done: equal for equal runs.
+    pub sum: u64,
+}
+
+/// Counts panics of this thread's tasks, which the operator's queue survives; here each is a violation.
+pub fn count_panics() {
+    let former = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        PANICS.with(|panics| panics.set(panics.get() + 1));
+        former(info);
+    }));
+}
+
+/// Runs a seed; with `only`, that is the only fault there is.
+pub fn run(seed: u64, only: Option<Fault>, kept: bool) -> std::io::Result<Outcome> {
+    PANICS.with(|panics| panics.set(0));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
+    let mut outcome = runtime.block_on(async move {
+        let start = Instant::now();
+        let shared = Arc::new_cyclic(|me| Mutex::new(Sim::new(seed, only, start, me.clone(), Transcript::new(kept))));
+        lock(&shared).set_up();
+        loop {
+            let Some(next) = lock(&shared).agenda.next() else { break };
+            tokio::time::sleep_until(start + next).await;
+            let mut sim = lock(&shared);
+            sim.step();
+            if sim.over {
+                break;
+            }
+        }
+        let mut sim = lock(&shared);
+        let outcome = Outcome::of(&sim);
+        sim.end_all();
+        outcome
+    });
+    drop(runtime);
+    let panics = PANICS.with(Cell::get);
+    if panics > 0 {
+        let story = format!("{panics} panics in the operator's code");
+        outcome.violations.push(Violation { invariant: "no panic", story, at: outcome.time });
+    }
+    Ok(outcome)
+}
+
+impl Outcome {
+    fn of(sim: &Sim) -> Self {
+        Self {
+            seed: sim.seed,
+            violations: sim.violations.clone(),
+            matrix: sim.faults.matrix.iter().map(|(cell, count)| (*cell, *count)).collect(),
+            steps: sim.steps,
+            writes: sim.faults.writes,
+            moves: sim.history.releases,
+            retired: sim.history.retired,
+            repairs: sim.history.repairs,
+            connections: sim.history.connections,
+            cut: [sim.history.cut_early, sim.history.cut_late, sim.history.cut],
+            lost: sim.history.lost,
+            time: sim.now(),
+            phases: sim.history.phases.iter().map(|(phase, count)| (*phase, *count)).collect(),
+            lines: sim.transcript.lines().to_vec(),
+            sum: sim.transcript.sum(),
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What is simulated: an installation, a spec, versions that behave well or not. All of it follows from the seed.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use crate::random::Random;
+
+/// How the pods of a version behave.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Behaviour {
+    /// They never become ready.
+    pub never_ready: bool,
+    /// Milliseconds until they are ready.
+    pub ready_after: (u64, u64),
+    /// Their smoke probes fail.
+    pub fails_smoke: bool,
+    /// Their smoke probes fail at first.
+    pub smokes_late: bool,
+    /// They lose and regain readiness.
+    pub flaps: bool,
+}
+
+/// What is simulated.
+#[derive(Clone, Debug)]
+pub struct Scenario {
+    /// Whether the drain agent is installed.
+    pub agent: bool,
+    /// Usual delay of the operator's watches, in milliseconds.
+    pub watch_delay: (u64, u64),
+    /// Active Services.
+    pub services: Vec<String>,
+    /// Whether there is a preview Service.
+    pub preview: bool,
+    /// Whether a person promotes.
+    pub manual: bool,
+    /// The spec at the beginning.
+    pub spec: Value,
+    /// Seconds until everything goes well and people rest.
+    pub busy_seconds: u64,
+    versions: BTreeMap<String, Behaviour>,
+}
+
+/// The image of a pod or of a pod template: which version it is.
+pub fn version_of(pod: &Value) -> &str {
+    crate::json::text(pod, "/spec/containers/0/image")
+}
+
+/// The pod template of a version.
+pub fn template(version: &str) -> Value {
+    json!({
+        "metadata": {"labels": {"app": "shop"}},
+        "spec": {"containers": [{
+            "name": "app",
+            "image": version,
+            "ports": [{"name": "http", "containerPort": 8080}],
+            "readinessProbe": {"httpGet": {"path": "/", "port": "http"}, "periodSeconds": crate::peers::agent::PROBE_PERIOD},
+        }]},
+    })
+}
+
+/// The name of a version by number.
+pub fn version(number: u64) -> String {
+    format!("shop:v{number}")
+}
+
+impl Scenario {
+    /// From the seed.
+    pub fn new(seed: u64) -> Self {
+        let random = &mut Random::new(seed, "scenario");
+        let good = Behaviour { ready_after: (300, 4000), ..Behaviour::default() };
+        let mut versions = BTreeMap::from([(version(1), good)]);
+        for number in 2..=9 {
+            let behaviour = match random.between(0, 99) {
+                0..60 => good,
+                60..72 => Behaviour { fails_smoke: true, ..good },
+                72..80 => Behaviour { smokes_late: true, ..good },
+                80..88 => Behaviour { never_ready: true, ..good },
+                _ => Behaviour { flaps: true, ..good },
+            };
+            versions.insert(version(number), behaviour);
+        }
+        let services: Vec<String> = if random.percent(40) { vec!["shop".into(), "shop-admin".into()] } else { vec!["shop".into()] };
+        let preview = random.percent(40);
+        let manual = random.percent(30);
+        let quiet = random.between(2, 8);
+        let deadline = random.between(20, 90);
+        let spec = json!({
+            "replicas": random.between(1, 3),
+            "selector": {"matchLabels": {"app": "shop"}},
+            "template": template(&version(1)),
+            "minReadySeconds": if random.percent(30) { random.between(1, 4) } else { 0 },
+            "progressDeadlineSeconds": random.between(20, 60),
+            "revisionHistoryLimit": random.between(0, 3),
+            "traffic": {
+                "services": services,
+                "previewServices": if preview { json!(["shop-preview"]) } else { json!([]) },
+                "quietSeconds": quiet,
+                "convergenceTimeoutSeconds": quiet + random.between(5, 30),
+            },
+            "smokeProbes": probes(random, preview),
+            "promotion": {"mode": if manual { "Manual" } else { "Automatic" }},
+            "onFailure": {"keepSeconds": random.between(0, 30)},
+            "drain": drain(random, deadline),
+        });
+        Self {
+            agent: random.percent(85),
+            watch_delay: *random.one(&[(1, 20), (5, 200), (20, 900)]).unwrap_or(&(5, 200)),
+            services,
+            preview,
+            manual,
+            spec,
+            busy_seconds: random.between(60, 240),
+            versions,
+        }
+    }
+
+    /// How a version behaves.
+    pub fn behaviour(&self, version: &str) -> Behaviour {
+        self.versions.get(version).copied().unwrap_or_default()
+    }
+}
+
+/// One probe: its path names what the truth is remembered by.
+pub fn probe(name: &str, target: &str, need: u64) -> Value {
+    json!({
+        "name": name, "target": target, "periodSeconds": 1, "timeoutSeconds": 2, "successThreshold": need, "failureThreshold": 3,
+        "httpGet": {"path": format!("/{name}?need={need}"), "port": "http"},
+    })
+}
+
+fn probes(random: &mut Random, preview: bool) -> Value {
+    let mut probes = vec![];
+    if random.percent(85) {
+        probes.push(probe("home", "EachPod", random.between(1, 3)));
+    }
+    if preview && random.percent(50) {
+        probes.push(probe("outside", "PreviewService", random.between(1, 3)));
+    }
+    Value::Array(probes)
+}
+
+fn drain(random: &mut Random, deadline: u64) -> Value {
+    let mut drain = json!({
+        "minimumSeconds": random.between(0, 5),
+        "deadlineSeconds": deadline,
+        "fallbackSeconds": random.between(5, 30),
+        "maxSets": random.between(1, 2),
+    });
+    if random.percent(25) {
+        crate::json::object(&mut drain, "begin").into_iter().for_each(|begin| {
+            begin.insert("http".into(), json!({"path": "/drain", "port": "http"}));
+        });
+    }
+    if random.percent(10)
+        && let Some(drain) = drain.as_object_mut()
+    {
+        drain.insert("source".into(), json!("Timer"));
+    }
+    drain
+}
