@@ -104,6 +104,8 @@ impl Candidate {
                     last = before.mono;
                     leadership.renewed(before.mono);
                 }
+                // Written between our reading and writing: by an earlier renewal of ours that came late, or else the next reading says so.
+                Ok(Ok(Outcome::Waits(Duration::ZERO))) => {}
                 Ok(Ok(Outcome::Waits(_))) => return leadership.resign(),
                 Ok(Err(error)) => tracing::warn!(%error, "the lease could not be renewed"),
                 Err(_) => tracing::warn!("the lease could not be renewed: no answer"),
@@ -114,8 +116,16 @@ impl Candidate {
         }
     }
 
-    /// Gives the Lease back, so that another candidate need not wait for its end.
+    /// Gives the Lease back, so that another candidate need not wait for its end. A renewal that was under way when this process was
+    /// told to end may be carried out in between; that is read anew, once.
     pub async fn release<A: ApiServer>(&self, api: &A) -> Result<(), ApiError> {
+        match self.give_back(api).await {
+            Err(ApiError::Conflict) => self.give_back(api).await,
+            answer => answer,
+        }
+    }
+
+    async fn give_back<A: ApiServer>(&self, api: &A) -> Result<(), ApiError> {
         let Some(lease) = api.get(Resource::Lease, &self.namespace, &self.name).await? else {
             return Ok(());
         };
@@ -127,3 +137,7 @@ impl Candidate {
         api.patch(Resource::Lease, &self.namespace, &self.name, false, Change::Merge(patch)).await.map(drop)
     }
 }
+
+#[cfg(test)]
+#[path = "tests/lease.rs"]
+mod tests;

@@ -256,7 +256,8 @@ impl Stage {
         let (tell, said) = unbounded_channel();
         let outlets = Outlets { wake, wanted: want, events: tell };
         let installation = Installation { agent: true, runtime_classes: vec![], cluster_wide: false };
-        let context = Arc::new(Context::new(api.clone(), Arc::new(clock.clone()), Arc::new(Network), installation, World::new(vec![], true), outlets));
+        let context =
+            Arc::new(Context::new(api.clone(), Arc::new(clock.clone()), Arc::new(Network), installation, World::new(vec![], true), outlets));
         Self { api, clock, context, wakes, wanted, said }
     }
 

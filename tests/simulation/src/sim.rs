@@ -12,13 +12,13 @@ use crate::agenda::{Agenda, Happening};
 use crate::controller::process::Process;
 use crate::faults::{Fault, Faults, Phase};
 use crate::history::History;
-use crate::{intent, json};
 use crate::peers::Peers;
 use crate::people::Act;
 use crate::random::Random;
 use crate::scenario::Scenario;
 use crate::store::{Entry, Kind, Manager, Store};
 use crate::transcript::Transcript;
+use crate::{intent, json};
 
 /// Namespace of the BlueGreenDeployment.
 pub const NAMESPACE: &str = "shop";
