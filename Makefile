@@ -33,7 +33,7 @@ needs: # what is missing is named in one sentence; Debian packages are installed
 .PHONY: build
 build: ## the operator, the sample app, and the programs of the tests
 	@echo "building the operator and the test programs"
-	@cargo build --release --workspace --locked
+	@cargo build --release --workspace --exclude simulation --locked
 
 .PHONY: cluster
 cluster: needs # all programs, and Kubernetes itself; later only what changed

@@ -198,7 +198,7 @@ impl Module {
         };
         add(go_version);
         add(PAUSE_IMAGE);
-        add(&format!("{:?} {PROGRAMS:?}", self.builds));
+        add(&format!("{:?} {PROGRAMS:?} {:?}", self.builds, gobuild::COMPILED));
         for (name, content) in self.files {
             add(name);
             add(content);
