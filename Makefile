@@ -14,6 +14,8 @@ export CARGO_BUILD_TARGET := $(HOST)
 export CARGO_TARGET_$(shell echo '$(HOST)' | tr 'a-z-' 'A-Z_')_RUSTFLAGS := -C target-feature=+crt-static
 BIN := $(abspath $(or $(CARGO_TARGET_DIR),target))/$(HOST)/release
 CLUSTER ?= embedded
+SEEDS ?= 2400
+FROM ?= 1
 IMAGE ?= localhost/bluegreen-operator:0.1.0
 
 .PHONY: help
@@ -62,6 +64,10 @@ lint: ## format, clippy
 unit: ## unit and property tests
 	@cargo test --release --workspace --locked
 
+.PHONY: simulate
+simulate: ## releases in a simulated world with faults, as many as one likes: SEEDS=100000 FROM=1
+	@cargo run --release --locked --quiet -p simulation -- --seeds $(SEEDS) --from $(FROM)
+
 .PHONY: chart
 chart: cluster ## the chart, without a running cluster: lint, snapshots, drift of the CRDs
 	@PATH="$$($(BIN)/cluster tools):$$PATH" BLUEGREEN=$(BIN)/bluegreen tests/chart/check
@@ -87,10 +93,11 @@ bench: cluster ## the figures of docs/benchmarks.md
 	@$(BIN)/bench
 
 .PHONY: generate
-generate: build ## writes everything generated anew: CRDs, API reference
+generate: build ## writes everything generated anew: CRDs, API reference, the simulation's stories
 	@$(BIN)/bluegreen crd --directory crds
 	@$(BIN)/bluegreen crd --directory charts/bluegreen-operator/files/crds
 	@$(BIN)/api-docs
+	@cargo run --release --locked --quiet -p simulation -- --stories tests/simulation/stories
 
 .PHONY: image
 image: build ## the operator's image as a docker archive: target/bluegreen-operator.tar (IMAGE=name:tag)

@@ -1,9 +1,11 @@
 //! The API server's audit log: who asked for what.
 
+use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::PathBuf;
 
 use serde::Deserialize;
+use simulation::fidelity;
 
 use crate::failure::{Failure, Result, io};
 use crate::world::{RELEASE, SYSTEM, World};
@@ -17,6 +19,14 @@ pub struct Request {
     user: User,
     #[serde(default)]
     object_ref: Option<ObjectRef>,
+    #[serde(default)]
+    response_status: Option<ResponseStatus>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+struct ResponseStatus {
+    code: u16,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -47,8 +57,33 @@ impl Audit {
         Ok(Self { path, from })
     }
 
+    /// From the beginning.
+    pub fn all(world: &World) -> Result<Self> {
+        Ok(Self { from: 0, ..Self::now(world)? })
+    }
+
     /// What the controller has asked for in a namespace since: `patch services/shop`.
     pub fn controller(&self, namespace: &str) -> Result<Vec<String>> {
+        let asked = self.requests()?.into_iter().filter_map(|request| {
+            let ObjectRef { resource, namespace: place, name, subresource } = request.object_ref.unwrap_or_default();
+            (place == namespace).then(|| format!("{} {resource}/{name} {subresource}", request.verb).trim_end().to_owned())
+        });
+        Ok(asked.collect())
+    }
+
+    /// Kinds of the controller's requests with their answers, as far as those are compared with the simulation's.
+    pub fn answers(&self) -> Result<BTreeSet<fidelity::Kind>> {
+        let kinds = self.requests()?.into_iter().filter_map(|request| {
+            let code = request.response_status.unwrap_or_default().code;
+            let ObjectRef { resource, subresource, .. } = request.object_ref.unwrap_or_default();
+            let compared = (fidelity::COMPARED.contains(&code) || code == 400) && request.verb != "watch" && resource != "events";
+            compared.then(|| fidelity::kind(&request.verb, &resource, &subresource, code))
+        });
+        Ok(kinds.collect())
+    }
+
+    /// The controller's requests that were answered.
+    fn requests(&self) -> Result<Vec<Request>> {
         let mut file = std::fs::File::open(&self.path).map_err(io("opening the audit log"))?;
         file.seek(SeekFrom::Start(self.from)).map_err(io("reading the audit log"))?;
         let controller = format!("system:serviceaccount:{SYSTEM}:{RELEASE}");
@@ -56,10 +91,8 @@ impl Audit {
         for line in BufReader::new(file).lines().map_while(std::result::Result::ok) {
             // A line may just be being written.
             let Ok(request) = serde_json::from_str::<Request>(&line) else { continue };
-            let Request { stage, verb, user, object_ref } = request;
-            let ObjectRef { resource, namespace: place, name, subresource } = object_ref.unwrap_or_default();
-            if stage == "ResponseComplete" && user.username == controller && place == namespace {
-                asked.push(format!("{verb} {resource}/{name} {subresource}").trim_end().to_owned());
+            if request.stage == "ResponseComplete" && request.user.username == controller {
+                asked.push(request);
             }
         }
         Ok(asked)

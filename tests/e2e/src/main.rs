@@ -18,6 +18,7 @@ mod world;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
@@ -114,7 +115,7 @@ async fn work(cli: Cli) -> failure::Result<bool> {
     if cases.is_empty() {
         return Err(failure::Failure::Claim("no case has such a name; see --list".into()));
     }
-    let plan = runner::Plan { jobs, keep };
+    let plan = runner::Plan { jobs, keep, all: filter.is_empty(), answers: Arc::default() };
     let running = tokio::spawn({
         let cases = cases.clone();
         async move { runner::run(&cases, &plan).await }

@@ -1,14 +1,17 @@
 //! Runs the cases: those that share a cluster side by side, those that break one each on its own.
 
+use std::collections::BTreeSet;
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use simulation::fidelity::{Kind, covered};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, block_in_place};
 
+use crate::audit::Audit;
 use crate::diagnosis;
 use crate::failure::{Failure, Result};
 use crate::stage::Stage;
@@ -49,6 +52,27 @@ pub struct Plan {
     pub jobs: usize,
     /// Leave clusters and failed namespaces for a look.
     pub keep: bool,
+    /// Whether these are all cases: then every kind of answer that the controller got must be one that the simulation is compared by.
+    pub all: bool,
+    /// What the controller got, on all clusters.
+    pub answers: Arc<Mutex<BTreeSet<Kind>>>,
+}
+
+impl Plan {
+    /// Remembers what the controller of a cluster was answered, before its log goes.
+    fn remember(&self, world: &World) -> Result {
+        let answers = Audit::all(world)?.answers()?;
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).extend(answers);
+        Ok(())
+    }
+
+    /// Kinds of answers that the controller got and the simulation is not compared by.
+    fn not_compared(&self) -> Result<Vec<Kind>> {
+        let covered = covered().map_err(Failure::Claim)?;
+        let got = self.answers.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        println!("the controller got answers of {} kinds; the simulation's API server is compared by {}", got.len(), covered.len());
+        Ok(got.difference(&covered).cloned().collect())
+    }
 }
 
 /// Name of the shared cluster.
@@ -84,6 +108,7 @@ pub async fn run(cases: &[Case], plan: &Plan) -> Result<bool> {
             move || async move { on(world, case, &plan).await }
         });
         gather(jobs, plan.jobs, &mut passed, &mut failed).await;
+        plan.remember(&world)?;
         if !plan.keep {
             world.down()?;
         }
@@ -93,6 +118,9 @@ pub async fn run(cases: &[Case], plan: &Plan) -> Result<bool> {
         move || async move { alone(case, &plan).await }
     });
     gather(jobs, plan.jobs.min(2), &mut passed, &mut failed).await;
+    if plan.all {
+        failed.extend(plan.not_compared()?.into_iter().map(|kind| format!("(the simulation is not compared by \"{kind}\")")));
+    }
     if !failed.is_empty() {
         println!("failed: {}", failed.join(" "));
     }
@@ -162,6 +190,9 @@ async fn alone(case: Case, plan: &Plan) -> Outcome {
         }
     };
     let mut outcome = on(world.clone(), case, plan).await;
+    if let Err(error) = plan.remember(&world) {
+        outcome.failed.get_or_insert((error, String::new()));
+    }
     if !plan.keep
         && let Err(error) = world.down()
     {

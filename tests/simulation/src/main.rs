@@ -1,5 +1,6 @@
 //! `simulate`: releases in a simulated world, a seed each, until something does not hold.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -10,9 +11,11 @@ use clap::Parser;
 use simulation::faults::Fault;
 use simulation::matrix::Matrix;
 use simulation::run::{Outcome, count_panics, run};
+use simulation::story;
+use simulation::what::{CELLS, What};
 
-/// From so many runs on an empty cell of the matrix is a failure.
-const ENOUGH: u64 = 20_000;
+/// From so many runs on an empty cell of the matrix is a failure: each has been aimed at five times.
+const ENOUGH: u64 = 5 * CELLS;
 /// So many lines of the first failing seed's transcript are shown.
 const LINES: usize = 60;
 /// So many failing seeds are enough to look at.
@@ -34,9 +37,12 @@ struct Args {
     /// Prints what happened in it
     #[arg(long, requires = "seed")]
     transcript: bool,
-    /// Only this fault, five of it in each run
+    /// Only this fault
     #[arg(long)]
     fault: Option<Fault>,
+    /// Writes the stories' transcripts into this directory, and does nothing else
+    #[arg(long, value_name = "DIR")]
+    stories: Option<PathBuf>,
     /// How many at the same time; by default as many as there are processors
     #[arg(long)]
     jobs: Option<usize>,
@@ -45,14 +51,29 @@ struct Args {
 fn main() -> ExitCode {
     count_panics();
     let args = Args::parse();
-    match args.seed {
-        Some(seed) => one(seed, args.fault, args.transcript),
-        None => many(&args),
+    match (&args.stories, args.seed) {
+        (Some(directory), _) => tell(directory),
+        (None, Some(seed)) => one(seed, args.fault, args.transcript),
+        (None, None) => many(&args),
     }
 }
 
+fn tell(directory: &Path) -> ExitCode {
+    for story in &story::ALL {
+        let written = story.told().and_then(|text| {
+            let path = directory.join(story.name).with_extension("txt");
+            std::fs::write(&path, text).map_err(|error| format!("{}: {error}", path.display()))
+        });
+        if let Err(error) = written {
+            eprintln!("{}: {error}", story.name);
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
+}
+
 fn one(seed: u64, only: Option<Fault>, transcript: bool) -> ExitCode {
-    let outcome = match run(seed, only, true) {
+    let outcome = match run(What { only, ..What::from(seed) }, true) {
         Ok(outcome) => outcome,
         Err(error) => {
             eprintln!("no runtime: {error}");
@@ -89,7 +110,7 @@ fn many(args: &Args) -> ExitCode {
                     if seed >= end || stop.load(Ordering::SeqCst) {
                         return;
                     }
-                    let Ok(outcome) = run(seed, args.fault, false) else {
+                    let Ok(outcome) = run(What { only: args.fault, ..What::from(seed) }, false) else {
                         stop.store(true, Ordering::SeqCst);
                         return;
                     };
@@ -113,7 +134,7 @@ fn many(args: &Args) -> ExitCode {
     let mut failed = false;
     if let Some((seed, invariant, story)) = sum.failures.iter().min() {
         let only = args.fault.map(|fault| format!(" --fault {fault:?}")).unwrap_or_default();
-        if let Ok(outcome) = run(*seed, args.fault, true) {
+        if let Ok(outcome) = run(What { only: args.fault, ..What::from(*seed) }, true) {
             println!("\nhow seed {seed} came to its end:");
             for line in outcome.lines.iter().skip(outcome.lines.len().saturating_sub(LINES)) {
                 println!("{line}");

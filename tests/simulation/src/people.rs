@@ -10,7 +10,7 @@ use crate::agenda::Happening;
 use crate::faults::Phase;
 use crate::json;
 use crate::random::Random;
-use crate::scenario::{probe, template, version};
+use crate::scenario::{AIMED, probe, template, version};
 use crate::sim::{NAME, NAMESPACE, Sim};
 use crate::store::Manager;
 
@@ -46,13 +46,30 @@ pub enum Act {
 impl Sim {
     /// What people are going to do.
     pub fn plan_acts(&mut self) {
-        let random = &mut Random::new(self.seed, "people");
+        if let Some(story) = self.what.story {
+            for (at, act) in story.acts {
+                self.plan_act(Duration::from_millis(*at), *act);
+            }
+            return;
+        }
+        let random = &mut Random::new(self.what.seed, "people");
         let end = self.scenario.busy_seconds * 1000;
+        let aim = self.what.aim().map(|(_, phase)| phase);
         for number in 0..random.between(1, 3) {
             // The first release comes as soon as the first version serves, most of the time.
             let at = if number == 0 { random.millis(8000, 25_000) } else { random.millis(10_000, end) };
-            let version = if random.percent(15) { 1 } else { random.between(2, 9) };
-            self.plan_act(at, Act::Release(version));
+            let version = if random.percent(15) { 1 } else { random.between(2, AIMED) };
+            let aimed = number == 0 && matches!(aim, Some(Phase::Converge | Phase::Drain | Phase::Rejected));
+            self.plan_act(at, Act::Release(if aimed { AIMED } else { version }));
+        }
+        let at = random.millis(5000, 20_000);
+        match aim {
+            Some(Phase::Blocked) => self.plan_act(at, Act::Misspell),
+            Some(Phase::Paused) => {
+                self.plan_act(at, Act::Pause);
+                self.plan_act(at + random.millis(8000, 25_000), Act::Unpause);
+            }
+            _ => {}
         }
         for _ in 0..random.between(0, 4) {
             let at = random.millis(3000, end);
@@ -119,7 +136,11 @@ impl Sim {
             }),
             Act::Scale(replicas) => self.edit(|spec| put(spec, "replicas", json!(replicas))),
             Act::Pause => self.edit(|spec| put(spec, "paused", json!(true))),
-            Act::Unpause => self.edit(|spec| put(spec, "paused", json!(false))),
+            Act::Unpause => {
+                let now = self.now();
+                self.faults.disturbances.push(now);
+                self.edit(|spec| put(spec, "paused", json!(false)));
+            }
             Act::ChangeProbe(need) => self.edit(|spec| {
                 if let Some(probes) = spec.get_mut("smokeProbes").and_then(Value::as_array_mut)
                     && let Some(first) = probes.first_mut().filter(|first| json::text(first, "/target") == "EachPod")

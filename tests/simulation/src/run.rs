@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use crate::faults::{Fault, Phase};
 use crate::sim::{Sim, Violation, lock};
 use crate::transcript::Transcript;
+use crate::what::What;
 
 thread_local! {
     static PANICS: Cell<u64> = const { Cell::new(0) };
@@ -58,13 +59,17 @@ pub fn count_panics() {
     }));
 }
 
-/// Runs a seed; with `only`, that is the only fault there is.
-pub fn run(seed: u64, only: Option<Fault>, kept: bool) -> std::io::Result<Outcome> {
+/// Runs it; the transcript is kept if asked for.
+///
+/// # Errors
+/// If there is no runtime to be had.
+pub fn run(what: impl Into<What>, kept: bool) -> std::io::Result<Outcome> {
+    let what = what.into();
     PANICS.with(|panics| panics.set(0));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build()?;
     let mut outcome = runtime.block_on(async move {
         let start = Instant::now();
-        let shared = Arc::new_cyclic(|me| Mutex::new(Sim::new(seed, only, start, me.clone(), Transcript::new(kept))));
+        let shared = Arc::new_cyclic(|me| Mutex::new(Sim::new(what, start, me.clone(), Transcript::new(kept))));
         lock(&shared).set_up();
         loop {
             let Some(next) = lock(&shared).agenda.next() else { break };
@@ -92,7 +97,7 @@ pub fn run(seed: u64, only: Option<Fault>, kept: bool) -> std::io::Result<Outcom
 impl Outcome {
     fn of(sim: &Sim) -> Self {
         Self {
-            seed: sim.seed,
+            seed: sim.what.seed,
             violations: sim.violations.clone(),
             matrix: sim.faults.matrix.iter().map(|(cell, count)| (*cell, *count)).collect(),
             steps: sim.steps,

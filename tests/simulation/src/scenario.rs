@@ -4,7 +4,12 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
+use crate::faults::Phase;
 use crate::random::Random;
+use crate::what::What;
+
+/// Number of the version that is released first where the run aims at what comes after a move, or at a rejection.
+pub const AIMED: u64 = 9;
 
 /// How the pods of a version behave.
 #[derive(Clone, Copy, Debug, Default)]
@@ -65,12 +70,16 @@ pub fn version(number: u64) -> String {
 }
 
 impl Scenario {
-    /// From the seed.
-    pub fn new(seed: u64) -> Self {
-        let random = &mut Random::new(seed, "scenario");
+    /// From the seed; so that the release comes to stand where the run aims at, or as a story wants it.
+    pub fn new(what: &What) -> Self {
         let good = Behaviour { ready_after: (300, 4000), ..Behaviour::default() };
+        if what.story.is_some() {
+            return Self::of_a_story(good);
+        }
+        let aim = what.aim();
+        let random = &mut Random::new(what.seed, "scenario");
         let mut versions = BTreeMap::from([(version(1), good)]);
-        for number in 2..=9 {
+        for number in 2..AIMED {
             let behaviour = match random.between(0, 99) {
                 0..60 => good,
                 60..72 => Behaviour { fails_smoke: true, ..good },
@@ -80,9 +89,11 @@ impl Scenario {
             };
             versions.insert(version(number), behaviour);
         }
+        let aims = |at: &[Phase]| aim.is_some_and(|(_, phase)| at.contains(&phase));
+        versions.insert(version(AIMED), Behaviour { fails_smoke: aims(&[Phase::Rejected]), ..good });
         let services: Vec<String> = if random.percent(40) { vec!["shop".into(), "shop-admin".into()] } else { vec!["shop".into()] };
         let preview = random.percent(40);
-        let manual = random.percent(30);
+        let manual = random.percent(30) || aims(&[Phase::AwaitPromotion]);
         let quiet = random.between(2, 8);
         let deadline = random.between(20, 90);
         let spec = json!({
@@ -98,19 +109,35 @@ impl Scenario {
                 "quietSeconds": quiet,
                 "convergenceTimeoutSeconds": quiet + random.between(5, 30),
             },
-            "smokeProbes": probes(random, preview),
+            "smokeProbes": probes(random, preview, aims(&[Phase::Smoke, Phase::Rejected])),
             "promotion": {"mode": if manual { "Manual" } else { "Automatic" }},
             "onFailure": {"keepSeconds": random.between(0, 30)},
             "drain": drain(random, deadline),
         });
         Self {
-            agent: random.percent(85),
+            agent: random.percent(85) || aim.is_some_and(|(fault, _)| fault.needs_agent()),
             watch_delay: *random.one(&[(1, 20), (5, 200), (20, 900)]).unwrap_or(&(5, 200)),
             services,
             preview,
             manual,
             spec,
             busy_seconds: random.between(60, 240),
+            versions,
+        }
+    }
+
+    fn of_a_story(good: Behaviour) -> Self {
+        let fails = Behaviour { fails_smoke: true, ..good };
+        let mut versions: BTreeMap<_, _> = (1..=AIMED).map(|number| (version(number), good)).collect();
+        versions.insert(version(crate::story::FAILS), fails);
+        Self {
+            agent: true,
+            watch_delay: (1, 20),
+            services: vec!["shop".into()],
+            preview: false,
+            manual: false,
+            spec: crate::story::spec(),
+            busy_seconds: 60,
             versions,
         }
     }
@@ -129,9 +156,9 @@ pub fn probe(name: &str, target: &str, need: u64) -> Value {
     })
 }
 
-fn probes(random: &mut Random, preview: bool) -> Value {
+fn probes(random: &mut Random, preview: bool, some: bool) -> Value {
     let mut probes = vec![];
-    if random.percent(85) {
+    if random.percent(85) || some {
         probes.push(probe("home", "EachPod", random.between(1, 3)));
     }
     if preview && random.percent(50) {

@@ -61,7 +61,9 @@ impl Sim {
         self.peers.endpoint_slices.pods = self.watch(of(Resource::Pod), Sink::Mirror, (1, 300), since);
         self.later(Duration::from_millis(10), Happening::ReplicaSets);
         self.later(Duration::from_millis(20), Happening::EndpointSlices);
-        self.later(Duration::from_secs(7), Happening::Autoscale);
+        if self.what.story.is_none() {
+            self.later(Duration::from_secs(7), Happening::Autoscale);
+        }
         for name in NODES {
             let proxy = self.watch(of(Resource::EndpointSlice), Sink::Mirror, (20, 1500), since);
             self.peers.proxies.insert(name.to_owned(), proxy);
@@ -76,8 +78,11 @@ impl Sim {
     fn clients(&mut self) {
         let services = self.scenario.services.clone();
         for (number, node) in NODES.iter().cycle().take(4).enumerate() {
-            let every = *self.random.one(&[(200, 1500), (1000, 5000), (5000, 20_000)]).unwrap_or(&(1000, 5000));
-            let holds = *self.random.one(&[(5, 300), (500, 8000), (5000, 40_000), (30_000, 200_000)]).unwrap_or(&(5, 300));
+            let mut every = *self.random.one(&[(200, 1500), (1000, 5000), (5000, 20_000)]).unwrap_or(&(1000, 5000));
+            let mut holds = *self.random.one(&[(5, 300), (500, 8000), (5000, 40_000), (30_000, 200_000)]).unwrap_or(&(5, 300));
+            if self.what.story.is_some() {
+                (every, holds) = ((2000, 5000), (5000, 12_000));
+            }
             let service = self.random.one(&services).cloned().unwrap_or_default();
             let address = Client::address(u8::try_from(number + 1).unwrap_or(1));
             self.peers.clients.push(Client { node: (*node).to_owned(), service, address, every, holds });

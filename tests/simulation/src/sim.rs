@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use crate::agenda::{Agenda, Happening};
 use crate::controller::process::Process;
-use crate::faults::{Fault, Faults, Phase};
+use crate::faults::{Faults, Phase};
 use crate::history::History;
 use crate::peers::Peers;
 use crate::people::Act;
@@ -18,6 +18,7 @@ use crate::random::Random;
 use crate::scenario::Scenario;
 use crate::store::{Entry, Kind, Manager, Store};
 use crate::transcript::Transcript;
+use crate::what::What;
 use crate::{intent, json};
 
 /// Namespace of the BlueGreenDeployment.
@@ -50,8 +51,8 @@ pub struct Violation {
 
 /// Everything there is.
 pub struct Sim {
-    /// What decides everything.
-    pub seed: u64,
+    /// What is simulated.
+    pub what: What,
     start: Instant,
     me: Weak<Mutex<Sim>>,
     /// What is going to happen.
@@ -71,7 +72,7 @@ pub struct Sim {
     pub faults: Faults,
     /// What people do.
     pub acts: Vec<Act>,
-    /// What is simulated.
+    /// The installation, the spec, and how versions behave.
     pub scenario: Scenario,
     /// What the invariants must remember.
     pub history: History,
@@ -92,21 +93,21 @@ pub struct Sim {
 }
 
 impl Sim {
-    /// A world in which nothing has happened yet. With `only`, that is the only fault there is.
-    pub fn new(seed: u64, only: Option<Fault>, start: Instant, me: Weak<Mutex<Sim>>, transcript: Transcript) -> Self {
-        let scenario = Scenario::new(seed);
+    /// A world in which nothing has happened yet.
+    pub fn new(what: What, start: Instant, me: Weak<Mutex<Sim>>, transcript: Transcript) -> Self {
+        let scenario = Scenario::new(&what);
         Self {
-            seed,
+            what,
             start,
             me,
             agenda: Agenda::default(),
-            random: Random::new(seed, "world"),
+            random: Random::new(what.seed, "world"),
             store: Store::default(),
             announced: 0,
             watchers: vec![],
             processes: vec![],
             peers: Peers::default(),
-            faults: Faults::new(seed, only),
+            faults: Faults::new(&what),
             acts: vec![],
             scenario,
             history: History::default(),

@@ -101,7 +101,7 @@ impl Sim {
             mirror: BTreeMap::new(),
             listing: BTreeMap::new(),
             frontier: 0,
-            random: Random::new(self.seed, &format!("watch {id}")),
+            random: Random::new(self.what.seed, &format!("watch {id}")),
             connected: false,
             over: false,
         });
@@ -228,6 +228,8 @@ fn mirrored(watcher: &mut Watcher, item: Item) -> Option<Event<Arc<Value>>> {
             Event::Init
         }
         Item::Listed(object) => {
+            // The process takes it at once, though the list is not complete.
+            watcher.mirror.insert(uid(&object), object.clone());
             watcher.listing.insert(uid(&object), object.clone());
             Event::InitApply(object)
         }

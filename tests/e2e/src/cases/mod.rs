@@ -7,6 +7,7 @@ mod crd;
 mod drain;
 mod failing;
 mod faults;
+mod fidelity;
 mod killed;
 mod mistakes;
 mod release;
@@ -100,6 +101,7 @@ pub fn all() -> Vec<Case> {
         own!(faults::node_lost, 240, &["nodeSelector.kubernetes\\.io/hostname=e2e-node-lost-n1"]),
         own!(faults::leader_change, 180, &["replicas=2"]),
         own!(faults::api_server_away, 240, &[]),
+        own!(fidelity::simulated_api_server, 120, &["replicas=0"]),
     ]);
     cases
 }

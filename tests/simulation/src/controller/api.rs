@@ -10,6 +10,7 @@ use bluegreen::release::action::Notice;
 use serde_json::Value;
 
 use crate::sim::{Sim, lock};
+use crate::store::verbs::Gone;
 
 /// The operator gives up waiting after so long, as its real client does.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -185,43 +186,27 @@ fn call(resource: Resource, namespace: &str, name: &str, request: Request) -> Ca
     Call { resource, namespace: namespace.to_owned(), name: name.to_owned(), request }
 }
 
-fn object(answer: Answer) -> Result<Value, ApiError> {
-    match answer {
-        Answer::Object(Some(object)) => Ok((*object).clone()),
-        _ => Err(ApiError::NotFound),
-    }
-}
-
 impl ApiServer for SimApi {
     async fn get(&self, resource: Resource, namespace: &str, name: &str) -> Result<Option<Value>, ApiError> {
-        match self.ask(call(resource, namespace, name, Request::Get)).await? {
-            Answer::Object(found) => Ok(found.map(|object| (*object).clone())),
-            _ => Ok(None),
-        }
+        self.ask(call(resource, namespace, name, Request::Get)).await?.found()
     }
 
     async fn list(&self, resource: Resource, namespace: &str, which: Which) -> Result<Vec<Value>, ApiError> {
-        match self.ask(call(resource, namespace, "", Request::List(which))).await? {
-            Answer::List(found) => Ok(found.iter().map(|object| (**object).clone()).collect()),
-            _ => Ok(vec![]),
-        }
+        self.ask(call(resource, namespace, "", Request::List(which))).await?.all()
     }
 
     async fn create(&self, resource: Resource, namespace: &str, new: Value, dry_run: bool) -> Result<Value, ApiError> {
         let name = crate::json::name(&new).to_owned();
-        object(self.ask(call(resource, namespace, &name, Request::Create { object: new, dry_run })).await?)
+        self.ask(call(resource, namespace, &name, Request::Create { object: new, dry_run })).await?.object()
     }
 
     async fn patch(&self, resource: Resource, namespace: &str, name: &str, status: bool, change: Change) -> Result<Value, ApiError> {
-        object(self.ask(call(resource, namespace, name, Request::Patch { status, change })).await?)
+        self.ask(call(resource, namespace, name, Request::Patch { status, change })).await?.object()
     }
 
     async fn delete(&self, resource: Resource, namespace: &str, name: &str, uid: &str, version: Option<&str>) -> Result<(), ApiError> {
         let request = Request::Delete { uid: uid.to_owned(), version: version.map(str::to_owned) };
-        match self.ask(call(resource, namespace, name, request)).await {
-            Ok(_) | Err(ApiError::NotFound) => Ok(()),
-            Err(error) => Err(error),
-        }
+        self.ask(call(resource, namespace, name, request)).await.gone()
     }
 
     async fn publish(&self, about: &Value, notice: &Notice) -> Result<(), ApiError> {

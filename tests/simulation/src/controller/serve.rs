@@ -3,14 +3,13 @@
 use std::sync::Arc;
 
 use bluegreen::api::keys;
-use bluegreen::controller::api::{ApiError, Change, FIELD_MANAGER, Resource};
+use bluegreen::controller::api::{ApiError, Change, Resource};
 use serde_json::Value;
 
 use super::api::{Answer, Call, Fate, Request, Travel};
 use crate::invariants;
 use crate::json;
 use crate::sim::Sim;
-use crate::store::{Manager, selector};
 
 /// A write of the operator that was carried out.
 #[derive(Clone, Debug)]
@@ -65,7 +64,8 @@ impl Sim {
             return Err(error.clone());
         }
         let answer = self.carry_out(process, call);
-        if call.resource != Resource::Lease && (call.writes() || answer.is_err()) {
+        // Of an Event its own line tells.
+        if call.resource != Resource::Lease && (call.writes() && call.resource != Resource::Event || answer.is_err()) {
             let what = self.words(call);
             let sees = self.lag(process);
             self.say(&who, || format!("{what}{}{sees}", answer.as_ref().err().map(|error| format!(" → {error}")).unwrap_or_default()));
@@ -93,41 +93,26 @@ impl Sim {
 
     fn carry_out(&mut self, process: usize, call: &Call) -> Result<Answer, ApiError> {
         let Call { resource, namespace, name, request } = call;
-        let (resource, place, now) = (*resource, (namespace.as_str(), name.as_str()), self.now());
-        let before = self.store.get(resource, namespace, name).cloned();
-        let manager = Manager::updates(FIELD_MANAGER);
-        let after = match request {
-            Request::Get => return Ok(Answer::Object(before)),
-            Request::List(which) => {
-                let found = self.store.all(resource).filter(|object| namespace.is_empty() || json::text(object, "/metadata/namespace") == namespace);
-                let found =
-                    found.filter(|object| selector::labels(object, which.labels.as_deref()) && selector::fields(object, which.fields.as_deref()));
-                let limit = which.limit.and_then(|limit| usize::try_from(limit).ok()).unwrap_or(usize::MAX);
-                return Ok(Answer::List(found.take(limit).cloned().collect()));
-            }
-            Request::Publish(notice) => {
-                self.history.events.push((now, notice.reason, notice.message.clone()));
-                let notice = notice.clone();
-                self.say("event", || format!("{}: {}", notice.reason, notice.message));
-                return Ok(Answer::Done);
-            }
-            Request::Create { object, dry_run } => {
-                let made = self.store.create(resource, namespace, object.clone(), *dry_run, now)?;
-                if *dry_run {
-                    return Ok(Answer::Object(Some(made)));
-                }
-                made
-            }
-            Request::Patch { status, change } => self.store.patch(resource, place, *status, change, manager, now)?,
-            Request::Delete { uid, version } => self.store.delete(resource, place, Some(uid), version.as_deref(), now)?,
-        };
+        let now = self.now();
+        if let Request::Publish(notice) = request {
+            self.history.events.push((now, notice.reason, notice.message.clone()));
+            let notice = notice.clone();
+            self.say("event", || format!("{}: {}", notice.reason, notice.message));
+            return Ok(Answer::Done);
+        }
+        let before = self.store.get(*resource, namespace, name).cloned();
+        let answer = self.store.answer(call, now)?;
+        let Answer::Object(Some(after)) = &answer else { return Ok(answer) };
+        if !call.writes() {
+            return Ok(answer);
+        }
         self.faults.writes += 1;
-        if before.as_ref() != Some(&after) || matches!(request, Request::Delete { .. }) {
+        if before.as_ref() != Some(after) || matches!(request, Request::Delete { .. }) {
             let write = Write { process, call: call.clone(), before, after: after.clone() };
             invariants::at_each_write(self, &write);
         }
         self.changed();
-        Ok(Answer::Object(Some(after)))
+        Ok(answer)
     }
 
     /// What has not reached a process yet, for the transcript: what it could not know when it decided.
@@ -164,7 +149,7 @@ impl Sim {
             Request::Create { object, .. } => format!("creates {what} with {} replicas", json::number(object, "/spec/replicas")),
             Request::Delete { .. } => format!("deletes {what}"),
             Request::Publish(notice) => format!("says {}", notice.reason),
-            Request::Patch { change: Change::Json(body), .. } => format!("patches {what}: {body}"),
+            Request::Patch { change: Change::Json(body), .. } => format!("patches {what}: {}", steps(body)),
             Request::Patch { status, change: Change::Merge(body) } => {
                 format!("patches {what}{}: {}", if *status { "/status" } else { "" }, self.summary(call.resource, body))
             }
@@ -213,4 +198,13 @@ impl Sim {
         }
         parts.join("; ")
     }
+}
+
+/// The steps of a JSON patch: what is written, and what must be as it was read.
+fn steps(body: &Value) -> String {
+    let of = |tests: bool| json::items(body, "").filter(move |step| (json::text(step, "/op") == "test") == tests);
+    let last = |step: &Value| json::text(step, "/path").rsplit('/').next().unwrap_or_default().replace("bluegreen.dev~1", "");
+    let written: Vec<String> = of(false).map(|step| format!("{} {}", last(step), step.get("value").unwrap_or(&Value::Null))).collect();
+    let tested: Vec<String> = of(true).map(last).collect();
+    format!("{}; if as read: {}", written.join("; "), tested.join(", "))
 }

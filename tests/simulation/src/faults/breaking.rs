@@ -21,7 +21,10 @@ impl Sim {
     pub fn break_something(&mut self, number: usize) {
         let Some(planned) = self.faults.planned.get(number).cloned().filter(|_| !self.calm) else { return };
         let (fault, phase) = (planned.fault, self.phase);
-        let Some(what) = self.break_it(fault, planned.lasts) else { return };
+        if planned.aimed && planned.phase != phase {
+            return self.missed(number);
+        }
+        let Some(what) = self.break_it(fault, planned.lasts) else { return self.missed(number) };
         self.say("FAULT", || format!("{fault:?} {what} for {:.1} s", planned.lasts.as_secs_f64()));
         *self.faults.matrix.entry((fault, phase)).or_default() += 1;
         *self.faults.active.entry(fault).or_default() += 1;

@@ -13,6 +13,7 @@ use crate::agenda::Happening;
 use crate::controller::process::{PLACES, Start};
 use crate::random::Random;
 use crate::sim::Sim;
+use crate::what::What;
 
 /// Where a release stands, as the store has it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -135,6 +136,11 @@ impl Fault {
         Self::SelectorEmptied,
         Self::ServiceRemade,
     ];
+
+    /// Whether it is one of the drain agent.
+    pub fn needs_agent(self) -> bool {
+        matches!(self, Self::AgentRestarted | Self::AgentSilent | Self::LateReports)
+    }
 }
 
 impl std::str::FromStr for Fault {
@@ -151,15 +157,40 @@ impl std::str::FromStr for Fault {
 pub struct Planned {
     /// Which.
     pub fault: Fault,
-    /// When the release comes to stand here …
+    /// When the release comes to stand here, …
     pub phase: Phase,
+    /// … for the so-manieth time from now on, …
+    pub time: u32,
     /// … and after this.
     pub delay: Duration,
     /// How long it lasts, where it does.
     pub lasts: Duration,
+    /// Whether the run aims at it: where it comes too late for its phase, or finds nothing to break, it waits for the next time.
+    aimed: bool,
     begun: bool,
     /// What was broken: a node, a place of the operator.
     pub what: String,
+}
+
+impl Planned {
+    fn at_random(random: &mut Random, what: &What, aim: Option<(Fault, Phase)>) -> Option<Self> {
+        let (fault, phase) = (*random.one(&Fault::ALL)?, *random.one(&Phase::ALL)?);
+        let (fault, phase) = aim.unwrap_or((what.only.unwrap_or(fault), phase));
+        let soon = random.percent(50);
+        let delay = match phase {
+            // It takes some milliseconds.
+            Phase::Switch => random.millis(0, 12),
+            _ if soon => random.millis(0, 200),
+            _ => random.millis(0, 4000),
+        };
+        let lasts = random.millis(1000, 30_000);
+        Some(Self { fault, phase, time: 1, delay, lasts, aimed: aim.is_some(), begun: false, what: String::new() })
+    }
+
+    fn told((fault, phase, time, lasts): &(Fault, Phase, u32, u64)) -> Self {
+        let lasts = Duration::from_millis(*lasts);
+        Self { fault: *fault, phase: *phase, time: *time, delay: Duration::ZERO, lasts, aimed: false, begun: false, what: String::new() }
+    }
 }
 
 /// What goes wrong, and what is going on.
@@ -183,22 +214,18 @@ pub struct Faults {
 }
 
 impl Faults {
-    /// From the seed: up to five faults, some runs without any. With `only`, five of that one.
-    pub fn new(seed: u64, only: Option<Fault>) -> Self {
-        let mut random = Random::new(seed, "faults");
-        let number = if random.percent(10) { 0 } else { random.between(1, 5) };
-        let number = if only.is_some() { 5 } else { number };
-        let planned = (0..number).filter_map(|_| {
-            Some(Planned {
-                fault: random.one(&Fault::ALL).copied().map(|fault| only.unwrap_or(fault))?,
-                phase: *random.one(&Phase::ALL)?,
-                delay: if random.percent(50) { random.millis(0, 200) } else { random.millis(0, 4000) },
-                lasts: random.millis(1000, 30_000),
-                begun: false,
-                what: String::new(),
-            })
-        });
-        let planned = planned.collect();
+    /// From the seed: the one that the run aims at, and up to four more.
+    pub fn new(what: &What) -> Self {
+        let mut random = Random::new(what.seed, "faults");
+        let planned = match what.story {
+            Some(story) => story.faults.iter().map(Planned::told).collect(),
+            None => {
+                let more = random.between(0, 4);
+                let aim = what.aim();
+                let cells = aim.into_iter().map(Some).chain((0..more).map(|_| None));
+                cells.filter_map(|cell| Planned::at_random(&mut random, what, cell)).collect()
+            }
+        };
         Self {
             planned,
             active: BTreeMap::new(),
@@ -245,8 +272,19 @@ impl Sim {
         }
         let now = self.now();
         for (number, planned) in self.faults.planned.iter_mut().enumerate().filter(|(_, planned)| planned.phase == phase && !planned.begun) {
-            planned.begun = true;
-            self.agenda.add(now + planned.delay, Happening::Fault(number));
+            planned.time = planned.time.saturating_sub(1);
+            if planned.time == 0 {
+                planned.begun = true;
+                self.agenda.add(now + planned.delay, Happening::Fault(number));
+            }
+        }
+    }
+
+    /// What the run aims at was missed: it comes sooner the next time.
+    fn missed(&mut self, number: usize) {
+        if let Some(planned) = self.faults.planned.get_mut(number).filter(|planned| planned.aimed) {
+            planned.delay /= 4;
+            planned.begun = false;
         }
     }
 }

@@ -45,6 +45,9 @@ pub fn remember(sim: &mut Sim, write: &Write) {
             if served && write.before.as_ref().is_some_and(|before| replicas(before) > 0) && replicas(&write.after) == 0 {
                 sim.history.retired += 1;
                 let set = json::uid(&write.after).to_owned();
+                // A set that is brought up again is retired again.
+                sim.history.drained.remove(&set);
+                sim.history.overdue.remove(&set);
                 match retirement(sim, write) {
                     Some((at, false)) => drop(sim.history.drained.insert(set, at)),
                     Some((_, true)) => drop(sim.history.overdue.insert(set)),
@@ -63,7 +66,8 @@ fn retirement(sim: &Sim, write: &Write) -> Option<(Duration, bool)> {
     let left = sim.history.left_at.get(revision).copied().unwrap_or_default();
     let object = sim.object()?;
     let timer = !sim.scenario.agent || json::text(&object, "/spec/drain/source") == "Timer";
-    let seconds = json::number(&object, if timer { "/spec/drain/fallbackSeconds" } else { "/spec/drain/deadlineSeconds" });
+    let deadline = json::number(&object, "/spec/drain/deadlineSeconds");
+    let seconds = if timer { deadline.min(json::number(&object, "/spec/drain/fallbackSeconds")) } else { deadline };
     let slack = Duration::from_millis(2 * sim.history.wrong + 1500);
     Some((retirement.at, retirement.at + slack >= left + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))))
 }

@@ -42,6 +42,8 @@ pub struct Running {
     pub version: String,
     /// When its processes started.
     pub started: Duration,
+    /// When it began to end.
+    pub ends: Option<Duration>,
     /// Whether it listens.
     pub listens: bool,
     /// Open connections.
@@ -94,6 +96,10 @@ impl Sim {
         } else if pod.pointer("/metadata/deletionTimestamp").is_some()
             && before.is_some_and(|before| before.pointer("/metadata/deletionTimestamp").is_none())
         {
+            let now = self.now();
+            if let Some(running) = self.peers.pods.get_mut(&uid) {
+                running.ends = Some(now);
+            }
             let wait = self.random.millis(10, 300);
             self.later(wait, Happening::Pod(uid, Step::End));
         }
@@ -104,7 +110,8 @@ impl Sim {
         if let Some(gone) = self.peers.pods.remove(uid) {
             let open = |before: Duration| u64::try_from(gone.sockets.values().filter(|socket| socket.opened < before).count()).unwrap_or(0);
             let all = open(Duration::MAX);
-            match self.history.drained.get(&gone.set) {
+            // What ended already, a retirement did not end.
+            match self.history.drained.get(&gone.set).filter(|retired| gone.ends.is_none_or(|ends| ends >= **retired)) {
                 // What was opened later nobody can have counted.
                 Some(retired) => self.history.cut_early += open(retired.saturating_sub(Duration::from_secs(1))),
                 None if self.history.overdue.contains(&gone.set) => self.history.cut_late += all,
@@ -173,6 +180,7 @@ impl Sim {
             revision: json::label(pod, keys::REVISION).unwrap_or_default().to_owned(),
             version,
             started: now,
+            ends: None,
             listens: false,
             sockets: BTreeMap::new(),
             waiting: vec![],

@@ -3,6 +3,7 @@
 pub mod defaults;
 pub mod patch;
 pub mod selector;
+pub mod verbs;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
