@@ -212,6 +212,10 @@ impl<A: ApiServer> Play<A> {
             .ok();
         let other = json!({"spec": {"selector": {keys::REVISION: null, "stray": "x"}}});
         self.patch((KIND, NAME), false, Change::Merge(other), "a member goes, another comes", &seen).await?;
+        let last = json!({"metadata": {"annotations": {keys::SELECTED: null}}, "spec": {"selector": {"app": null, "stray": null}}});
+        self.patch((KIND, NAME), false, Change::Merge(last), "the last members go", &seen).await?;
+        let again = json!({"metadata": {"annotations": {"a": "b"}}, "spec": {"selector": {"app": "a"}}});
+        self.patch((KIND, NAME), false, Change::Merge(again), "others come", &seen).await?;
         let none = json!({"metadata": {"annotations": null}, "spec": {"selector": null}});
         self.patch((KIND, NAME), false, Change::Merge(none), "all of them go", &seen).await?;
         let released =

@@ -226,6 +226,7 @@ impl Store {
                 *new = old;
             }
         }
+        without_empty(&mut after);
         if after == *before {
             return Ok(before);
         }
@@ -287,6 +288,17 @@ impl Store {
         };
         self.log.push(Entry { revision: self.revision, resource, kind, object: value.clone(), before });
         value
+    }
+}
+
+/// Maps without members are left out, so that a later patch finds no parent where they were.
+fn without_empty(object: &mut Value) {
+    for (outer, inner) in [("metadata", "annotations"), ("metadata", "labels"), ("spec", "selector")] {
+        if let Some(outer) = object.get_mut(outer).and_then(Value::as_object_mut)
+            && outer.get(inner).and_then(Value::as_object).is_some_and(serde_json::Map::is_empty)
+        {
+            outer.remove(inner);
+        }
     }
 }
 
