@@ -11,6 +11,7 @@ use super::preflight::port_of;
 use super::revision::probes_hash;
 use super::set::{Proof, Set};
 use super::snapshot::{Pod, ProbeObservation};
+use super::status;
 use super::view::{View, count};
 
 /// What the smoke probes say of the incoming revision.
@@ -49,7 +50,7 @@ pub struct Outcome {
 /// Decides about the smoke probes of the incoming set.
 pub fn step(view: &View<'_>) -> (Smoke, Outcome) {
     let Some(set) = view.target().and_then(|revision| view.set(revision)).filter(|set| set.desired > 0 && view.warm(set)) else {
-        return (Smoke::None, Outcome::default());
+        return (Smoke::None, Outcome { run: status::untold(view), actions: vec![] });
     };
     let spec = &view.snapshot.object.spec;
     let hash = probes_hash(&spec.smoke_probes);

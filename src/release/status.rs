@@ -6,6 +6,7 @@ use jiff::Timestamp;
 
 use crate::api::{BlueGreenDeploymentStatus, ProbeResult, ProbeStatus, SetStatus};
 
+use super::action::SmokeRun;
 use super::bring_up::selector_text;
 use super::conditions;
 use super::plan::Findings;
@@ -84,10 +85,37 @@ fn set_status(view: &View<'_>, set: &Set, since: Timestamp) -> SetStatus {
 /// Rows of the smoke probes, failures first. When nothing is tested any more the last rows stay, as long as they are about the revision of the spec.
 fn probes(view: &View<'_>) -> Vec<ProbeStatus> {
     let before = &view.snapshot.object.status;
-    let set = view.target().and_then(|revision| view.set(revision));
-    let Some(set) = set else {
-        return if before.revision.as_deref() == view.revision || view.revision.is_none() { before.smoke_probes.clone() } else { vec![] };
-    };
+    if let Some(set) = view.target().and_then(|revision| view.set(revision)) {
+        return observed(view, set);
+    }
+    if before.revision.as_deref() != view.revision && view.revision.is_some() {
+        return vec![];
+    }
+    let Some(set) = view.taken_over() else { return before.smoke_probes.clone() };
+    let rows = observed(view, set);
+    if !rows.is_empty() {
+        return rows;
+    }
+    // It would not serve if they had not passed; the process that saw it ended before it could tell.
+    let mut rows = before.smoke_probes.clone();
+    rows.iter_mut().filter(|row| row.result == ProbeResult::Running).for_each(|row| row.result = ProbeResult::Passed);
+    rows
+}
+
+/// Observations of a set's probes that status does not tell of yet: they are kept until it does, as the switch follows the last of them at once.
+pub fn untold(view: &View<'_>) -> Option<SmokeRun> {
+    let set = view.taken_over()?;
+    let observation = view.snapshot.probes.iter().find(|observation| observation.set_uid == set.uid)?;
+    (observed(view, set) != view.snapshot.object.status.smoke_probes).then(|| SmokeRun {
+        set_uid: set.uid.clone(),
+        probes: observation.probes.clone(),
+        runs: vec![],
+        persistent: false,
+    })
+}
+
+fn observed(view: &View<'_>, set: &Set) -> Vec<ProbeStatus> {
+    let before = &view.snapshot.object.status;
     let known: BTreeMap<(&str, &str), &ProbeStatus> = before.smoke_probes.iter().map(|row| ((row.name.as_str(), row.target.as_str()), row)).collect();
     let mut rows: Vec<ProbeStatus> = view
         .snapshot

@@ -63,6 +63,11 @@ impl<'a> View<'a> {
         wanted.filter(|revision| !self.is_active(revision))
     }
 
+    /// The active set, if it is of the spec's own revision.
+    pub fn taken_over(&self) -> Option<&'a Set> {
+        self.active().filter(|set| Some(set.revision.as_str()) == self.revision)
+    }
+
     /// Whether the target is the spec's own revision, and not one to return to.
     pub fn forward(&self) -> bool {
         self.rejected.is_none()

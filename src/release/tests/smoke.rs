@@ -5,9 +5,9 @@ use serde_json::json;
 use super::fixtures::*;
 use super::simulator::World;
 use crate::api::ConditionStatus::{False, True, Unknown};
-use crate::api::{ConditionType, PhaseName, keys::command};
-use crate::release::Identity;
+use crate::api::{ConditionType, PhaseName, ProbeResult, ProbeStatus, keys::command};
 use crate::release::action::Action;
+use crate::release::{Identity, ProbeObservation};
 
 #[test]
 fn a_rejected_revision_leaves_in_time_although_the_next_template_is_refused() {
@@ -338,4 +338,44 @@ fn the_progress_deadline_does_not_count_the_wait_for_other_sets_to_drain() {
     assert_eq!(condition(world.status(), ConditionType::Stalled), (False, "Progressing".into()));
     world.run(40);
     assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "ProgressDeadlineExceeded".into()));
+}
+
+#[test]
+fn what_the_probes_of_the_serving_revision_showed_is_told_although_the_switch_followed_at_once() {
+    let mut world = World::installed("v1", &json!({}));
+    let set = world.set("v1").clone();
+    let row = |result, attempts| ProbeStatus {
+        name: "home".into(),
+        target: "shop-v1-0".into(),
+        result,
+        attempts,
+        message: String::new(),
+        at: world.now().wall,
+    };
+    let running = row(ProbeResult::Running, 1);
+    let passed = row(ProbeResult::Passed, 12);
+    let observation = ProbeObservation {
+        set_uid: set.uid.clone(),
+        probes: "the hash".into(),
+        probe: "home".into(),
+        pod: Some("pod".into()),
+        target: "shop-v1-0".into(),
+        result: ProbeResult::Passed,
+        attempts: 12,
+        message: String::new(),
+        at: world.now().wall,
+    };
+    world.snapshot.object.status.smoke_probes = vec![running.clone()];
+    world.snapshot.probes = vec![observation];
+    let told = crate::release::plan(&world.snapshot, world.now());
+    assert_eq!(told.status.smoke_probes, vec![passed.clone()]);
+    // They are kept until then, and no longer.
+    assert_eq!(told.effects.smoke.map(|run| (run.set_uid, run.runs.len())), Some((set.uid, 0)));
+    world.snapshot.object.status.smoke_probes = vec![passed];
+    assert_eq!(crate::release::plan(&world.snapshot, world.now()).effects.smoke, None);
+    // A process that knows nothing of them any more: they must have passed.
+    world.snapshot.object.status.smoke_probes = vec![running];
+    world.snapshot.probes.clear();
+    let rows = crate::release::plan(&world.snapshot, world.now()).status.smoke_probes;
+    assert_eq!(rows.iter().map(|row| row.result).collect::<Vec<_>>(), [ProbeResult::Passed]);
 }

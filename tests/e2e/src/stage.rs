@@ -170,12 +170,17 @@ impl Stage {
 
     /// Short requests to a Service.
     pub async fn users_of(&self, service: &str, words: &[&str]) -> Result<Load> {
+        self.users_from(2, service, words).await
+    }
+
+    /// Short requests to a Service from a node.
+    pub async fn users_from(&self, node: usize, service: &str, words: &[&str]) -> Result<Load> {
         let address = self.address(service, 80).await?;
-        self.reachable(2, &address).await?;
+        self.reachable(node, &address).await?;
         let target = format!("http://{address}/");
         let mut all = vec!["run", "--target", target.as_str()];
         all.extend(words);
-        let load = Load::start(&self.world, 2, &all)?;
+        let load = Load::start(&self.world, node, &all)?;
         load.more(10).await?;
         Ok(load)
     }

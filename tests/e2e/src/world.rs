@@ -1,13 +1,15 @@
 //! A cluster with the operator on it.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use cluster::image::Image;
 use cluster::progress::Quiet;
 use cluster::{Cluster, Options};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use serde_json::Value;
 use tokio::task::block_in_place;
 
 use crate::diagnosis;
@@ -101,6 +103,19 @@ impl World {
         said(&format!("kubectl {}", words.join(" ")), &self.kubectl_output(words)?)
     }
 
+    /// Applies an object with kubectl.
+    pub fn kubectl_apply(&self, object: &Value) -> Result<String> {
+        let mut command = self.cluster.kubectl();
+        command.args(["apply", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let output = block_in_place(|| {
+            let mut child = command.spawn()?;
+            // Closed at once, which is the end of what kubectl reads.
+            child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(object.to_string().as_bytes()))?;
+            child.wait_with_output()
+        });
+        said("kubectl apply", &output.map_err(io("running kubectl"))?)
+    }
+
     /// Runs kubectl, whatever comes of it.
     pub fn kubectl_output(&self, words: &[&str]) -> Result<Output> {
         let mut command = self.cluster.kubectl();
@@ -115,7 +130,7 @@ impl World {
 }
 
 fn run(mut command: Command) -> Result<Output> {
-    block_in_place(|| command.stdin(std::process::Stdio::null()).output()).map_err(io(format!("starting {command:?}")))
+    block_in_place(|| command.stdin(Stdio::null()).output()).map_err(io(format!("starting {command:?}")))
 }
 
 fn said(command: &str, output: &Output) -> Result<String> {

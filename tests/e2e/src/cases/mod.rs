@@ -1,6 +1,7 @@
 //! All cases.
 
 mod agents;
+mod astray;
 pub mod bad_input;
 mod commands;
 mod crd;
@@ -79,6 +80,13 @@ pub fn all() -> Vec<Case> {
         shared!(agents::drain_unmeasurable, 150),
         shared!(agents::agent_reads_no_environment, 60),
         shared!(services::drift_is_repaired, 90),
+        shared!(astray::selector_lost_in_bring_up, 150),
+        shared!(astray::selector_lost_while_waiting, 150),
+        shared!(astray::selector_lost_in_smoke, 150),
+        shared!(astray::abort_to_unready_pods, 180),
+        shared!(astray::abort_with_an_unready_pod, 150),
+        shared!(astray::tested_again_after_a_failure, 180),
+        shared!(faults::scale_down_refused, 180),
         shared!(services::selector_owned_by_an_applier, 120),
         shared!(services::selector_fought_over, 200),
         shared!(services::services_edited_later, 120),
@@ -101,6 +109,9 @@ pub fn all() -> Vec<Case> {
         own!(faults::node_lost, 240, &["nodeSelector.kubernetes\\.io/hostname=e2e-node-lost-n1"]),
         own!(faults::leader_change, 180, &["replicas=2"]),
         own!(faults::api_server_away, 240, &[]),
+        own!(faults::etcd_restarted, 240, &[]),
+        own!(faults::kubelet_stopped, 240, &["nodeSelector.kubernetes\\.io/hostname=e2e-kubelet-stopped-n1"]),
+        own!(faults::leader_cut_off, 300, &["replicas=2"]),
         own!(fidelity::simulated_api_server, 120, &["replicas=0"]),
     ]);
     cases
