@@ -15,6 +15,7 @@ export CARGO_TARGET_$(shell echo '$(HOST)' | tr 'a-z-' 'A-Z_')_RUSTFLAGS := -C t
 BIN := $(abspath $(or $(CARGO_TARGET_DIR),target))/$(HOST)/release
 CLUSTER ?= embedded
 SEEDS ?= 2400
+ROUNDS ?= 1
 FROM ?= 1
 IMAGE ?= localhost/bluegreen-operator:0.1.0
 
@@ -68,6 +69,10 @@ unit: ## unit and property tests
 simulate: ## releases in a simulated world with faults, as many as one likes: SEEDS=100000 FROM=1
 	@cargo run --release --locked --quiet -p simulation -- --seeds $(SEEDS) --from $(FROM)
 
+.PHONY: mutations
+mutations: ## mistakes put into the operator, each of which the simulation must find
+	@tests/simulation/mutations/check
+
 .PHONY: chart
 chart: cluster ## the chart, without a running cluster: lint, snapshots, drift of the CRDs
 	@PATH="$$($(BIN)/cluster tools):$$PATH" BLUEGREEN=$(BIN)/bluegreen tests/chart/check
@@ -87,6 +92,10 @@ docs: build ## whether the generated parts of the docs are up to date
 .PHONY: e2e
 e2e: cluster ## end-to-end tests on real clusters; CASES="name ..." for some
 	@$(BIN)/e2e $(CASES)
+
+.PHONY: faults
+faults: cluster ## every fault in every phase of a release on a real cluster, under load: ROUNDS=3 CASES="etcd /drain"
+	@$(BIN)/e2e --faults $(ROUNDS) $(CASES)
 
 .PHONY: bench
 bench: cluster ## the figures of docs/benchmarks.md

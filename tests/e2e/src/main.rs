@@ -4,6 +4,7 @@
 //! Everything must be built before (`make build`): the programs are taken from beside this one.
 
 mod audit;
+mod breaking;
 mod cases;
 mod diagnosis;
 mod failure;
@@ -37,6 +38,9 @@ struct Cli {
     /// Leaves the clusters, and the namespaces of failed cases, for a look. The next run begins with new ones.
     #[arg(long)]
     keep: bool,
+    /// Instead of the cases: every fault in every phase of a release, so many times; FILTER picks from them.
+    #[arg(long, value_name = "ROUNDS")]
+    faults: Option<u32>,
     /// Writes the table of mistakes into docs/troubleshooting.md and ends.
     #[arg(long)]
     write_docs: bool,
@@ -93,7 +97,7 @@ fn main() -> ExitCode {
 }
 
 async fn work(cli: Cli) -> failure::Result<bool> {
-    let Cli { filter, list, jobs, keep, write_docs, command } = cli;
+    let Cli { filter, list, jobs, keep, faults, write_docs, command } = cli;
     match command {
         Some(Command::Proxy { kill_after, kubeconfig, server, controller }) => {
             return proxy::run(kill_after, &kubeconfig, &server, &controller).await.map(|()| true);
@@ -103,6 +107,9 @@ async fn work(cli: Cli) -> failure::Result<bool> {
     }
     if write_docs {
         return cases::bad_input::write_docs().map(|()| true);
+    }
+    if let Some(rounds) = faults {
+        return until_told(keep, breaking::clear, breaking::run(rounds, filter, keep)).await;
     }
     let wanted = |name: &str| filter.is_empty() || filter.iter().any(|part| name.contains(part.as_str()));
     let cases: Vec<runner::Case> = cases::all().into_iter().filter(|case| wanted(case.name)).collect();
@@ -116,10 +123,13 @@ async fn work(cli: Cli) -> failure::Result<bool> {
         return Err(failure::Failure::Claim("no case has such a name; see --list".into()));
     }
     let plan = runner::Plan { jobs, keep, all: filter.is_empty(), answers: Arc::default() };
-    let running = tokio::spawn({
-        let cases = cases.clone();
-        async move { runner::run(&cases, &plan).await }
-    });
+    let all = cases.clone();
+    until_told(keep, || runner::clear(&all), async move { runner::run(&cases, &plan).await }).await
+}
+
+/// Runs something until it ends, or this process is told to end: then its clusters are cleared.
+async fn until_told(keep: bool, clear: impl FnOnce(), work: impl Future<Output = failure::Result<bool>> + Send + 'static) -> failure::Result<bool> {
+    let running = tokio::spawn(work);
     let abort = running.abort_handle();
     tokio::select! {
         outcome = running => outcome.unwrap_or_else(|error| Err(failure::Failure::Claim(format!("the run ended: {error}")))),
@@ -127,7 +137,7 @@ async fn work(cli: Cli) -> failure::Result<bool> {
             told?;
             abort.abort();
             if !keep {
-                tokio::task::block_in_place(|| runner::clear(&cases));
+                tokio::task::block_in_place(clear);
             }
             Err(failure::Failure::Claim("interrupted".into()))
         }

@@ -7,8 +7,9 @@ use std::process::{Command, Output, Stdio};
 use cluster::image::Image;
 use cluster::progress::Quiet;
 use cluster::{Cluster, Options};
+use k8s_openapi::api::coordination::v1::Lease;
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Client, Config};
+use kube::{Api, Client, Config};
 use serde_json::Value;
 use tokio::task::block_in_place;
 
@@ -127,6 +128,31 @@ impl World {
     pub fn down(self) -> Result {
         Ok(block_in_place(|| self.cluster.down())?)
     }
+}
+
+/// The process that leads, by the name of its pod.
+pub async fn leader(world: &World) -> Result<String> {
+    let leases: Api<Lease> = Api::namespaced(world.client.clone(), SYSTEM);
+    Ok(leases.get(RELEASE).await?.spec.and_then(|spec| spec.holder_identity).unwrap_or_default())
+}
+
+/// Processes on this machine with a word in their command line and a variable, such as `NODE_NAME=n1`, in their environment.
+pub fn processes(word: &str, variable: &str) -> Result<Vec<i32>> {
+    let mut found = vec![];
+    for entry in std::fs::read_dir("/proc").map_err(io("listing processes"))?.filter_map(std::result::Result::ok) {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
+        let has = |file: &str, wanted: &str| {
+            let text = std::fs::read(entry.path().join(file)).unwrap_or_default();
+            text.split(|byte| *byte == 0).any(|part| part == wanted.as_bytes())
+        };
+        if has("cmdline", word) && has("environ", variable) {
+            found.push(pid);
+        }
+    }
+    if found.is_empty() {
+        return Err(Failure::Claim(format!("there is no process `{word}` with {variable}")));
+    }
+    Ok(found)
 }
 
 fn run(mut command: Command) -> Result<Output> {

@@ -43,6 +43,9 @@ struct Args {
     /// Writes the stories' transcripts into this directory, and does nothing else
     #[arg(long, value_name = "DIR")]
     stories: Option<PathBuf>,
+    /// Ends, and well, as soon as this invariant is violated: for mutations
+    #[arg(long, value_name = "INVARIANT")]
+    dies_by: Option<String>,
     /// How many at the same time; by default as many as there are processors
     #[arg(long)]
     jobs: Option<usize>,
@@ -118,7 +121,8 @@ fn many(args: &Args) -> ExitCode {
                     sum.add(&outcome);
                     for violation in &outcome.violations {
                         println!("seed {seed}: {}: {}", violation.invariant, violation.story);
-                        stop.store(sum.failures.len() >= FAILURES, Ordering::SeqCst);
+                        let enough = args.dies_by.as_ref().map_or(sum.failures.len() >= FAILURES, |name| violation.invariant == name);
+                        stop.fetch_or(enough, Ordering::SeqCst);
                     }
                     if sum.runs.is_multiple_of(1000) {
                         let seconds = begun.elapsed().as_secs_f64();
@@ -129,6 +133,11 @@ fn many(args: &Args) -> ExitCode {
         }
     });
     let sum = sum.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(name) = &args.dies_by {
+        let found = sum.failures.iter().find(|(_, invariant, _)| invariant == name);
+        println!("{} runs, {} violations", sum.runs, sum.failures.len());
+        return if found.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     println!("\n{}\n{}", sum.table(), sum.sums());
     println!("{:.1} runs a second with {jobs} at a time", sum.runs as f64 / begun.elapsed().as_secs_f64().max(0.001));
     let mut failed = false;

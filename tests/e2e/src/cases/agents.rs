@@ -21,7 +21,7 @@ use crate::sockets::process_of;
 use crate::stage::{Stage, because, pod_ip};
 use crate::traffic::Load;
 use crate::wait::{stays, wait_for, when};
-use crate::world::{RELEASE, SYSTEM};
+use crate::world::{RELEASE, SYSTEM, processes};
 
 /// The old set stays whole for some seconds.
 async fn stays_whole(stage: &Stage, first: &str, seconds: u64) -> Result {
@@ -179,20 +179,7 @@ pub async fn agent_silent(stage: Arc<Stage>) -> Result {
 
 /// Processes of the drain agent on a node.
 fn agents(stage: &Stage, node: usize) -> Result<Vec<i32>> {
-    let wanted = format!("NODE_NAME={}", stage.world.cluster.node_name(node));
-    let mut found = vec![];
-    for entry in std::fs::read_dir("/proc").map_err(io("listing processes"))?.filter_map(std::result::Result::ok) {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else { continue };
-        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
-        let environment = std::fs::read(entry.path().join("environ")).unwrap_or_default();
-        let words: Vec<&[u8]> = line.split(|byte| *byte == 0).collect();
-        let here = environment.split(|byte| *byte == 0).any(|variable| variable == wanted.as_bytes());
-        if words.contains(&b"drain-agent".as_slice()) && here {
-            found.push(pid);
-        }
-    }
-    claim!(!found.is_empty(), "no drain agent's process was found");
-    Ok(found)
+    processes("drain-agent", &format!("NODE_NAME={}", stage.world.cluster.node_name(node)))
 }
 
 /// Processes that are stopped until this is dropped.

@@ -14,7 +14,7 @@ use crate::failure::{Failure, Result};
 use crate::manifest::shop;
 use crate::stage::{Stage, revision};
 use crate::wait::{Look, stays, wait_for, when};
-use crate::world::{RELEASE, SYSTEM};
+use crate::world::{SYSTEM, leader};
 
 /// A node that dies while old pods drain there takes their connections with it: an Event says so, and the release ends.
 pub async fn node_lost(stage: Arc<Stage>) -> Result {
@@ -45,12 +45,12 @@ pub async fn leader_change(stage: Arc<Stage>) -> Result {
     let users = stage.users().await?;
     stage.apply(&shop("v2").env("APP_READY_AFTER", "4")).await?;
     stage.until("v2 is brought up", 30, |status| status.inactive.is_some()).await?;
-    let before = leader(&stage).await?;
+    let before = leader(&stage.world).await?;
     let pods: Api<Pod> = Api::namespaced(stage.world.client.clone(), SYSTEM);
     pods.delete(&before, &DeleteParams::default()).await?;
     let begun = tokio::time::Instant::now();
     wait_for("another leader", 30, || async {
-        let now = leader(&stage).await?;
+        let now = leader(&stage.world).await?;
         Ok(when(now != before && !now.is_empty(), || now))
     })
     .await?;
@@ -60,11 +60,6 @@ pub async fn leader_change(stage: Arc<Stage>) -> Result {
     let summary = users.stop_clean()?;
     claim!(summary.versions.contains_key("v2"), "nothing was released");
     Ok(())
-}
-
-async fn leader(stage: &Stage) -> Result<String> {
-    let leases: Api<k8s_openapi::api::coordination::v1::Lease> = Api::namespaced(stage.world.client.clone(), SYSTEM);
-    Ok(leases.get(RELEASE).await?.spec.and_then(|spec| spec.holder_identity).unwrap_or_default())
 }
 
 /// The API server is away for a while in the middle of a release: nothing is decided meanwhile, and it goes on afterwards.
@@ -136,7 +131,7 @@ pub async fn leader_cut_off(stage: Arc<Stage>) -> Result {
     let near = |version: &str| shop(version).on_node(cluster.node_name(1));
     let leaders_node = || async {
         let pods: Api<Pod> = Api::namespaced(stage.world.client.clone(), SYSTEM);
-        let name = leader(&stage).await?;
+        let name = leader(&stage.world).await?;
         Ok::<_, Failure>((name.clone(), pods.get(&name).await?.spec.and_then(|spec| spec.node_name).unwrap_or_default()))
     };
     stage.installed(&near("v1")).await?;
@@ -149,7 +144,7 @@ pub async fn leader_cut_off(stage: Arc<Stage>) -> Result {
         let pods: Api<Pod> = Api::namespaced(stage.world.client.clone(), SYSTEM);
         pods.delete(&name, &DeleteParams::default()).await?;
         wait_for("another leader", 30, || async {
-            let now = leader(&stage).await?;
+            let now = leader(&stage.world).await?;
             Ok(when(now != name && !now.is_empty(), || now))
         })
         .await?;
@@ -159,11 +154,11 @@ pub async fn leader_cut_off(stage: Arc<Stage>) -> Result {
     let users = stage.users_from(1, "shop", &["--rate", "25", "--keepalive", "0"]).await?;
     stage.apply(&near("v2").env("APP_READY_AFTER", "4")).await?;
     stage.until("v2 is brought up", 30, |status| status.inactive.is_some()).await?;
-    let before = leader(&stage).await?;
+    let before = leader(&stage.world).await?;
     tokio::task::block_in_place(|| cluster.cut(2))?;
     let cut = tokio::time::Instant::now();
     wait_for("another leader", 60, || async {
-        let now = leader(&stage).await?;
+        let now = leader(&stage.world).await?;
         Ok(when(now != before && !now.is_empty(), || now))
     })
     .await?;
@@ -175,7 +170,7 @@ pub async fn leader_cut_off(stage: Arc<Stage>) -> Result {
     tokio::task::block_in_place(|| cluster.restore(2))?;
     stage.complete(120).await?;
     stays("who led before takes nothing back", 5, || async {
-        let (selected, now) = (stage.selected("shop").await?, leader(&stage).await?);
+        let (selected, now) = (stage.selected("shop").await?, leader(&stage.world).await?);
         Ok(when(selected == second && now != before, || format!("the Service selects {selected}, {now} leads")))
     })
     .await?;
