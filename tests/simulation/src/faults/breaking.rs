@@ -133,7 +133,11 @@ impl Sim {
             Fault::ServiceRemade => {
                 let services = self.scenario.services.clone();
                 let name = self.faults.random.one(&services)?.clone();
-                self.store.get(Resource::Service, NAMESPACE, &name)?;
+                let service = self.store.get(Resource::Service, NAMESPACE, &name)?;
+                // From now on nobody reaches through it whom it led to.
+                let revision = json::member(service, "/spec/selector", keys::REVISION).unwrap_or_default().to_owned();
+                let now = self.now();
+                self.history.left_at.entry(revision).or_insert(now);
                 self.delete(Resource::Service, NAMESPACE, &name);
                 Some(name)
             }

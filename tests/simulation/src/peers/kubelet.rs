@@ -205,9 +205,10 @@ impl Sim {
         }
         let Some(running) = self.peers.pods.get_mut(uid) else { return };
         running.listens = ready;
-        let flaps = self.scenario.behaviour(&running.version).flaps && !self.calm;
+        let behaviour = self.scenario.behaviour(&running.version);
+        let flaps = behaviour.flaps && !self.calm;
         self.set_ready(pod, ready);
-        if !ready {
+        if !ready && !behaviour.never_ready {
             let wait = self.random.millis(500, 9000);
             self.later(wait, Happening::Pod(uid.to_owned(), Step::Ready));
         } else if flaps {
