@@ -109,7 +109,9 @@ impl Sim {
     /// What is left half done is put right.
     pub fn leave_in_order(&mut self) {
         let now = self.now();
-        self.plan_act(now, Act::Unpause);
+        if self.what.story.is_none() {
+            self.plan_act(now, Act::Unpause);
+        }
         if self.object().is_some_and(|object| json::number(&object, "/spec/replicas") == 0) {
             self.plan_act(now, Act::Scale(2));
         }

@@ -51,7 +51,7 @@ pub const ALL: [Story; 8] = [
     },
     Story {
         name: "killed-in-the-switch",
-        about: "The operator is killed right after a write of the switch, before it hears the answer; the other replica finishes it.",
+        about: "The operator is killed right after a write of the switch, before it hears the answer; the next process goes on from there.",
         acts: &[(8_000, Act::Release(2))],
         faults: &[(Fault::KilledAfter, Phase::Switch, 2, 1_000)],
     },
