@@ -221,6 +221,7 @@ impl<A: ApiServer> Play<A> {
         let released =
             json!([{"op": "test", "path": "/metadata/uid", "value": uid}, {"op": "test", "path": "/spec/selector", "value": {"app": "a"}}]);
         self.patch((KIND, NAME), false, Change::Json(released), "a test of what is not there", &seen).await.ok();
+        self.get(KIND, NAME, "as it is", &seen).await?;
         self.list(KIND, &format!("app={NAME}"), "by a label").await?;
         self.list(KIND, "app=other", "by a label that none has").await?;
         self.delete(KIND, NAME, (&json!("00000000-0000-0000-0000-000000000000"), None), "of another UID").await?;
@@ -308,6 +309,7 @@ impl<A: ApiServer> Play<A> {
         self.patch((KIND, NAME), false, Change::Merge(json!({"spec": {"replicas": 2}, "status": {"phase": "Drain"}})), "all but the status", &seen)
             .await?;
         self.patch((KIND, NAME), false, Change::Merge(json!({"metadata": {"annotations": {"a": null}}})), "an annotation goes", &seen).await?;
+        self.get(KIND, NAME, "as it is", &seen).await?;
         self.list(KIND, "", "all of them").await?;
         self.delete(KIND, NAME, (&uid, None), "of this UID").await
     }
