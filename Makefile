@@ -53,7 +53,7 @@ demo-down: ## removes what make demo left running
 	@$(BIN)/cluster down --name demo
 
 .PHONY: test
-test: cluster lint unit chart docs chart-install cluster-check e2e ## everything: unit, property, chart, docs, the cluster itself, end to end
+test: cluster lint unit chart docs side-by-side e2e ## everything: unit, property, chart, docs, the cluster itself, end to end
 	@$(BIN)/cluster leftovers chart-check selfcheck e2e
 
 .PHONY: lint
@@ -84,6 +84,13 @@ chart-install: cluster ## the chart on a real cluster: rights, upgrade, rollback
 .PHONY: cluster-check
 cluster-check: cluster ## the embedded cluster itself: two side by side, faults, starts that are killed, nothing left behind
 	@$(BIN)/cluster selfcheck
+
+.PHONY: side-by-side
+side-by-side: cluster # chart-install and cluster-check, which mostly wait, at the same time; the first one's output comes when it has ended
+	@said=$$(mktemp); trap 'kill $$chart 2>/dev/null || true; wait; rm -f "$$said"' EXIT; \
+	PROGRAMS=$(BIN) tests/chart/install-check >"$$said" 2>&1 & chart=$$!; \
+	$(BIN)/cluster selfcheck; \
+	if wait $$chart; then chart=; cat "$$said"; else chart=; cat "$$said"; exit 1; fi
 
 .PHONY: docs
 docs: build ## whether the generated parts of the docs are up to date
