@@ -280,18 +280,27 @@ impl Cluster {
         ask(&self.layout, node, &Request::List)
     }
 
-    /// Whether every part runs and the API server is ready; the error names what is not.
+    /// Whether the cluster was started to its end, every part runs and the API server is ready; the error names what is not.
     ///
     /// # Errors
-    /// When a program is not running or the API server is not ready.
+    /// When a start was interrupted, a program is not running or the API server is not ready.
     pub fn health(&self) -> Result<()> {
+        // A start that is killed after its last program was started has nodes that never got Ready, or no DNS.
+        if !self.layout.started().exists() {
+            return Err(Error::Node { node: 1, message: "was never started to its end".into() });
+        }
+        self.parts()
+    }
+
+    /// Whether every part runs and the API server is ready, though the start may not have come to its end.
+    pub(crate) fn parts(&self) -> Result<()> {
         let states = self.status();
         if let Some(state) = states.iter().find(|state| !state.program.running) {
             return Err(Error::Node { node: state.node, message: format!("{} is not running", state.program.name) });
         }
         let expected: usize = 1 + (1..=self.nodes()).map(|node| Component::ALL.into_iter().filter(|one| one.runs_on(node)).count()).sum::<usize>();
         if states.len() < expected {
-            return Err(Error::Node { node: 1, message: "was never started to its end".into() });
+            return Err(Error::Node { node: 1, message: "lacks programs".into() });
         }
         self.wait_ready(Duration::from_secs(2))
     }

@@ -96,6 +96,11 @@ impl Layout {
         self.dir.join("cluster.json")
     }
 
+    /// There once a start has come to its end.
+    pub(crate) fn started(&self) -> PathBuf {
+        self.dir.join("started")
+    }
+
     pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.dir.join("kubeconfig")
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::component::Component;
-use crate::error::{Error, Result};
+use crate::error::{Doing, Error, Result};
 use crate::layout::{API_SERVICE, Layout};
 use crate::node::control::{Request, ask};
 use crate::process::Process;
@@ -63,7 +63,8 @@ pub(crate) fn start(cluster: &Cluster, listener: TcpListener, progress: &mut dyn
 
     progress.step(5, STEPS, "waiting for ServiceAccounts and DNS");
     cluster.wait("the default ServiceAccount", WITHIN, || Ok(api.get("/api/v1/namespaces/default/serviceaccounts/default")))?;
-    wait_dns(cluster)
+    wait_dns(cluster)?;
+    std::fs::write(layout.started(), []).doing(|| "noting that the cluster is up".into())
 }
 
 /// Starts a killed node again.

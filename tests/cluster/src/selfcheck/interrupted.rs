@@ -1,6 +1,6 @@
 //! Starts that are killed or interrupted at different moments, and what the next command makes of what they leave.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -28,15 +28,15 @@ pub(super) fn all(progress: &mut dyn Progress) -> Result<()> {
         (layout.log(2, Component::Kubelet.name()), Signal::SIGKILL),
     ];
     for (file, signal) in &moments {
-        progress.detail(&format!("{signal} when {} is there", file.display()));
-        interrupt(file, *signal)?;
+        let moment = format!("{} is there", file.display());
+        progress.detail(&format!("{signal} when {moment}"));
+        interrupt(&moment, || file.exists(), *signal)?;
         cluster::down(INTERRUPTED)?;
         nothing_left(INTERRUPTED)?;
     }
-    progress.detail("`up` after a killed `up`");
-    if let Some((file, signal)) = moments.last() {
-        interrupt(file, *signal)?;
-    }
+    progress.detail("`up` after an `up` that was killed when its last program had been started");
+    let last_started = || Cluster::attach(INTERRUPTED).is_ok_and(|cluster| cluster.parts().is_ok());
+    interrupt("its last program runs", last_started, Signal::SIGKILL)?;
     let options = Options { name: INTERRUPTED.into(), nodes: 2, audit: false };
     let (interrupted, found) = Cluster::up(&options, &mut Quiet)?;
     check(found == Found::Started, || "a half-started cluster was taken for a running one".into())?;
@@ -52,8 +52,8 @@ pub(super) fn all(progress: &mut dyn Progress) -> Result<()> {
     nothing_left(INTERRUPTED)
 }
 
-/// Starts a cluster by the command line and sends a signal as soon as `file` exists.
-fn interrupt(file: &Path, signal: Signal) -> Result<()> {
+/// Starts a cluster by the command line and sends a signal as soon as `reached` says so; `moment` is that in words.
+fn interrupt(moment: &str, reached: impl Fn() -> bool, signal: Signal) -> Result<()> {
     let mut up = Command::new(helper::program()?)
         .args(["up", "--name", INTERRUPTED, "--nodes", "2"])
         .stdin(Stdio::null())
@@ -61,7 +61,7 @@ fn interrupt(file: &Path, signal: Signal) -> Result<()> {
         .stderr(Stdio::null())
         .spawn()
         .doing(|| "starting `cluster up`".into())?;
-    let there = wait_for(Duration::from_secs(60), Duration::from_millis(1), || Ok(file.exists().then_some(())));
+    let there = wait_for(Duration::from_secs(60), Duration::from_millis(1), || Ok(reached().then_some(())));
     let pid = i32::try_from(up.id()).unwrap_or_default();
     let ended = up.try_wait().doing(|| "waiting for `cluster up`".into())?;
     // A child that has not been waited for keeps its id.
@@ -70,7 +70,7 @@ fn interrupt(file: &Path, signal: Signal) -> Result<()> {
     signalled.doing(|| "signalling `cluster up`".into())?;
     match there? {
         Some(()) if ended.is_none() => Ok(()),
-        _ => Err(Error::Check(format!("`cluster up` was not to be interrupted at {}: {ended:?}", file.display()))),
+        _ => Err(Error::Check(format!("`cluster up` was not to be interrupted when {moment}: {ended:?}"))),
     }
 }
 
