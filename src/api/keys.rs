@@ -14,8 +14,8 @@ pub const NAME: &str = "bluegreen.dev/name";
 
 /// Annotation of a ReplicaSet: `serving@<attempt>` or `retiring@<attempt>`, the fence between two controllers that both believe they lead.
 pub const ROLE: &str = "bluegreen.dev/role";
-/// Annotation of a ReplicaSet: the move that takes traffic to it, as it began ([`crate::api::Switch`]). It is written in the same request as
-/// the fence, and is the record of the intent until status has it too.
+/// Annotation of a Service or of a ReplicaSet: a move as it began ([`crate::api::Switch`]). It is written in the same request as the selector
+/// of the first Service that is moved, or as the fence, and is the record of the intent until status has it too.
 pub const SWITCH: &str = "bluegreen.dev/switch";
 /// Annotation of a ReplicaSet: the proof that its smoke probes passed ([`crate::release::Proof`]).
 pub const PROOF: &str = "bluegreen.dev/smoke-passed";
@@ -28,6 +28,10 @@ pub const DRAIN_BEGUN: &str = "bluegreen.dev/drain-begun";
 pub const OWNER: &str = "bluegreen.dev/owner";
 /// Annotation of a Service: `<revision>@<attempt>`, what the owner last selected. It is written in the same request as the selector: where the two differ, somebody else wrote.
 pub const SELECTED: &str = "bluegreen.dev/selected";
+
+/// Annotation of a Service: revisions that it may not be moved to without the fence, space separated. A set that never served is scaled to
+/// zero only after each Service of the object names it here: so a controller that knows less, and would move a Service to it, fails.
+pub const WITHDRAWN: &str = "bluegreen.dev/withdrawn";
 
 /// Commands: annotations of a BlueGreenDeployment whose value names the revision they are for.
 pub mod command {

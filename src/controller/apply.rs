@@ -66,8 +66,9 @@ pub async fn apply<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, acti
             context.forgot(Resource::ReplicaSet, &set.uid);
             Ok(())
         }
-        Action::Select { service, selector, owner, selected, why } => {
-            let patch = manifest::service_patch(service, selector, owner, selected);
+        Action::Withdraw { service, withdrawn } => patch_service(context, object, service, manifest::withdraw_patch(service, withdrawn)).await,
+        Action::Select { service, selector, owner, selected, record, withdrawn, why } => {
+            let patch = manifest::service_patch(service, selector, owner, selected, record.as_deref(), withdrawn);
             patch_service(context, object, service, patch).await?;
             if let SelectWhy::Repair { editor } = why {
                 context.remember(&object.uid, |remembered| remembered.repaired(&service.name, context.clock.now().mono));

@@ -1,6 +1,6 @@
 //! What the operator writes, as JSON: pure, so that every write can be looked at without an API server.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
@@ -149,9 +149,22 @@ pub fn adopted(set: &SetRef, object: &Object) -> Value {
 }
 
 /// Makes a Service select a revision. A merge patch merges maps, so keys that must go are named; the guard makes sure that these are all.
-pub fn service_patch(service: &Service, selector: &BTreeMap<String, String>, owner: &Owner, selected: &Selected) -> Value {
+pub fn service_patch(
+    service: &Service,
+    selector: &BTreeMap<String, String>,
+    owner: &Owner,
+    selected: &Selected,
+    record: Option<&Switch>,
+    withdrawn: &BTreeSet<String>,
+) -> Value {
     let mut metadata = guarded(&service.uid, &service.resource_version);
-    metadata.insert("annotations".into(), json!({keys::OWNER: owner.text(), keys::SELECTED: selected.text()}));
+    let mut annotations =
+        Map::from_iter([(keys::OWNER.to_owned(), json!(owner.text())), (keys::SELECTED.to_owned(), json!(selected.text())), withdrawal(withdrawn)]);
+    // The record of an earlier move is over; that of this one stays until status has it.
+    if record.is_some() || service.switch.as_ref().is_some_and(|switch| switch.attempt != selected.attempt) {
+        annotations.insert(keys::SWITCH.into(), record.map_or(Value::Null, |record| json!(json!(record).to_string())));
+    }
+    metadata.insert("annotations".into(), Value::Object(annotations));
     let mut wanted: Map<String, Value> = selector.iter().map(|(key, value)| (key.clone(), json!(value))).collect();
     for key in service.selector.keys().filter(|key| !selector.contains_key(*key)) {
         wanted.insert(key.clone(), Value::Null);
@@ -159,10 +172,22 @@ pub fn service_patch(service: &Service, selector: &BTreeMap<String, String>, own
     json!({"metadata": metadata, "spec": {"selector": wanted}})
 }
 
+fn withdrawal(withdrawn: &BTreeSet<String>) -> (String, Value) {
+    let words: Vec<&str> = withdrawn.iter().map(String::as_str).collect();
+    (keys::WITHDRAWN.to_owned(), if words.is_empty() { Value::Null } else { json!(words.join(" ")) })
+}
+
+/// Says on a Service which revisions it may not be moved to without the fence.
+pub fn withdraw_patch(service: &Service, withdrawn: &BTreeSet<String>) -> Value {
+    let mut metadata = guarded(&service.uid, &service.resource_version);
+    metadata.insert("annotations".into(), Value::Object(Map::from_iter([withdrawal(withdrawn)])));
+    json!({"metadata": metadata})
+}
+
 /// Gives a Service back: without our annotations, and, once no pod of the revision is left, without the revision.
 pub fn release_patch(service: &Service, unpin: bool) -> Value {
     let mut metadata = guarded(&service.uid, &service.resource_version);
-    metadata.insert("annotations".into(), json!({keys::OWNER: null, keys::SELECTED: null}));
+    metadata.insert("annotations".into(), json!({keys::OWNER: null, keys::SELECTED: null, keys::SWITCH: null, keys::WITHDRAWN: null}));
     let mut patch = json!({"metadata": metadata});
     if unpin && let Some(patch) = patch.as_object_mut() {
         patch.insert("spec".into(), json!({"selector": {keys::REVISION: null}}));
@@ -207,6 +232,8 @@ mod tests {
             selector: BTreeMap::from([("app".into(), "shop".into()), ("stray".into(), "x".into())]),
             owner: None,
             selected: None,
+            switch: None,
+            withdrawn: BTreeSet::new(),
             kind: "ClusterIP".into(),
             cluster_ip: None,
             headless: false,
@@ -217,7 +244,7 @@ mod tests {
         };
         let selector = BTreeMap::from([("app".to_owned(), "shop".to_owned()), (keys::REVISION.to_owned(), "abc".to_owned())]);
         let owner = Owner { name: "shop".into(), uid: "o".into() };
-        let patch = service_patch(&service, &selector, &owner, &Selected { revision: "abc".into(), attempt: 4 });
+        let patch = service_patch(&service, &selector, &owner, &Selected { revision: "abc".into(), attempt: 4 }, None, &BTreeSet::new());
         assert_eq!(patch["spec"]["selector"], json!({"app": "shop", "stray": null, keys::REVISION: "abc"}));
         assert_eq!(patch["metadata"]["resourceVersion"], "7");
         assert_eq!(patch["metadata"]["annotations"][keys::SELECTED], "abc@4");

@@ -35,6 +35,7 @@ pub fn observe(
     let uid = object.metadata.uid.clone()?;
     let sets: Vec<_> = world.sets(&uid).into_iter().cloned().collect();
     let stored = object.status.clone().unwrap_or_default();
+    let moved = world.services(&key.namespace).filter(|service| service.owner.as_ref().is_some_and(|owner| owner.uid == uid));
     let object = Object {
         name: key.name.clone(),
         namespace: key.namespace.clone(),
@@ -43,7 +44,7 @@ pub fn observe(
         deleting: object.metadata.deletion_timestamp.is_some(),
         spec: object.spec.clone(),
         stored_switch: stored.switch.clone(),
-        status: BlueGreenDeploymentStatus { switch: on_record(stored.switch.as_ref(), &sets), ..stored },
+        status: BlueGreenDeploymentStatus { switch: on_record(stored.switch.as_ref(), &sets, moved), ..stored },
         commands: object
             .metadata
             .annotations

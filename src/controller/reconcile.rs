@@ -156,7 +156,9 @@ fn refused<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, action: &Act
         }
         Action::Retire { set, .. } => format!("ReplicaSet \"{}\" can't be scaled down", set.name),
         Action::DeleteSet { set } => format!("ReplicaSet \"{}\" can't be deleted", set.name),
-        Action::Select { service, .. } | Action::Release { service } => format!("the selector of Service \"{}\" can't be written", service.name),
+        Action::Select { service, .. } | Action::Release { service } | Action::Withdraw { service, .. } => {
+            format!("the selector of Service \"{}\" can't be written", service.name)
+        }
         Action::RemoveCommand { key, .. } => format!("annotation {key} can't be removed"),
         Action::Identify { .. } | Action::LookUpOwner { .. } => return,
     };

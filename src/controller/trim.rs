@@ -55,13 +55,16 @@ pub fn controller(object: &Value) -> Option<(String, String, String)> {
     Some((text(owner, "/kind")?, text(owner, "/name")?, text(owner, "/uid")?))
 }
 
+fn words(text: &str) -> BTreeSet<String> {
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
 /// A ReplicaSet that carries a revision.
 pub fn set(object: &Value) -> Option<Set> {
     let (uid, resource_version) = identity(object)?;
     let failure = list(object, "/status/conditions").find(|condition| {
         condition.get("type").and_then(Value::as_str) == Some("ReplicaFailure") && condition.get("status").and_then(Value::as_str) == Some("True")
     });
-    let told = |text: &str| text.split_whitespace().map(str::to_owned).collect::<BTreeSet<String>>();
     let mark = |key: &str| annotation(object, key).map(str::to_owned);
     let marks = Marks { role: mark(keys::ROLE), proof: mark(keys::PROOF), drain_begun: mark(keys::DRAIN_BEGUN) };
     let images: BTreeSet<String> = list(object, "/spec/template/spec/containers").filter_map(|container| text(container, "/image")).collect();
@@ -82,7 +85,7 @@ pub fn set(object: &Value) -> Option<Set> {
             .map(|text| text.split_whitespace().map(str::to_owned).collect())
             .unwrap_or_default(),
         template_identity: template_identity(object.pointer("/spec/template")?),
-        drain_begun: marks.drain_begun.as_deref().map(told),
+        drain_begun: marks.drain_begun.as_deref().map(words),
         failure: failure.and_then(|condition| text(condition, "/message")),
         images: images.into_iter().collect::<Vec<_>>().join(","),
         deleting: object.pointer("/metadata/deletionTimestamp").is_some(),
@@ -184,6 +187,8 @@ pub fn service(object: &Value) -> Option<Service> {
         selector: strings(object, "/spec/selector"),
         owner: annotation(object, keys::OWNER).and_then(Owner::parse),
         selected: annotation(object, keys::SELECTED).and_then(Selected::parse),
+        switch: annotation(object, keys::SWITCH).and_then(|text| serde_json::from_str(text).ok()),
+        withdrawn: annotation(object, keys::WITHDRAWN).map(words).unwrap_or_default(),
         kind: text(object, "/spec/type").unwrap_or_else(|| "ClusterIP".into()),
         headless: cluster_ip == "None",
         cluster_ip: (!cluster_ip.is_empty() && cluster_ip != "None").then_some(cluster_ip),

@@ -1,5 +1,6 @@
 //! What a plan is made of: typed writes, long-running work, Events.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use crate::api::{BlueGreenDeploymentStatus, SmokeProbe, Switch};
@@ -186,9 +187,8 @@ pub enum Action {
         /// Hash of the raw template.
         raw_hash: String,
     },
-    /// Put a move on record on the ReplicaSet that is to serve, with the fence that makes another leader's scale-down of it fail. It is
-    /// guarded by what the decision rests on and not by the version: that changes with each pod that gets ready, and the last of them
-    /// is what the move waits for.
+    /// Write the fence on the ReplicaSet that is to serve, which makes another leader's scale-down of it fail, with the move. It is
+    /// guarded by what the decision rests on and not by the version: that changes with each pod that gets ready.
     Fence {
         /// Which.
         set: SetRef,
@@ -232,8 +232,19 @@ pub enum Action {
         owner: Owner,
         /// What is written beside it.
         selected: Selected,
+        /// The move that begins with this write, to be put on record by it.
+        record: Option<Box<Switch>>,
+        /// Revisions that it may not be moved to any more without the fence.
+        withdrawn: BTreeSet<String>,
         /// Why.
         why: SelectWhy,
+    },
+    /// Say on a Service which revisions it may not be moved to any more without the fence.
+    Withdraw {
+        /// The Service as it was observed.
+        service: Service,
+        /// All of them.
+        withdrawn: BTreeSet<String>,
     },
     /// Give a Service back.
     Release {

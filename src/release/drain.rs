@@ -75,6 +75,11 @@ fn unserved(view: &View<'_>, outcome: &mut Outcome) {
                 continue;
             }
         }
+        let marks = super::switch::withdraw(view, set);
+        if !marks.is_empty() {
+            outcome.actions.extend(marks);
+            continue;
+        }
         outcome
             .actions
             .push(Action::PatchSet { set: SetRef::of(set), change: SetChange { replicas: Some(0), drop_proof: true, ..SetChange::default() } });

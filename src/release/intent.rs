@@ -3,18 +3,24 @@
 use crate::api::{Switch, SwitchCause, keys};
 
 use super::set::{Role, RoleKind, Set};
-use super::snapshot::{Now, Snapshot};
+use super::snapshot::{Now, Service, Snapshot};
 
-/// The intent on record: in status, or where that is behind, beside the fence on a ReplicaSet. A move begins with the latter, as one small
-/// write is faster than one of the whole object, and users wait for it. Of two with the same number, which two leaders wrote at once, all
-/// choose the same: each was tested, and status, which only one of them can write, then decides for good.
-pub fn on_record(status: Option<&Switch>, sets: &[Set]) -> Option<Switch> {
+/// The intent on record: in status, or where that is behind, beside the selector of a Service or the fence on a ReplicaSet. A move begins with
+/// one of the latter, as one small write is faster than one of the whole object, and users wait for it. Of two with the same number, which
+/// two leaders wrote at once, all choose the same: each was tested, and status, which only one of them can write, then decides for good.
+/// `services` are those of the object.
+pub fn on_record<'a>(status: Option<&Switch>, sets: &'a [Set], services: impl Iterator<Item = &'a Service>) -> Option<Switch> {
     let fenced = sets.iter().filter_map(|set| {
         let switch = set.switch.as_ref()?;
         let valid = set.role == Some(Role::serving(switch.attempt)) && switch.to == set.revision;
         valid.then_some(switch)
     });
-    let newest = fenced.max_by_key(|switch| (switch.attempt, &switch.to));
+    let moved = services.filter_map(|service| {
+        let switch = service.switch.as_ref()?;
+        let valid = service.selected.as_ref().is_some_and(|selected| selected.revision == switch.to && selected.attempt == switch.attempt);
+        valid.then_some(switch)
+    });
+    let newest = fenced.chain(moved).max_by_key(|switch| (switch.attempt, &switch.to));
     let newer = newest.filter(|switch| status.is_none_or(|status| switch.attempt > status.attempt));
     newer.or(status).cloned()
 }

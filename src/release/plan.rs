@@ -179,8 +179,8 @@ fn steps(view: &View<'_>) -> Plan {
         status.switch = Some(switch);
         actions.clear();
     }
-    if let Some(fence) = begun {
-        actions = vec![fence];
+    if let Some(first) = begun {
+        actions = vec![first];
     }
     if let Some(rejected) = rejected {
         status.rejected = Some(rejected);
@@ -245,7 +245,7 @@ fn begin_switch(view: &View<'_>, block: Option<&Block>, smoke: &Smoke) -> Option
         return None;
     }
     let cause = if view.forward() { crate::api::SwitchCause::Release } else { crate::api::SwitchCause::Rollback };
-    Some(switch::fence(view.set(revision)?, &switch::record(view, revision, cause)))
+    Some(switch::begin(view, view.set(revision)?, &switch::record(view, revision, cause)))
 }
 
 /// Rejects the revision of the spec when its smoke probes failed.

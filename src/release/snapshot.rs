@@ -200,6 +200,10 @@ pub struct Service {
     pub owner: Option<Owner>,
     /// What its owner last selected.
     pub selected: Option<Selected>,
+    /// The move that began with it.
+    pub switch: Option<Switch>,
+    /// Revisions that it may not be moved to without the fence.
+    pub withdrawn: BTreeSet<String>,
     /// `spec.type`.
     pub kind: String,
     /// `spec.clusterIP`, unless headless.

@@ -1,4 +1,4 @@
-//! Switch: the Services are moved, first on record, then one after the other, and kept where they were moved to.
+//! Switch: the Services are moved, the first of them with the record of the move, and kept where they were moved to.
 
 use crate::api::{Switch, SwitchCause, SwitchedService, keys};
 
@@ -9,7 +9,7 @@ use super::set::{Role, Set};
 use super::snapshot::{Owner, Selected, Service, Snapshot};
 use super::view::View;
 
-/// The intent to move everything to the target, to be recorded before the first Service is touched.
+/// The intent to move everything to the target, to be recorded before, or with, the first Service.
 pub fn record(view: &View<'_>, to: &str, cause: SwitchCause) -> Switch {
     Switch {
         from: view.intent.map(|intent| intent.to.clone()),
@@ -95,12 +95,62 @@ pub fn place(view: &View<'_>, intent: &Switch, name: &str) -> Place {
     }
 }
 
-/// The write that puts a move on record, on the ReplicaSet that is to serve.
+/// The write with which a move begins. To a revision that never served that is the first Service itself, with the record of the move beside
+/// its selector: one write, and users wait for no other. Its version guards it, also against a leader that gave the revision up: that
+/// one marks the Services before it scales the set to zero. A set that served may be in somebody's retirement, and is fenced first.
+pub fn begin(view: &View<'_>, set: &Set, intent: &Switch) -> Action {
+    match first(view, set) {
+        Some(service) => select(view, service, &intent.to, intent.attempt, Some(intent), SelectWhy::Switch),
+        None => fence(set, intent),
+    }
+}
+
+/// The Service that a move to a set may begin with, unless the set has to be fenced first.
+fn first<'a>(view: &View<'a>, set: &Set) -> Option<&'a Service> {
+    let snapshot = view.snapshot;
+    // By what is left of earlier moves, too: the reading of the ReplicaSet may be older than all else.
+    let left = view.intent.is_some_and(|intent| intent.from.as_ref() == Some(&set.revision))
+        || snapshot.object.status.draining.iter().any(|entry| entry.revision == set.revision);
+    if set.role.is_some() || left || ours(snapshot).any(|service| service.withdrawn.contains(&set.revision)) {
+        return None;
+    }
+    let mut declared = snapshot.object.spec.traffic.services.iter().filter_map(|name| snapshot.services.get(name));
+    // One that was made anew, or just joins, bears no mark of what was given up.
+    declared.find(|service| services::owned(snapshot, service) && service.selected.is_some() && !service.deleting)
+}
+
+fn ours(snapshot: &Snapshot) -> impl Iterator<Item = &Service> {
+    snapshot.services.values().filter(|service| services::owned(snapshot, service) && !service.deleting)
+}
+
+/// The writes that must be done before a set that never served is scaled to zero: a leader that knows less could still move a Service to it.
+pub fn withdraw(view: &View<'_>, set: &Set) -> Vec<Action> {
+    let marked = |service: &&Service| !service.withdrawn.contains(&set.revision);
+    ours(view.snapshot)
+        .filter(marked)
+        .map(|service| {
+            let mut withdrawn = withdrawn(view, None);
+            withdrawn.extend(service.withdrawn.iter().filter(|revision| view.set(revision).is_some()).cloned());
+            withdrawn.insert(set.revision.clone());
+            Action::Withdraw { service: service.clone(), withdrawn }
+        })
+        .collect()
+}
+
+/// What is neither served nor to be: all but the revision `to`, the target, and the active one.
+fn withdrawn(view: &View<'_>, to: Option<&str>) -> std::collections::BTreeSet<String> {
+    let wanted = |revision: &str| to == Some(revision) || view.target() == Some(revision) || view.is_active(revision);
+    let revisions = view.snapshot.sets.iter().map(|set| set.revision.clone());
+    revisions.filter(|revision| !wanted(revision)).collect()
+}
+
+/// The fence on the ReplicaSet that is to serve, with the record of the move.
 pub fn fence(set: &Set, intent: &Switch) -> Action {
     Action::Fence { set: SetRef::of(set), replicas: set.desired, marks: set.marks.clone(), switch: Box::new(intent.clone()) }
 }
 
-/// Moves what is still behind. The fence goes first.
+/// Moves what is still behind. The fence goes first on a set that served, and last on another, which no leader scales to zero while a
+/// Service selects it ([`withdraw`]).
 pub fn finish(view: &View<'_>, intent: &Switch) -> Result<(bool, Vec<Action>), Outdated> {
     let Some(set) = view.active() else {
         return Ok((false, vec![]));
@@ -108,7 +158,8 @@ pub fn finish(view: &View<'_>, intent: &Switch) -> Result<(bool, Vec<Action>), O
     if set.role.is_some_and(|role| role.attempt > intent.attempt) {
         return Err(Outdated);
     }
-    if set.role != Some(Role::serving(intent.attempt)) {
+    let fenced = set.role == Some(Role::serving(intent.attempt));
+    if !fenced && set.role.is_some() {
         return Ok((false, vec![fence(set, intent)]));
     }
     let mut actions = vec![];
@@ -135,21 +186,26 @@ pub fn finish(view: &View<'_>, intent: &Switch) -> Result<(bool, Vec<Action>), O
                     continue;
                 }
                 let why = if why == Place::Drifted { SelectWhy::Repair { editor: service.editor.clone() } } else { SelectWhy::Switch };
-                actions.push(select(view, service, &intent.to, intent.attempt, why));
+                actions.push(select(view, service, &intent.to, intent.attempt, None, why));
             }
         }
     }
-    Ok((done, actions))
+    if !fenced && actions.is_empty() {
+        return Ok((false, vec![fence(set, intent)]));
+    }
+    Ok((done && fenced, actions))
 }
 
 /// The write that makes a Service select a revision.
-pub fn select(view: &View<'_>, service: &Service, revision: &str, attempt: i64, why: SelectWhy) -> Action {
+pub fn select(view: &View<'_>, service: &Service, revision: &str, attempt: i64, begins: Option<&Switch>, why: SelectWhy) -> Action {
     let object = &view.snapshot.object;
     Action::Select {
         service: service.clone(),
         selector: view.selector(revision),
         owner: Owner { name: object.name.clone(), uid: object.uid.clone() },
         selected: Selected { revision: revision.into(), attempt },
+        record: begins.map(|intent| Box::new(intent.clone())),
+        withdrawn: withdrawn(view, Some(revision)),
         why,
     }
 }
@@ -229,7 +285,7 @@ pub fn park(view: &View<'_>) -> Vec<Action> {
         .map(|service| {
             let drift = services::owned(view.snapshot, service);
             let why = if drift { SelectWhy::Repair { editor: service.editor.clone() } } else { SelectWhy::Park };
-            select(view, service, keys::REVISION_NONE, 0, why)
+            select(view, service, keys::REVISION_NONE, 0, None, why)
         })
         .collect()
 }

@@ -13,7 +13,7 @@ fn forbidden() -> Option<ApiError> {
 }
 
 #[tokio::test]
-async fn a_release_is_recorded_and_moved_in_two_writes() {
+async fn a_release_is_moved_by_the_write_that_records_it() {
     let mut stage = Stage::serving(json!({})).await;
     stage.change(&json!({"template": template("v2")}));
     stage.look().await;
@@ -22,13 +22,15 @@ async fn a_release_is_recorded_and_moved_in_two_writes() {
     stage.look().await;
     let all = stage.api.requests();
     let path: Vec<_> = all.iter().take(3).map(|request| (request.verb, request.resource)).collect();
-    assert_eq!(path, [("patch", Resource::ReplicaSet), ("patch", Resource::Service), ("status", Resource::BlueGreenDeployment)]);
-    let set = stage.api.now(Resource::ReplicaSet, &all[0].name);
-    let annotations = &set["metadata"]["annotations"];
-    assert_eq!(annotations["bluegreen.dev/role"], "serving@2");
+    assert_eq!(path, [("patch", Resource::Service), ("patch", Resource::ReplicaSet), ("status", Resource::BlueGreenDeployment)]);
+    assert_eq!(all[0].name, "shop");
+    let service = stage.api.now(Resource::Service, "shop");
+    let set = stage.api.now(Resource::ReplicaSet, &all[1].name);
+    assert_eq!(set["metadata"]["annotations"]["bluegreen.dev/role"], "serving@2");
+    let annotations = &service["metadata"]["annotations"];
+    assert_eq!(annotations["bluegreen.dev/switch"], set["metadata"]["annotations"]["bluegreen.dev/switch"]);
     let begun: Value = serde_json::from_str(annotations["bluegreen.dev/switch"].as_str().unwrap()).unwrap();
     assert_eq!((&begun["attempt"], begun.get("completedAt")), (&json!(2), None));
-    assert_eq!(all[1].name, "shop");
     // Status has all of it, although it never had the beginning.
     let mut recorded = stage.status()["switch"].clone();
     let completed = recorded.as_object_mut().unwrap().remove("completedAt");

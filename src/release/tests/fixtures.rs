@@ -71,6 +71,8 @@ fn merge(into: &mut Value, changes: &Value) {
 /// A Service that nobody has touched yet.
 pub fn service(name: &str) -> Service {
     Service {
+        switch: None,
+        withdrawn: std::collections::BTreeSet::new(),
         name: name.into(),
         uid: format!("uid-{name}"),
         resource_version: "1".into(),

@@ -32,7 +32,7 @@ fn a_lost_status_is_rebuilt_from_the_annotations_and_nothing_moves() {
 }
 
 #[test]
-fn a_move_that_has_only_begun_is_known_by_its_fence() {
+fn a_move_that_has_only_begun_is_known_by_its_first_service() {
     let mut world = begun("v2");
     world.observe();
     let begun = world.status().switch.clone().unwrap();
@@ -40,7 +40,7 @@ fn a_move_that_has_only_begun_is_known_by_its_fence() {
     assert_eq!(begun.services.iter().map(|service| service.name.as_str()).collect::<Vec<_>>(), ["shop", "shop-internal"]);
     world.transcript.clear();
     world.settle();
-    assert_eq!(world.transcript, ["select shop v2@2", "select shop-internal v2@2", "intent v2@2 completed"]);
+    assert_eq!(world.transcript, ["select shop-internal v2@2", "fence v2@2", "intent v2@2 completed"]);
 }
 
 /// Killed right after the first write of the switch to `version`.
@@ -48,7 +48,7 @@ fn begun(version: &str) -> World {
     let mut world = World::installed("v1", &json!({"traffic": {"services": ["shop", "shop-internal"]}}));
     world.open.insert(revision("v1"), 1);
     world.apply_version(version);
-    while !world.transcript.iter().any(|line| *line == format!("fence {version}@2")) {
+    while !world.transcript.iter().any(|line| *line == format!("select shop {version}@2")) {
         world.writes_left = Some(1);
         world.settle();
     }
@@ -65,8 +65,8 @@ fn two_leaders_that_begin_a_move_at_once_end_up_with_one() {
         if other == "v1" {
             second = world.snapshot.sets.remove(0);
         }
-        let switch = crate::api::Switch { to: revision(other), ..world.set("v2").switch.clone().unwrap() };
-        (second.role, second.switch) = (world.set("v2").role, Some(switch));
+        let switch = crate::api::Switch { to: revision(other), ..world.snapshot.services["shop"].switch.clone().unwrap() };
+        (second.role, second.switch) = (Some(Role::serving(2)), Some(switch));
         world.served.insert(second.uid.clone());
         world.snapshot.sets.push(second);
         world.settle();
@@ -77,21 +77,30 @@ fn two_leaders_that_begin_a_move_at_once_end_up_with_one() {
 }
 
 #[test]
-fn the_record_on_a_replica_set_counts_while_its_fence_stands_and_status_is_behind() {
+fn a_record_counts_while_what_it_was_written_with_stands_and_status_is_behind() {
     let mut world = begun("v2");
-    let sets = |world: &World| world.snapshot.sets.clone();
+    let record = |world: &World, status: Option<&crate::api::Switch>| on_record(status, &world.snapshot.sets, world.snapshot.services.values());
     let to = |switch: Option<crate::api::Switch>| switch.map(|switch| (switch.to, switch.attempt));
     let (old, new) = ((revision("v1"), 1), (revision("v2"), 2));
-    let status = on_record(None, &sets(&world)[..1]);
+    let status = world.set("v1").switch.clone();
     assert_eq!(to(status.clone()), Some(old.clone()));
-    assert_eq!(to(on_record(status.as_ref(), &sets(&world))), Some(new.clone()));
-    assert_eq!(to(on_record(None, &sets(&world))), Some(new.clone()));
+    assert_eq!(to(record(&world, status.as_ref())), Some(new.clone()));
+    assert_eq!(to(record(&world, None)), Some(new.clone()));
     // What status says about the same move is newer.
-    let completed = Some(crate::api::Switch { completed_at: Some(at(1.0).wall), ..on_record(None, &sets(&world)).unwrap() });
-    assert_eq!(on_record(completed.as_ref(), &sets(&world)), completed);
-    for role in [None, Some(Role { kind: RoleKind::Retiring, attempt: 2 }), Some(Role { kind: RoleKind::Serving, attempt: 3 })] {
-        world.set_mut("v2").role = role;
-        assert_eq!(to(on_record(status.as_ref(), &sets(&world))), Some(old.clone()), "{role:?}");
+    let completed = Some(crate::api::Switch { completed_at: Some(at(1.0).wall), ..record(&world, None).unwrap() });
+    assert_eq!(record(&world, completed.as_ref()), completed);
+    let written = world.service_mut("shop").switch.take();
+    assert_eq!(to(record(&world, status.as_ref())), Some(old.clone()));
+    world.set_mut("v2").switch = written.clone();
+    for (role, counts) in [(Role::serving(2), &new), (Role::retiring(2), &old), (Role::serving(3), &old)] {
+        world.set_mut("v2").role = Some(role);
+        assert_eq!(to(record(&world, status.as_ref())), Some(counts.clone()), "{role:?}");
+    }
+    world.set_mut("v2").switch = None;
+    for (selected, counts) in [(("v2", 2), &new), (("v1", 2), &old), (("v2", 3), &old)] {
+        let service = world.service_mut("shop");
+        (service.switch, service.selected) = (written.clone(), Some(Selected { revision: revision(selected.0), attempt: selected.1 }));
+        assert_eq!(to(record(&world, status.as_ref())), Some(counts.clone()), "{selected:?}");
     }
 }
 
@@ -124,8 +133,9 @@ fn what_contradicts_itself_is_left_to_a_person() {
         crate::api::Rejected { revision: revision("v2"), reason: "Aborted".into(), message: "by hand".into(), at: at(0.0).wall, return_to: None };
     world.snapshot.object.status.rejected = Some(rejected.clone());
     world.snapshot.object.status.switch = None;
-    // With the record beside the fence there would be no doubt.
+    // With the record of the move there would be no doubt.
     world.set_mut("v2").switch = None;
+    world.service_mut("shop").switch = None;
     world.service_mut("shop-internal").selected = Some(Selected { revision: revision("v1"), attempt: 2 });
     world.service_mut("shop-internal").selector = selector(&revision("v1"));
     world.run(5);

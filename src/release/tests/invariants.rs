@@ -75,14 +75,24 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
         assert!(harmless, "while paused: {action:?}");
     }
     match action {
-        Action::Select { service, selector, selected, why, .. } => {
+        Action::Select { service, selector, selected, record, why, .. } => {
             assert_eq!(*selector, self::selector(&selected.revision), "a selector without the revision");
             let serves = spec.traffic.services.contains(&service.name) && selected.revision != keys::REVISION_NONE;
             if serves {
                 assert!(!matches!(why, SelectWhy::Preview | SelectWhy::Park));
-                assert_eq!(Some(selected.revision.as_str()), active, "a Service goes where no intent says");
                 let set = planned.sets.iter().find(|set| set.revision == selected.revision).expect("a Service selects a revision without a set");
-                assert_eq!(set.role.map(|role| (role.kind, role.attempt)), Some((RoleKind::Serving, selected.attempt)), "the fence is missing");
+                match record {
+                    Some(switch) => {
+                        assert_eq!((&switch.to, switch.attempt), (&selected.revision, selected.attempt), "the record of another move");
+                        assert!(set.role.is_none() && !service.withdrawn.contains(&selected.revision), "the fence is missing");
+                        of_status(planned, &BlueGreenDeploymentStatus { switch: Some((**switch).clone()), ..planned.object.status.clone() });
+                    }
+                    None => {
+                        assert_eq!(Some(selected.revision.as_str()), active, "a Service goes where no intent says");
+                        let fenced = set.role.map(|role| (role.kind, role.attempt)) == Some((RoleKind::Serving, selected.attempt));
+                        assert!(fenced || set.role.is_none(), "the fence is missing");
+                    }
+                }
                 let proven = world.passed.contains(&set.uid) || world.served.contains(&set.uid);
                 assert!(spec.smoke_probes.is_empty() || proven, "a Service selects a revision that was neither tested nor ever served");
             }
@@ -103,6 +113,14 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
             let known = planned.sets.iter().find(|known| known.uid == set.uid).unwrap();
             let served = known.role.is_some_and(|role| role.kind != RoleKind::Retired);
             if let Some(replicas) = change.replicas {
+                if replicas == 0 && !served {
+                    let ours = planned.services.values().filter(|service| services::owned(planned, service) && !service.deleting);
+                    let marked = ours.into_iter().all(|service| service.withdrawn.contains(&known.revision));
+                    assert!(
+                        marked || Some(known.revision.as_str()) == active,
+                        "a set that never served is scaled to zero while a Service may still be moved to it"
+                    );
+                }
                 if Some(known.revision.as_str()) == active {
                     assert!(replicas == spec.replicas || replicas > known.desired, "the active set shrinks");
                 } else if served {
@@ -133,6 +151,7 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
         | Action::Adopt { .. }
         | Action::LookUpOwner { .. }
         | Action::Release { .. }
+        | Action::Withdraw { .. }
         | Action::RemoveCommand { .. } => {}
     }
 }

@@ -24,7 +24,9 @@ impl World {
     pub fn observe(&mut self) {
         let snapshot = &mut self.snapshot;
         let status = &mut snapshot.object.status;
-        status.switch = on_record(status.switch.as_ref(), &snapshot.sets);
+        let uid = &snapshot.object.uid;
+        let moved = snapshot.services.values().filter(|service| service.owner.as_ref().is_some_and(|owner| &owner.uid == uid));
+        status.switch = on_record(status.switch.as_ref(), &snapshot.sets, moved);
         let raw_hash = raw_hash(&snapshot.object.spec.template);
         if !matches!(&snapshot.identity, Identity::Refused { .. }) {
             let known = snapshot.sets.iter().find(|set| !set.deleting && set.template_hashes.contains(&raw_hash));

@@ -18,8 +18,8 @@ fn the_first_install_parks_the_service_tests_the_pods_and_then_serves() {
             "select shop none@0 park",
             "create v1 blue x3",
             "patch v1 proof of 3",
-            "fence v1@1",
             "select shop v1@1",
+            "fence v1@1",
             "intent v1@1 completed",
             "intent v1@1 completed converged",
         ]
@@ -37,7 +37,7 @@ fn a_release_tests_switches_converges_drains_and_scales_down_in_this_order() {
     world.open.insert(revision("v1"), 2);
     world.apply_version("v2");
     world.settle();
-    assert_eq!(world.transcript, ["create v2 green x3", "patch v2 proof of 3", "fence v2@2", "select shop v2@2", "intent v2@2 completed"]);
+    assert_eq!(world.transcript, ["create v2 green x3", "patch v2 proof of 3", "select shop v2@2", "fence v2@2", "intent v2@2 completed"]);
     assert_eq!(world.phase(), PhaseName::Converge);
     assert_eq!(condition(world.status(), ConditionType::Ready), (False, "NoReportYet".into()));
     world.transcript.clear();
@@ -143,7 +143,7 @@ fn the_active_template_again_discards_the_incoming_set_without_rejecting_it() {
     world.transcript.clear();
     world.apply_version("v1");
     world.settle();
-    assert_eq!(world.transcript, ["patch v2 x0 without proof"]);
+    assert_eq!(world.transcript, ["withdraw shop v2", "patch v2 x0 without proof"]);
     assert_eq!(world.status().rejected, None);
     assert_eq!(world.phase(), PhaseName::Complete);
     // It may be tried again at any time, from the beginning.

@@ -74,13 +74,51 @@ fn an_interrupted_move_with_both_ends_broken_stays_where_it_is() {
 }
 
 #[test]
-fn the_fence_is_written_before_the_first_service() {
-    let mut world = World::installed("v1", &json!({}));
+fn a_new_revision_is_switched_to_by_one_write_and_fenced_after_it() {
+    let mut world = World::installed("v1", &json!({"traffic": {"services": ["shop", "shop-internal"]}}));
     world.apply_version("v2");
     world.settle();
-    let fence = world.transcript.iter().position(|line| line == "fence v2@2").unwrap();
-    let select = world.transcript.iter().position(|line| line == "select shop v2@2").unwrap();
+    let begun = world.transcript.iter().position(|line| line == "select shop v2@2").unwrap();
+    assert_eq!(world.transcript[begun..begun + 4], ["select shop v2@2", "select shop-internal v2@2", "fence v2@2", "intent v2@2 completed"]);
+    let switch = world.snapshot.services["shop"].switch.as_ref().unwrap();
+    assert_eq!((&switch.to, switch.attempt, switch.services.len()), (&revision("v2"), 2, 2));
+    assert_eq!(world.snapshot.services["shop-internal"].switch, None);
+}
+
+#[test]
+fn a_set_that_served_is_fenced_before_the_first_service() {
+    let mut world = World::installed("v1", &json!({}));
+    world.apply_version("v2");
+    world.until("complete", |world| world.phase() == PhaseName::Complete && world.active() == "v2");
+    world.apply_version("v1");
+    world.settle();
+    let fence = world.transcript.iter().position(|line| line == "fence v1@3").unwrap();
+    let select = world.transcript.iter().position(|line| line == "select shop v1@3").unwrap();
     assert!(fence < select);
+}
+
+#[test]
+fn what_is_given_up_is_withdrawn_from_the_services_before_its_pods_go() {
+    let mut world = World::installed("v1", &json!({"traffic": {"services": ["shop", "shop-internal"]}}));
+    world.undecided.insert(revision("v2"));
+    world.apply_version("v2");
+    world.settle();
+    world.transcript.clear();
+    world.undecided.insert(revision("v3"));
+    world.apply_version("v3");
+    world.settle();
+    let at = |what: &str| world.transcript.iter().position(|line| line == what).unwrap_or_else(|| panic!("no {what}: {:#?}", world.transcript));
+    let gone = at("patch v2 x0 without proof");
+    assert!(at("withdraw shop v2") < gone && at("withdraw shop-internal v2") < gone);
+    // Whoever still believes in it has to pass the fence.
+    world.undecided.clear();
+    world.apply_version("v2");
+    world.settle();
+    assert_eq!((world.active(), world.selected("shop")), ("v2", "v2"));
+    let at = |what: &str| world.transcript.iter().position(|line| line == what).unwrap();
+    assert!(at("fence v2@2") < at("select shop v2@2"));
+    // The next move takes the mark away.
+    assert!(!world.snapshot.services["shop"].withdrawn.contains(&revision("v2")));
 }
 
 #[test]

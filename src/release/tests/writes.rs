@@ -73,12 +73,21 @@ impl World {
                 self.snapshot.sets.retain(|known| known.uid != set.uid);
                 self.snapshot.pods.retain(|pod| pod.set_uid != set.uid);
             }
-            Action::Select { service, selector, owner, selected, why } => {
+            Action::Withdraw { service, withdrawn } => {
+                let known = self.snapshot.services.get_mut(&service.name).ok_or(Conflict)?;
+                known.withdrawn.clone_from(withdrawn);
+                self.service_mut(&service.name);
+            }
+            Action::Select { service, selector, owner, selected, record, withdrawn, why } => {
                 let known = self.snapshot.services.get_mut(&service.name).filter(|known| known.resource_version == service.resource_version);
                 let known = known.ok_or(Conflict)?;
                 known.selector.clone_from(selector);
                 known.owner = Some(owner.clone());
                 known.selected = Some(selected.clone());
+                known.withdrawn.clone_from(withdrawn);
+                if record.is_some() || known.switch.as_ref().is_some_and(|switch| switch.attempt != selected.attempt) {
+                    known.switch = record.as_deref().cloned();
+                }
                 self.service_mut(&service.name);
                 if matches!(why, SelectWhy::Repair { .. }) {
                     let now = self.now().mono;
@@ -89,7 +98,8 @@ impl World {
             Action::Release { service } => {
                 let known = self.snapshot.services.get_mut(&service.name).filter(|known| known.resource_version == service.resource_version);
                 let known = known.ok_or(Conflict)?;
-                (known.owner, known.selected) = (None, None);
+                (known.owner, known.selected, known.switch) = (None, None, None);
+                known.withdrawn.clear();
                 self.service_mut(&service.name);
             }
             Action::RemoveCommand { key, value } => {
@@ -115,7 +125,7 @@ impl World {
                 let now = self.snapshot.sets.iter().find(|known| known.uid == set.uid && !known.deleting);
                 now.is_some_and(|now| now.desired == *replicas && Some(basis(now)) == read)
             }
-            Action::Select { service, .. } | Action::Release { service } => {
+            Action::Select { service, .. } | Action::Release { service } | Action::Withdraw { service, .. } => {
                 self.snapshot.services.get(&service.name).is_some_and(|known| known.resource_version == service.resource_version)
             }
             Action::CreateSet { revision, .. } => !self.snapshot.sets.iter().any(|known| &known.revision == revision),
@@ -158,6 +168,10 @@ impl World {
                     SelectWhy::Repair { .. } => " repair",
                 };
                 format!("select {} {}@{}{why}", service.name, self.version(&selected.revision), selected.attempt)
+            }
+            Action::Withdraw { service, withdrawn } => {
+                let revisions: Vec<&str> = withdrawn.iter().map(|revision| self.version(revision)).collect();
+                format!("withdraw {} {}", service.name, revisions.join(" "))
             }
             Action::Release { service } => format!("release {}", service.name),
             Action::RemoveCommand { key, .. } => format!("remove {}", key.trim_start_matches(keys::PREFIX)),

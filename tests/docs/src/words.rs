@@ -57,8 +57,16 @@ pub const CONDITIONS: &[Meaning] = &[
     Meaning {
         kind: ConditionType::Available,
         about: "The active revision has available pods: ready for `spec.minReadySeconds`.",
-        yes: &[("AllAvailable", "`spec.replicas` of them."), ("SomeAvailable", "Fewer than `spec.replicas`, but at least one.")],
-        no: &[("NoneAvailable", "None."), ("NothingActive", "No revision serves yet.")],
+        yes: &[
+            ("AllAvailable", "`spec.replicas` of them."),
+            ("SomeAvailable", "Fewer than `spec.replicas`, but at least one."),
+            ("ScaledToZero", "`spec.replicas` is 0: no pods are wanted."),
+        ],
+        no: &[
+            ("NoneAvailable", "None."),
+            ("ScalingFromZero", "None yet, since `spec.replicas` was raised from 0. This is no failure that takes traffic back to an old set."),
+            ("NothingActive", "No revision serves yet."),
+        ],
         unknown: &[],
         more: "",
     },
@@ -250,8 +258,13 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ),
     (
         keys::SWITCH,
-        "annotation of ReplicaSets",
-        "The move that takes traffic to it, as it began: JSON as in `status.switch`, which takes over when the move is done.",
+        "annotation of Services and ReplicaSets",
+        "The move that takes traffic to a revision, as it began: JSON as in `status.switch`, which takes over when the move is done.",
+    ),
+    (
+        keys::WITHDRAWN,
+        "annotation of Services",
+        "Revisions, space separated, to which the Service is not moved before their ReplicaSet has been fenced: those that are, or were, given up.",
     ),
     (keys::PROOF, "annotation of ReplicaSets", "Which pods passed which smoke probes, and how many pods the switch needs."),
     (keys::TEMPLATE_HASHES, "annotation of ReplicaSets", "Hashes of templates that are known to mean this revision."),

@@ -1,4 +1,5 @@
-//! The intent on record, read from the store and not by the operator's code: in status, or beside the fence of a ReplicaSet.
+//! The intent on record, read from the store and not by the operator's code: in status, beside the selector of a Service, or beside the
+//! fence of a ReplicaSet.
 
 use bluegreen::api::keys;
 use bluegreen::controller::api::Resource;
@@ -17,7 +18,14 @@ impl Sim {
             let stands = json::annotation(set, keys::ROLE) == Some(&format!("serving@{}", attempt(&switch)));
             stands.then_some(switch)
         });
-        let newest = fences.max_by_key(|switch| (attempt(switch), json::text(switch, "/to").to_owned()));
+        let uid = self.object().map(|object| json::uid(&object).to_owned()).unwrap_or_default();
+        let moves = self.store.all(Resource::Service).filter_map(|service| {
+            let (_, owner) = json::annotation(service, keys::OWNER)?.split_once('/')?;
+            let switch = written(service).filter(|_| owner == uid)?;
+            let selected = format!("{}@{}", json::text(&switch, "/to"), attempt(&switch));
+            (json::annotation(service, keys::SELECTED) == Some(&selected)).then_some(switch)
+        });
+        let newest = fences.chain(moves).max_by_key(|switch| (attempt(switch), json::text(switch, "/to").to_owned()));
         match (stored, newest) {
             (Some(stored), Some(newest)) if attempt(&newest) > attempt(&stored) => Some(newest),
             (None, newest) => newest,
@@ -29,7 +37,7 @@ impl Sim {
 /// The move that a write puts on record, if it is about another than before.
 pub fn recorded(write: &Write) -> Option<Value> {
     let read = |object: &Value| match write.call.resource {
-        Resource::ReplicaSet => written(object),
+        Resource::ReplicaSet | Resource::Service => written(object),
         Resource::BlueGreenDeployment => object.pointer("/status/switch").cloned(),
         _ => None,
     };
@@ -43,6 +51,6 @@ pub fn attempt(switch: &Value) -> i64 {
     json::number(switch, "/attempt")
 }
 
-fn written(set: &Value) -> Option<Value> {
-    json::annotation(set, keys::SWITCH).and_then(|text| serde_json::from_str(text).ok())
+fn written(object: &Value) -> Option<Value> {
+    json::annotation(object, keys::SWITCH).and_then(|text| serde_json::from_str(text).ok())
 }

@@ -174,7 +174,7 @@ fn report(releases: &[Measured], (whole, all): (u32, u32), idle: Idle, (told, de
             figure(releases, |one| one.switch_ms),
             Some(20.0),
             "three pods, no smoke probes; both times from the API server's audit log: the kubelet's status patch that told of the last pod, answered, \
-             until the controller's Service patch, answered. In between: the fence on the ReplicaSet, with the recorded intent.",
+             until the controller's Service patch, answered. That one write also records the move.",
         ),
         row(
             "last old connection closed → ReplicaSet scaled to 0",

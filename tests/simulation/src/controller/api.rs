@@ -66,12 +66,17 @@ impl Call {
         !matches!(self.request, Request::Get | Request::List(_) | Request::Create { dry_run: true, .. })
     }
 
-    /// The revision to which traffic is to move, if this puts that on record beside the fence of its ReplicaSet.
+    /// The revision to which traffic is to move, if this puts that on record, in a Service or beside the fence of its ReplicaSet.
     pub fn begins(&self) -> Option<String> {
-        let Request::Patch { change: Change::Json(body), .. } = &self.request else { return None };
-        let path = format!("/metadata/annotations/{}", keys::SWITCH.replace('/', "~1"));
-        let switch = crate::json::items(body, "").find(|step| crate::json::text(step, "/path") == path)?;
-        let switch: Value = serde_json::from_str(crate::json::text(switch, "/value")).ok()?;
+        let Request::Patch { change, .. } = &self.request else { return None };
+        let text = match change {
+            Change::Json(body) => {
+                let path = format!("/metadata/annotations/{}", keys::SWITCH.replace('/', "~1"));
+                crate::json::items(body, "").find(|step| crate::json::text(step, "/path") == path).map(|step| crate::json::text(step, "/value"))
+            }
+            Change::Merge(body) => crate::json::annotation(body, keys::SWITCH),
+        };
+        let switch: Value = serde_json::from_str(text?).ok()?;
         Some(crate::json::text(&switch, "/to").to_owned())
     }
 

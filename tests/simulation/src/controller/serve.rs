@@ -160,8 +160,15 @@ impl Sim {
         let mut parts = vec![];
         match resource {
             Resource::Service => {
-                let revision = json::member(body, "/spec/selector", keys::REVISION).unwrap_or("without a revision");
-                parts.push(format!("→ {} ({})", self.named(revision), json::annotation(body, keys::SELECTED).unwrap_or("released")));
+                if body.pointer("/spec/selector").is_some() {
+                    let revision = json::member(body, "/spec/selector", keys::REVISION).unwrap_or("without a revision");
+                    parts.push(format!("→ {} ({})", self.named(revision), json::annotation(body, keys::SELECTED).unwrap_or("released")));
+                }
+                for key in [keys::SWITCH, keys::WITHDRAWN] {
+                    if let Some(value) = json::annotation(body, key) {
+                        parts.push(format!("{} {value:?}", key.trim_start_matches(keys::PREFIX)));
+                    }
+                }
             }
             Resource::ReplicaSet => {
                 if let Some(replicas) = body.pointer("/spec/replicas") {

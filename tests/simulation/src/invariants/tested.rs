@@ -18,7 +18,11 @@ pub const INVARIANT: Invariant = Invariant { name: "1 tested before served", che
 fn check(sim: &Sim, write: &Write) -> Result<(), String> {
     match write.call.resource {
         Resource::BlueGreenDeployment | Resource::ReplicaSet => intent(sim, write),
-        Resource::Service if sim.is_active_service(&write.call.name) => selector(sim, write),
+        Resource::Service if sim.is_active_service(&write.call.name) => {
+            // The first Service of a move carries the intent itself.
+            intent(sim, write)?;
+            selector(sim, write)
+        }
         _ => Ok(()),
     }
 }
@@ -64,7 +68,8 @@ fn selector(sim: &Sim, write: &Write) -> Result<(), String> {
     if revision == keys::REVISION_NONE || revision.is_empty() {
         return Ok(());
     }
-    let known = attempt.parse().is_ok_and(|attempt: i64| sim.history.intents.contains(&(attempt, named.to_owned())));
+    let begins = recorded(write).is_some_and(|switch| json::text(&switch, "/to") == named && attempt.parse() == Ok(self::attempt(&switch)));
+    let known = begins || attempt.parse().is_ok_and(|attempt: i64| sim.history.intents.contains(&(attempt, named.to_owned())));
     if named != revision || !known {
         return Err(format!("a Service is moved to {} ({selected}), which no recorded intent names", sim.named(revision)));
     }
