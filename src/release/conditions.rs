@@ -260,11 +260,15 @@ fn available(view: &View<'_>) -> Says {
     let Some(active) = view.active() else {
         return says(False, "NothingActive", "no revision serves yet");
     };
+    if replicas == 0 && active.desired == 0 {
+        return says(True, "ScaledToZero", "spec.replicas is 0: no pods are wanted");
+    }
     let available = view.available(active).count();
     let message = format!("{available} of {replicas} pods of revision {} are available", active.revision);
     match i32::try_from(available) {
         Ok(number) if number >= replicas => says(True, "AllAvailable", message),
         Ok(number) if number > 0 => says(True, "SomeAvailable", message),
+        _ if view.up_from_zero() => says(False, "ScalingFromZero", message),
         _ => says(False, "NoneAvailable", message),
     }
 }

@@ -31,7 +31,7 @@ pub fn step(view: &View<'_>) -> Option<Back> {
         return undo.then(|| Back { intent: reverse(view, intent, &from.revision), rejected: None });
     }
     let active = view.active()?;
-    let lost = view.ready(active) == 0 && spec.replicas > 0 && active.desired > 0;
+    let lost = view.ready(active) == 0 && spec.replicas > 0 && active.desired > 0 && !view.up_from_zero();
     let whole = view.served(from) && !view.retiring(from) && view.warm(from) && from.desired > 0 && view.ready(from) >= 1;
     // Only a release is taken back by itself: what a person or an earlier failure decided is not decided again.
     if intent.cause != SwitchCause::Release || !lost || !whole {

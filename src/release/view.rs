@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::api::{Rejected, Switch, keys};
+use crate::api::{ConditionType, Rejected, Switch, keys};
 
 use super::revision::probes_hash;
 use super::set::{Proof, RoleKind, Set};
@@ -87,6 +87,13 @@ impl<'a> View<'a> {
     /// Ready pods of the active set.
     pub fn ready_active(&self) -> i32 {
         self.active().map_or(0, |active| self.ready(active))
+    }
+
+    /// Whether the active set has no ready pod because none was wanted until `spec.replicas` was raised from zero: then none was lost.
+    /// The condition Available keeps it in mind until the first one is there.
+    pub fn up_from_zero(&self) -> bool {
+        let known = self.snapshot.object.status.conditions.iter().find(|condition| condition.kind == ConditionType::Available);
+        self.ready_active() == 0 && known.is_some_and(|condition| matches!(condition.reason.as_str(), "ScaledToZero" | "ScalingFromZero"))
     }
 
     /// Pods of a set that have been ready for minReadySeconds.

@@ -4,6 +4,8 @@ use serde_json::json;
 
 use super::fixtures::*;
 use super::simulator::World;
+use crate::api::ConditionStatus::{False, True};
+use crate::api::ConditionType;
 
 #[test]
 fn the_active_set_follows_in_both_directions_at_any_time() {
@@ -70,6 +72,31 @@ fn scaling_to_zero_and_back_is_scaling() {
     world.settle();
     assert_eq!((world.active(), world.pods("v1").len()), ("v1", 4));
     assert_eq!(world.status().rejected, None);
+}
+
+#[test]
+fn raised_from_zero_beside_a_drain_nothing_was_lost() {
+    let mut world = World::installed("v1", &json!({}));
+    world.open.insert(revision("v1"), 1);
+    world.apply_version("v2");
+    world.run(30);
+    world.edit(|spec| spec.replicas = 0);
+    world.settle();
+    assert_eq!((world.pods("v2").len(), world.pods("v1").len()), (0, 3));
+    assert_eq!(condition(world.status(), ConditionType::Available), (True, "ScaledToZero".into()));
+    // The pods take their time.
+    world.broken.insert(revision("v2"));
+    world.edit(|spec| spec.replicas = 3);
+    world.settle();
+    assert_eq!(condition(world.status(), ConditionType::Available), (False, "ScalingFromZero".into()));
+    assert_eq!((world.active(), &world.status().rejected), ("v2", &None));
+    world.broken.clear();
+    world.settle();
+    assert_eq!(condition(world.status(), ConditionType::Available), (True, "AllAvailable".into()));
+    // From now on it is a loss again.
+    world.broken.insert(revision("v2"));
+    world.settle();
+    assert_eq!(world.active(), "v1");
 }
 
 #[test]
