@@ -76,7 +76,7 @@ impl Audit {
         let kinds = self.requests()?.into_iter().filter_map(|request| {
             let code = request.response_status.unwrap_or_default().code;
             let ObjectRef { resource, subresource, .. } = request.object_ref.unwrap_or_default();
-            let compared = (fidelity::COMPARED.contains(&code) || code == 400) && request.verb != "watch" && resource != "events";
+            let compared = fidelity::COMPARED.contains(&code) && request.verb != "watch" && resource != "events";
             compared.then(|| fidelity::kind(&request.verb, &resource, &subresource, code))
         });
         Ok(kinds.collect())

@@ -16,7 +16,7 @@ use crate::store::verbs::Prompt;
 pub type Kind = String;
 
 /// Answers worth comparing. Others say something of the way to the API server, of rights, or of plugins.
-pub const COMPARED: [u16; 5] = [200, 201, 404, 409, 422];
+pub const COMPARED: [u16; 6] = [200, 201, 400, 404, 409, 422];
 
 /// How a request with an answer of that status is called; `200` for every success, `422` also for 400.
 pub fn kind(verb: &str, resource: &str, subresource: &str, code: u16) -> Kind {
