@@ -180,7 +180,7 @@ fn steps(view: &View<'_>) -> Plan {
         actions.clear();
     }
     if let Some(first) = begun {
-        actions = vec![first];
+        actions = first;
     }
     if let Some(rejected) = rejected {
         status.rejected = Some(rejected);
@@ -237,8 +237,8 @@ fn converged(view: &View<'_>, convergence: &Convergence) -> Option<Switch> {
     }
 }
 
-/// The write that begins the switch, once nothing speaks against it.
-fn begin_switch(view: &View<'_>, block: Option<&Block>, smoke: &Smoke) -> Option<Action> {
+/// The writes that begin the switch, once nothing speaks against it.
+fn begin_switch(view: &View<'_>, block: Option<&Block>, smoke: &Smoke) -> Option<Vec<Action>> {
     let revision = view.target()?;
     let ready = matches!(smoke, Smoke::Passed { .. });
     if !ready || block.is_some() || !view.settled() || view.snapshot.object.spec.paused || !promotion::granted(view, revision) {

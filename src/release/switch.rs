@@ -95,28 +95,26 @@ pub fn place(view: &View<'_>, intent: &Switch, name: &str) -> Place {
     }
 }
 
-/// The write with which a move begins. To a revision that never served that is the first Service itself, with the record of the move beside
-/// its selector: one write, and users wait for no other. Its version guards it, also against a leader that gave the revision up: that
-/// one marks the Services before it scales the set to zero. A set that served may be in somebody's retirement, and is fenced first.
-pub fn begin(view: &View<'_>, set: &Set, intent: &Switch) -> Action {
-    match first(view, set) {
-        Some(service) => select(view, service, &intent.to, intent.attempt, Some(intent), SelectWhy::Switch),
-        None => fence(set, intent),
-    }
+/// The writes with which a move begins. To a revision that never served those are the Services themselves, with the record of the move
+/// beside the selector: one write each, and users wait for no other. The Service's version guards it, also against a leader that gave the
+/// revision up: that one marks the Services before it scales the set to zero. A set that served may be in somebody's retirement, and is
+/// fenced first.
+pub fn begin(view: &View<'_>, set: &Set, intent: &Switch) -> Vec<Action> {
+    let moves: Vec<Action> =
+        movable(view, set).map(|service| select(view, service, &intent.to, intent.attempt, Some(intent), SelectWhy::Switch)).collect();
+    if moves.is_empty() { vec![fence(set, intent)] } else { moves }
 }
 
-/// The Service that a move to a set may begin with, unless the set has to be fenced first.
-fn first<'a>(view: &View<'a>, set: &Set) -> Option<&'a Service> {
+/// The Services that may be moved to a set as it is; none if it has to be fenced first.
+fn movable<'a>(view: &View<'a>, set: &Set) -> impl Iterator<Item = &'a Service> + use<'a> {
     let snapshot = view.snapshot;
     // By what is left of earlier moves, too: the reading of the ReplicaSet may be older than all else.
     let left = view.intent.is_some_and(|intent| intent.from.as_ref() == Some(&set.revision))
         || snapshot.object.status.draining.iter().any(|entry| entry.revision == set.revision);
-    if set.role.is_some() || left || ours(snapshot).any(|service| service.withdrawn.contains(&set.revision)) {
-        return None;
-    }
-    let mut declared = snapshot.object.spec.traffic.services.iter().filter_map(|name| snapshot.services.get(name));
-    // One that was made anew, or just joins, bears no mark of what was given up.
-    declared.find(|service| services::owned(snapshot, service) && service.selected.is_some() && !service.deleting)
+    let fenced = set.role.is_some() || left || ours(snapshot).any(|service| service.withdrawn.contains(&set.revision));
+    let declared = snapshot.object.spec.traffic.services.iter().filter(move |_| !fenced).filter_map(|name| snapshot.services.get(name));
+    // One that was made anew, or just joins, bears no mark of what was given up: it follows when the move has begun.
+    declared.filter(|service| services::owned(snapshot, service) && service.selected.is_some() && !service.deleting)
 }
 
 fn ours(snapshot: &Snapshot) -> impl Iterator<Item = &Service> {

@@ -82,7 +82,37 @@ fn a_new_revision_is_switched_to_by_one_write_and_fenced_after_it() {
     assert_eq!(world.transcript[begun..begun + 4], ["select shop v2@2", "select shop-internal v2@2", "fence v2@2", "intent v2@2 completed"]);
     let switch = world.snapshot.services["shop"].switch.as_ref().unwrap();
     assert_eq!((&switch.to, switch.attempt, switch.services.len()), (&revision("v2"), 2, 2));
-    assert_eq!(world.snapshot.services["shop-internal"].switch, None);
+    assert_eq!(world.snapshot.services["shop-internal"].switch.as_ref(), Some(switch));
+}
+
+#[test]
+fn a_service_that_joins_follows_when_the_move_has_begun() {
+    let mut world = World::installed("v1", &json!({}));
+    world.undecided.insert(revision("v2"));
+    world.apply_version("v2");
+    world.settle();
+    world.undecided.clear();
+    world.observe();
+    let mut planned = world.snapshot.clone();
+    planned.services.insert("late".into(), service("late"));
+    planned.object.spec.traffic.services = vec!["late".into(), "shop".into()];
+    let set = planned.sets.iter().find(|set| set.revision == revision("v2")).unwrap();
+    let intent = planned.object.status.switch.clone().unwrap();
+    let view = view::View::new(&planned, world.now(), Some(&intent), None);
+    let record = switch::record(&view, &set.revision, crate::api::SwitchCause::Release);
+    let names = |planned: &Snapshot, set: &Set| -> Vec<String> {
+        let view = view::View::new(planned, world.now(), Some(&intent), None);
+        let name = |action: Action| match action {
+            Action::Select { service, .. } => service.name,
+            other => format!("{other:?}").split(' ').next().unwrap_or_default().to_owned(),
+        };
+        switch::begin(&view, set, &record).into_iter().map(name).collect()
+    };
+    assert_eq!(names(&planned, set), ["shop"]);
+    let served = Set { role: Some(Role::retired(1)), ..set.clone() };
+    assert_eq!(names(&planned, &served), ["Fence"]);
+    planned.services.get_mut("shop").unwrap().withdrawn.insert(revision("v2"));
+    assert_eq!(names(&planned, set), ["Fence"]);
 }
 
 #[test]
