@@ -2,7 +2,7 @@
 
 use crate::api::{Switch, SwitchCause, keys};
 
-use super::set::{Role, RoleKind, Set};
+use super::set::{MOST_ATTEMPTS, Role, RoleKind, Set};
 use super::snapshot::{Now, Service, Snapshot};
 
 /// The intent on record: in status, or where that is behind, beside the selector of a Service or the fence on a ReplicaSet. A move begins with
@@ -60,6 +60,9 @@ pub fn read(snapshot: &Snapshot, now: Now) -> Intent {
             claims.push((role.attempt, set.revision.clone()));
         }
     }
+    if let Some(made_up) = made_up(snapshot, &claims) {
+        return Intent::Contradictory(made_up);
+    }
     let highest = claims.iter().map(|(attempt, _)| *attempt).max().unwrap_or(0);
     if let Some(switch) = &snapshot.object.status.switch
         && switch.attempt >= highest
@@ -90,6 +93,19 @@ pub fn read(snapshot: &Snapshot, now: Now) -> Intent {
             keys::SELECTED,
         )),
     }
+}
+
+/// Which number no release of this object can have, and where it stands.
+fn made_up(snapshot: &Snapshot, claims: &[(i64, String)]) -> Option<String> {
+    let too_high = |attempt: i64| attempt >= MOST_ATTEMPTS;
+    if let Some(set) = snapshot.sets.iter().find(|set| set.role.is_some_and(|role| too_high(role.attempt))) {
+        return Some(format!("ReplicaSet \"{}\" names a move that was never made; remove the annotation {} from it", set.name, keys::ROLE));
+    }
+    if claims.iter().any(|(attempt, _)| too_high(*attempt)) {
+        return Some(format!("a Service names a move that was never made; remove the annotation {} from it", keys::SELECTED));
+    }
+    let recorded = snapshot.object.status.switch.as_ref().is_some_and(|switch| too_high(switch.attempt));
+    recorded.then(|| "status.switch.attempt is a move that was never made; remove status.switch, it is found again in annotations".to_owned())
 }
 
 /// A Service of a former owner whose ReplicaSets are ours now (deleted with --cascade=orphan and created again).

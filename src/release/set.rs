@@ -153,8 +153,16 @@ impl Role {
             "retired" => RoleKind::Retired,
             _ => return None,
         };
-        Some(Self { kind, attempt: attempt.parse().ok()? })
+        Some(Self { kind, attempt: parse_attempt(attempt)? })
     }
+}
+
+/// Far more moves than any object makes. A higher number was made up, and nothing could be counted on from there.
+pub const MOST_ATTEMPTS: i64 = 1 << 53;
+
+/// A fencing number in an annotation: counted from zero.
+pub fn parse_attempt(text: &str) -> Option<i64> {
+    text.parse().ok().filter(|attempt| *attempt >= 0)
 }
 
 /// The proof that a ReplicaSet passed its smoke probes, kept as an annotation of that very ReplicaSet, so that it can't be used for another.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::set::Set;
+use super::set::{Set, parse_attempt};
 use crate::api::{BlueGreenDeploymentSpec, BlueGreenDeploymentStatus, PodReport, ProbeResult, Switch};
 
 /// The time, twice: `wall` for what is written into objects, `mono` for durations, which a clock that is set must not change.
@@ -260,7 +260,7 @@ impl Selected {
     /// From the annotation.
     pub fn parse(text: &str) -> Option<Self> {
         let (revision, attempt) = text.rsplit_once('@')?;
-        Some(Self { revision: revision.into(), attempt: attempt.parse().ok()? })
+        Some(Self { revision: revision.into(), attempt: parse_attempt(attempt)? })
     }
 }
 

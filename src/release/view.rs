@@ -157,7 +157,7 @@ impl<'a> View<'a> {
     /// The attempt that the next intent gets.
     pub fn next_attempt(&self) -> i64 {
         let highest = self.snapshot.sets.iter().filter_map(|set| set.role).map(|role| role.attempt).max().unwrap_or(0);
-        self.intent.map_or(0, |intent| intent.attempt).max(highest) + 1
+        self.intent.map_or(0, |intent| intent.attempt).max(highest).saturating_add(1)
     }
 }
 

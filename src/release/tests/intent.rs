@@ -207,3 +207,37 @@ fn the_word_of_a_former_owner_counts_only_with_its_replica_set() {
     world.settle();
     assert_eq!((world.active(), world.selected("shop")), ("v1", "v1"));
 }
+
+#[test]
+fn a_number_that_was_made_up_stops_everything_until_it_is_taken_away() {
+    let stopped = |how: &dyn Fn(&mut World)| {
+        let mut world = released();
+        how(&mut world);
+        world.restart();
+        world.run(5);
+        assert!(world.transcript.is_empty(), "{:?}", world.transcript);
+        assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "IntentLost".into()));
+        message(world.status(), ConditionType::Stalled).to_owned()
+    };
+    for attempt in [1i64 << 53, i64::MAX - 1, i64::MAX] {
+        let said = stopped(&|world| world.set_mut("v1").role = Some(Role::serving(attempt)));
+        assert_eq!(
+            said,
+            format!("ReplicaSet \"shop-{}\" names a move that was never made; remove the annotation bluegreen.dev/role from it", revision("v1"))
+        );
+        stopped(&|world| world.set_mut("v1").role = Some(Role::retired(attempt)));
+        let said = stopped(&|world| world.service_mut("shop").selected = Some(Selected { revision: revision("v1"), attempt }));
+        assert_eq!(said, "a Service names a move that was never made; remove the annotation bluegreen.dev/selected from it");
+        let said = stopped(&|world| world.snapshot.object.status.switch.as_mut().unwrap().attempt = attempt);
+        assert_eq!(said, "status.switch.attempt is a move that was never made; remove status.switch, it is found again in annotations");
+    }
+    // With what was made up out of the way, it goes on.
+    let mut world = released();
+    let role = std::mem::replace(&mut world.set_mut("v1").role, Some(Role::serving(i64::MAX)));
+    world.run(5);
+    world.set_mut("v1").role = role;
+    world.open.clear();
+    world.until("complete", |world| world.phase() == PhaseName::Complete);
+    // Below zero counts as not there.
+    assert_eq!((Role::parse("serving@-1"), Role::parse("serving@9223372036854775808"), Selected::parse("abc@-1")), (None, None, None));
+}
