@@ -1,6 +1,7 @@
 //! What every part of the controller shares.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,6 +18,7 @@ use super::memory::{Remembered, Reports};
 use super::observe::Installation;
 use super::peers::Asked;
 use super::prober::Prober;
+use super::reach::{self, Claim};
 use super::store;
 use super::tasks::Tasks;
 use super::world::{Concerned, Key, World};
@@ -112,6 +114,11 @@ impl<A: ApiServer> Context<A> {
     /// The reports. Never held across an await.
     pub fn reports(&self) -> MutexGuard<'_, Reports> {
         self.reports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Why nothing is sent to an address; `None` if something may be.
+    pub fn refuses(&self, address: IpAddr, claim: Claim) -> Option<String> {
+        reach::refusal(&self.world(), address, claim)
     }
 
     /// What is remembered about one object.

@@ -235,7 +235,7 @@ mod tests {
             switch: None,
             withdrawn: BTreeSet::new(),
             kind: "ClusterIP".into(),
-            cluster_ip: None,
+            cluster_ips: vec![],
             headless: false,
             ports: vec![],
             applier: None,

@@ -19,6 +19,7 @@ pub mod observe;
 pub mod peers;
 pub mod prober;
 pub mod queue;
+pub mod reach;
 pub mod reconcile;
 pub mod route;
 pub mod status;

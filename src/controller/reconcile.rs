@@ -124,7 +124,7 @@ async fn carry_out<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Sna
 fn effects<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Snapshot, plan: &Plan) {
     let uid = &snapshot.object.uid;
     context.tasks.smoke(context, key, uid, plan.effects.smoke.as_ref());
-    context.tasks.begin(key, uid, &plan.effects.begin);
+    context.tasks.begin(context, key, uid, &plan.effects.begin);
     context.want(Wanted { uid: uid.clone(), pods: plan.effects.watch.clone() });
 }
 

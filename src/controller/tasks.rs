@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 
 use crate::api::{ProbeResult, Scheme, SmokeProbe};
@@ -15,6 +16,7 @@ use crate::release::{Begun, ProbeObservation};
 use super::api::ApiServer;
 use super::context::Context;
 use super::prober::Prober;
+use super::reach::Claim;
 use super::world::Key;
 
 /// Longest time for one try to tell a pod.
@@ -22,6 +24,11 @@ const TELL: Duration = Duration::from_secs(5);
 /// How long a probe through a Service waits after the Service's endpoints have changed: nodes follow with a delay, a second at most by
 /// kube-proxy's defaults, and until then pods of the former revision may answer.
 const FOLLOW: Duration = Duration::from_secs(2);
+/// Attempts and calls of one object at the same time. Each may hold 128 KiB of an answer for as long as its timeout allows, and an object may
+/// ask for thousands of them.
+const OF_ONE: usize = 64;
+/// Those of all objects: what fits well into the memory that the chart gives the controller.
+const OF_ALL: usize = 1024;
 /// Pauses between tries to tell a pod; after the last one it counts as not told.
 const TELL_AGAIN: [u64; 4] = [1, 2, 4, 8];
 
@@ -40,12 +47,36 @@ type ProbeKey = (String, String, String, Option<String>);
 type Place = (ProbeKey, SocketAddr);
 
 /// Work under way, by object.
-#[derive(Default)]
 pub struct Tasks {
     probes: Mutex<HashMap<String, HashMap<Place, Running>>>,
     calls: Mutex<HashMap<String, HashMap<String, Running>>>,
+    turns: Mutex<HashMap<String, Arc<Semaphore>>>,
+    all: Arc<Semaphore>,
     /// The context as tasks hold it; set once, when the controller starts.
     home: Mutex<Option<Arc<dyn Home>>>,
+}
+
+impl Default for Tasks {
+    fn default() -> Self {
+        let all = Arc::new(Semaphore::new(OF_ALL));
+        Self { probes: Mutex::default(), calls: Mutex::default(), turns: Mutex::default(), all, home: Mutex::default() }
+    }
+}
+
+/// Whose turn it is to send something: one object can't take the place of all others, nor all of them together the controller's memory.
+#[derive(Clone)]
+struct Turns {
+    own: Arc<Semaphore>,
+    all: Arc<Semaphore>,
+}
+
+impl Turns {
+    /// Waits for a turn, which ends with what this returns.
+    async fn take(&self) -> (Option<SemaphorePermit<'_>>, Option<SemaphorePermit<'_>>) {
+        // Neither is ever closed. The own one comes first: who waits for it must not hold a place of all.
+        let own = self.own.acquire().await.ok();
+        (own, self.all.acquire().await.ok())
+    }
 }
 
 /// What a task needs of the context, whatever the API server is.
@@ -140,19 +171,29 @@ impl Tasks {
         let place = |run: &ProbeRun| (about(run), SocketAddr::new(run.address, run.port));
         let places: Vec<Place> = wanted.runs.iter().map(place).collect();
         running.retain(|run, _| places.contains(run));
+        let turns = self.turns(uid);
         for run in &wanted.runs {
-            if decided.contains(&(run.probe.name.clone(), run.pod.clone())) {
+            if decided.contains(&(run.probe.name.clone(), run.pod.clone())) || running.contains_key(&place(run)) {
                 continue;
             }
-            running.entry(place(run)).or_insert_with(|| {
-                let task = smoke_probe(home.clone(), key.clone(), uid.to_owned(), wanted.clone(), run.clone());
-                Running(tokio::spawn(task))
-            });
+            let claim = if run.pod.is_some() { Claim::Pod } else { Claim::Service };
+            if let Some(why) = context.refuses(run.address, claim) {
+                not_sent(context, home.as_ref(), key, uid, untried(wanted, run, why, home.wall()));
+                continue;
+            }
+            let task = smoke_probe(home.clone(), turns.clone(), key.clone(), uid.to_owned(), wanted.clone(), run.clone());
+            running.insert(place(run), Running(tokio::spawn(task)));
         }
     }
 
+    fn turns(&self, uid: &str) -> Turns {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = turns.entry(uid.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(OF_ONE))).clone();
+        Turns { own, all: self.all.clone() }
+    }
+
     /// Tells exactly these pods; a call under way goes on.
-    pub fn begin(&self, key: &Key, uid: &str, wanted: &[BeginCall]) {
+    pub fn begin<A: ApiServer>(&self, context: &Context<A>, key: &Key, uid: &str, wanted: &[BeginCall]) {
         let mut all = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
         if wanted.is_empty() {
             all.remove(uid);
@@ -161,8 +202,15 @@ impl Tasks {
         let Some(home) = self.home() else { return };
         let running = all.entry(uid.to_owned()).or_default();
         running.retain(|pod, _| wanted.iter().any(|call| &call.pod == pod));
-        for call in wanted {
-            running.entry(call.pod.clone()).or_insert_with(|| Running(tokio::spawn(tell(home.clone(), key.clone(), uid.to_owned(), call.clone()))));
+        let turns = self.turns(uid);
+        for call in wanted.iter().filter(|call| !running.contains_key(&call.pod)).collect::<Vec<_>>() {
+            if let Some(why) = context.refuses(call.address, Claim::Pod) {
+                tracing::warn!(namespace = key.namespace, name = key.name, pod = call.name, "the pod is not told to drain: {why}");
+                home.report(uid, key, Found::Begun(call.pod.clone(), Begun::Failed(why)));
+                continue;
+            }
+            let task = tell(home.clone(), turns.clone(), key.clone(), uid.to_owned(), call.clone());
+            running.insert(call.pod.clone(), Running(tokio::spawn(task)));
         }
     }
 
@@ -170,6 +218,7 @@ impl Tasks {
     pub fn keep(&self, living: &std::collections::BTreeSet<String>) {
         self.probes.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| living.contains(uid));
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| living.contains(uid));
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| living.contains(uid));
     }
 
     /// Ends everything, and forgets where results go: whoever holds these tasks is held by them no longer.
@@ -179,23 +228,40 @@ impl Tasks {
     }
 }
 
-/// One smoke probe on one target, until it is decided.
-async fn smoke_probe(home: Arc<dyn Home>, key: Key, uid: String, about: SmokeRun, run: ProbeRun) {
-    let SmokeRun { set_uid, probes, runs: _, persistent } = about;
-    let ProbeRun { probe, pod, target, address, port } = run;
-    let check = check(&probe);
-    let timeout = seconds(probe.timeout_seconds);
-    let mut observation = ProbeObservation {
-        set_uid,
-        probes,
-        probe: probe.name.clone(),
-        pod,
-        target,
+/// What is known of a smoke probe before its first attempt.
+fn untried(about: &SmokeRun, run: &ProbeRun, message: String, at: jiff::Timestamp) -> ProbeObservation {
+    ProbeObservation {
+        set_uid: about.set_uid.clone(),
+        probes: about.probes.clone(),
+        probe: run.probe.name.clone(),
+        pod: run.pod.clone(),
+        target: run.target.clone(),
         result: ProbeResult::Running,
         attempts: 0,
-        message: String::new(),
-        at: home.wall(),
-    };
+        message,
+        at,
+    }
+}
+
+/// Says once why a probe does not run. It may yet: an address in a status changes.
+fn not_sent<A: ApiServer>(context: &Context<A>, home: &dyn Home, key: &Key, uid: &str, observation: ProbeObservation) {
+    let told = context.remember(uid, |remembered| {
+        let about = |known: &&ProbeObservation| known.probe == observation.probe && known.pod == observation.pod;
+        remembered.probes.iter().find(about).is_some_and(|known| known.message == observation.message)
+    });
+    if !told {
+        tracing::warn!(namespace = key.namespace, name = key.name, probe = observation.probe, "{}: {}", observation.target, observation.message);
+        home.report(uid, key, Found::Probe(observation, true));
+    }
+}
+
+/// One smoke probe on one target, until it is decided.
+async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, about: SmokeRun, run: ProbeRun) {
+    let mut observation = untried(&about, &run, String::new(), home.wall());
+    let persistent = about.persistent;
+    let ProbeRun { probe, address, port, .. } = run;
+    let check = check(&probe);
+    let timeout = seconds(probe.timeout_seconds);
     let mut passes = 0;
     let mut failures = 0;
     if observation.pod.is_none() {
@@ -205,7 +271,9 @@ async fn smoke_probe(home: Arc<dyn Home>, key: Key, uid: String, about: SmokeRun
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
+        let turn = turns.take().await;
         let outcome = home.prober().attempt(&check, SocketAddr::new(address, port), timeout).await;
+        drop(turn);
         observation.attempts += 1;
         let before = observation.message.clone();
         match outcome {
@@ -266,10 +334,13 @@ fn check(probe: &SmokeProbe) -> Check {
 }
 
 /// Tells one pod that it is being left.
-async fn tell(home: Arc<dyn Home>, key: Key, uid: String, call: BeginCall) {
+async fn tell(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, call: BeginCall) {
     let mut last = String::new();
     for pause in TELL_AGAIN.iter().map(Some).chain([None]) {
-        match home.prober().tell(&call.path, SocketAddr::new(call.address, call.port), TELL).await {
+        let turn = turns.take().await;
+        let answer = home.prober().tell(&call.path, SocketAddr::new(call.address, call.port), TELL).await;
+        drop(turn);
+        match answer {
             Ok(()) => return home.report(&uid, &key, Found::Begun(call.pod, Begun::Told)),
             Err(failure) => last = failure.to_string(),
         }

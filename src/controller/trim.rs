@@ -178,7 +178,12 @@ fn trouble(pod: &Value) -> Option<String> {
 /// A Service.
 pub fn service(object: &Value) -> Option<Service> {
     let (uid, resource_version) = identity(object)?;
-    let cluster_ip = text(object, "/spec/clusterIP").unwrap_or_default();
+    let headless = object.pointer("/spec/clusterIP").and_then(Value::as_str) == Some("None");
+    let mut cluster_ips: Vec<String> = list(object, "/spec/clusterIPs").filter_map(Value::as_str).map(str::to_owned).collect();
+    if cluster_ips.is_empty() {
+        cluster_ips.extend(text(object, "/spec/clusterIP"));
+    }
+    cluster_ips.retain(|address| !address.is_empty() && address != "None");
     let owners = selector_owners(object);
     Some(Service {
         name: text(object, "/metadata/name")?,
@@ -190,8 +195,8 @@ pub fn service(object: &Value) -> Option<Service> {
         switch: annotation(object, keys::SWITCH).and_then(|text| serde_json::from_str(text).ok()),
         withdrawn: annotation(object, keys::WITHDRAWN).map(words).unwrap_or_default(),
         kind: text(object, "/spec/type").unwrap_or_else(|| "ClusterIP".into()),
-        headless: cluster_ip == "None",
-        cluster_ip: (!cluster_ip.is_empty() && cluster_ip != "None").then_some(cluster_ip),
+        headless,
+        cluster_ips,
         ports: list(object, "/spec/ports")
             .map(|port| ServicePort {
                 name: text(port, "/name").unwrap_or_default(),
@@ -224,13 +229,19 @@ pub fn slice(object: &Value) -> Option<(String, Endpoints)> {
     let labels = object.pointer("/metadata/labels")?;
     let service = labels.get("kubernetes.io/service-name")?.as_str()?.to_owned();
     let managed = labels.get("endpointslice.kubernetes.io/managed-by").and_then(Value::as_str) == Some("endpointslice-controller.k8s.io");
-    let mut endpoints = Endpoints { pods: BTreeMap::new(), foreign: !managed };
+    let mut endpoints = Endpoints { foreign: !managed, ..Endpoints::default() };
     for endpoint in list(object, "/endpoints") {
         let is_pod = endpoint.pointer("/targetRef/kind").and_then(Value::as_str) == Some("Pod");
         // Absent means unknown, which kube-proxy reads as ready (the API's own advice).
         let ready = endpoint.pointer("/conditions/ready").and_then(Value::as_bool).unwrap_or(true);
         match text(endpoint, "/targetRef/uid").filter(|_| is_pod) {
             Some(uid) => {
+                for address in list(endpoint, "/addresses") {
+                    match address.as_str().and_then(|address| address.parse().ok()) {
+                        Some(address) => drop(endpoints.addresses.insert((uid.clone(), address))),
+                        None => endpoints.foreign = true,
+                    }
+                }
                 let known = endpoints.pods.entry(uid).or_default();
                 *known |= ready;
             }

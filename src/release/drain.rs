@@ -177,7 +177,8 @@ fn begin(view: &View<'_>, set: &Set, pods: &[&Pod], outcome: &mut Outcome) -> bo
     };
     let mut all = true;
     let mut newly = vec![];
-    for pod in pods.iter().filter(|pod| pod.node.is_some() && !told.contains(&pod.uid)) {
+    // A pod in its node's network has the node's address, where the port may be anybody's.
+    for pod in pods.iter().filter(|pod| pod.node.is_some() && !pod.host_network && !told.contains(&pod.uid)) {
         match view.snapshot.begun.get(&pod.uid) {
             Some(Begun::Told) => newly.push(pod.uid.clone()),
             Some(Begun::Failed(_)) => {}

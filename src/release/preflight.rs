@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::api::{DrainSource, ProbeTarget, SmokeProbe};
 
 use super::services::{self, Block};
+use super::smoke::port_of_service;
 use super::snapshot::{Identity, Snapshot};
 
 /// The first thing that keeps a new revision from being brought up, in the order in which a person would want to know.
@@ -97,14 +98,11 @@ fn probe_port(snapshot: &Snapshot, index: usize, probe: &SmokeProbe) -> Result<(
             let Some(service) = snapshot.services.get(name) else {
                 return Ok(());
             };
-            let known = match port {
-                IntOrString::Int(number) => service.ports.iter().any(|candidate| candidate.port == *number),
-                IntOrString::String(text) => service.ports.iter().any(|candidate| &candidate.name == text),
-            };
-            if !known {
+            if port_of_service(service, port).is_none() {
                 let ports = service
                     .ports
                     .iter()
+                    .filter(|port| port.protocol == "TCP")
                     .map(|port| if port.name.is_empty() { port.port.to_string() } else { format!("{} ({})", port.name, port.port) });
                 return Err(Block::new(
                     "PortUnknown",

@@ -1,6 +1,7 @@
 //! Smoke: the incoming revision is tested before any traffic moves to it.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
@@ -10,7 +11,7 @@ use super::action::{Action, ProbeRun, SetChange, SetRef, SmokeRun};
 use super::preflight::port_of;
 use super::revision::probes_hash;
 use super::set::{Proof, Set};
-use super::snapshot::{Pod, ProbeObservation};
+use super::snapshot::{Pod, ProbeObservation, Service, ServicePort};
 use super::status;
 use super::view::{View, count};
 
@@ -167,6 +168,19 @@ pub fn resolve(port: &IntOrString, pod: &Pod) -> Option<i32> {
     }
 }
 
+/// The port of a Service that is named by number or name; probes speak TCP.
+pub fn port_of_service<'a>(service: &'a Service, port: &IntOrString) -> Option<&'a ServicePort> {
+    let named = |candidate: &&ServicePort| match port {
+        IntOrString::Int(number) => candidate.port == *number,
+        IntOrString::String(name) => &candidate.name == name,
+    };
+    service.ports.iter().filter(|candidate| candidate.protocol == "TCP").find(named)
+}
+
+fn has_address(pod: &Pod, address: IpAddr) -> bool {
+    pod.addresses.iter().any(|known| known.parse() == Ok(address))
+}
+
 /// Through the preview Service, but only while everything behind it is a ready pod of this very set.
 fn on_preview(view: &View<'_>, set: &Set, probe: &SmokeProbe) -> Option<ProbeRun> {
     let name = view.snapshot.object.spec.traffic.preview_services.first()?;
@@ -174,19 +188,19 @@ fn on_preview(view: &View<'_>, set: &Set, probe: &SmokeProbe) -> Option<ProbeRun
     let endpoints = view.snapshot.endpoints.get(name)?;
     let ours = super::services::owned(view.snapshot, service) && service.selector == view.selector(&set.revision);
     let only_ready = endpoints.pods.iter().all(|(uid, ready)| *ready && view.pods(set).any(|pod| &pod.uid == uid));
-    if !ours || endpoints.pods.is_empty() || !only_ready || endpoints.foreign {
+    // Somebody may have written a slice that names a pod of the set and another's address.
+    let at_home = endpoints.addresses.iter().all(|(uid, address)| view.pods(set).any(|pod| &pod.uid == uid && has_address(pod, *address)));
+    if !ours || service.kind == "ExternalName" || endpoints.pods.is_empty() || !only_ready || !at_home || endpoints.foreign {
         return None;
     }
     let (_, port) = port_of(probe)?;
-    let port = match port {
-        IntOrString::Int(number) => *number,
-        IntOrString::String(text) => service.ports.iter().find(|candidate| &candidate.name == text)?.port,
-    };
+    // Any other port of that address is not the Service's: with kube-proxy's mode ipvs it would be the node's own.
+    let port = port_of_service(service, port)?.port;
     Some(ProbeRun {
         probe: probe.clone(),
         pod: None,
         target: name.clone(),
-        address: service.cluster_ip.as_ref()?.parse().ok()?,
+        address: service.cluster_ips.first()?.parse().ok()?,
         port: u16::try_from(port).ok()?,
     })
 }

@@ -3,6 +3,7 @@
 //! Plain data, trimmed to what is used. Whatever could not be read is said in [`Snapshot::unread`], never left out silently.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -206,8 +207,8 @@ pub struct Service {
     pub withdrawn: BTreeSet<String>,
     /// `spec.type`.
     pub kind: String,
-    /// `spec.clusterIP`, unless headless.
-    pub cluster_ip: Option<String>,
+    /// `spec.clusterIPs`, the one it is usually called by first; none if headless.
+    pub cluster_ips: Vec<String>,
     /// Whether `spec.clusterIP` is `None`.
     pub headless: bool,
     /// `spec.ports`.
@@ -282,7 +283,9 @@ pub struct ServicePort {
 pub struct Endpoints {
     /// Whether each endpoint pod is ready, by pod UID.
     pub pods: BTreeMap<String, bool>,
-    /// Endpoints that are no pods, or slices that the endpointslice controller does not manage.
+    /// Where traffic for each endpoint pod goes.
+    pub addresses: BTreeSet<(String, IpAddr)>,
+    /// Endpoints that are no pods or have no addresses, or slices that the endpointslice controller does not manage.
     pub foreign: bool,
 }
 

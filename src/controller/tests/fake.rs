@@ -12,7 +12,7 @@ use super::api::{ApiError, ApiServer, Change, Resource, Which};
 use super::context::{Clock, Context, Outlets, Wake};
 use super::keeper::Wanted;
 use super::observe::{Installation, observe};
-use super::prober::Network;
+use super::prober::{Network, Prober};
 use super::trim;
 use super::world::{Key, World};
 use crate::release::action::Notice;
@@ -250,14 +250,18 @@ const FED: [Resource; 5] = [Resource::BlueGreenDeployment, Resource::ReplicaSet,
 impl Stage {
     /// An empty cluster.
     pub fn new() -> Self {
+        Self::with_pods(Arc::new(Network))
+    }
+
+    /// An empty cluster with another way to the pods.
+    pub fn with_pods(prober: Arc<dyn Prober>) -> Self {
         let (api, clock) = (Fake::default(), Watch::default());
         let (wake, wakes) = unbounded_channel();
         let (want, wanted) = unbounded_channel();
         let (tell, said) = unbounded_channel();
         let outlets = Outlets { wake, wanted: want, events: tell };
         let installation = Installation { agent: true, runtime_classes: vec![], cluster_wide: false };
-        let context =
-            Arc::new(Context::new(api.clone(), Arc::new(clock.clone()), Arc::new(Network), installation, World::new(vec![], true), outlets));
+        let context = Arc::new(Context::new(api.clone(), Arc::new(clock.clone()), prober, installation, World::new(vec![], true), outlets));
         Self { api, clock, context, wakes, wanted, said }
     }
 

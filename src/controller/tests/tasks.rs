@@ -2,8 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::future::BoxFuture;
+use tokio::sync::Notify;
+
 use super::super::fake::{Stage, key};
 use super::*;
+use crate::probe::Failure;
 
 fn run(address: &str) -> SmokeRun {
     let probe: SmokeProbe = serde_json::from_value(serde_json::json!({"name": "up", "tcpSocket": {"port": 9}, "target": "PreviewService"})).unwrap();
@@ -13,13 +19,12 @@ fn run(address: &str) -> SmokeRun {
 
 #[tokio::test(start_paused = true)]
 async fn a_probe_follows_a_service_that_was_made_again() {
-    let stage = Stage::new();
-    stage.context.tasks.at_home(stage.context.clone());
+    let (_, stage) = holding();
     let where_to = || {
         let all = stage.context.tasks.probes.lock().unwrap();
         all["u"].keys().map(|(_, address)| address.ip().to_string()).collect::<Vec<_>>()
     };
-    for address in ["127.0.0.1", "127.0.0.1", "127.0.0.2"] {
+    for address in ["10.0.0.7", "10.0.0.7", "10.0.0.8"] {
         stage.context.tasks.smoke(&stage.context, &key(), "u", Some(&run(address)));
         assert_eq!(where_to(), [address]);
     }
@@ -27,17 +32,140 @@ async fn a_probe_follows_a_service_that_was_made_again() {
     assert!(stage.context.tasks.probes.lock().unwrap().is_empty());
 }
 
+/// Pods that hold every attempt and call until they are let go, and how many were there at once.
+#[derive(Default)]
+struct Holding {
+    asked: Mutex<Vec<SocketAddr>>,
+    now: Mutex<HashMap<SocketAddr, usize>>,
+    most: AtomicUsize,
+    go: Notify,
+}
+
+impl Holding {
+    async fn hold(&self, address: SocketAddr) -> Result<(), Failure> {
+        let gone = self.go.notified();
+        self.asked.lock().unwrap().push(address);
+        let sum = {
+            let mut now = self.now.lock().unwrap();
+            *now.entry(address).or_default() += 1;
+            now.values().sum()
+        };
+        self.most.fetch_max(sum, Ordering::Relaxed);
+        gone.await;
+        *self.now.lock().unwrap().get_mut(&address).unwrap() -= 1;
+        Err(Failure::ConnectionRefused { what: "TCP".into() })
+    }
+
+    fn asked(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+}
+
+impl Prober for Holding {
+    fn attempt<'a>(&'a self, _: &'a Check, address: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.hold(address))
+    }
+
+    fn tell<'a>(&'a self, _: &'a str, address: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(self.hold(address))
+    }
+}
+
+fn holding() -> (Arc<Holding>, Stage) {
+    let pods = Arc::new(Holding::default());
+    let stage = Stage::with_pods(pods.clone());
+    stage.context.tasks.at_home(stage.context.clone());
+    (pods, stage)
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_probe_through_a_service_waits_until_nodes_have_followed() {
-    let stage = Stage::new();
-    stage.context.tasks.at_home(stage.context.clone());
-    let tried = || stage.context.remember("u", |remembered| remembered.probes.len());
-    stage.context.tasks.smoke(&stage.context, &key(), "u", Some(&run("127.0.0.1")));
+    let (pods, stage) = holding();
+    stage.context.tasks.smoke(&stage.context, &key(), "u", Some(&run("10.0.0.7")));
     tokio::time::sleep(Duration::from_millis(1900)).await;
-    assert_eq!(tried(), 0, "a pod of the former revision might have answered");
+    assert_eq!(pods.asked(), 0, "a pod of the former revision might have answered");
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(pods.asked(), 1);
     // Nobody listens there, and that is told, too.
-    for _ in 0..50 {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+    pods.go.notify_waiters();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(stage.context.remember("u", |remembered| remembered.probes.len()), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_no_pod_can_be_nothing_is_sent_and_that_is_said_once() {
+    let (pods, mut stage) = holding();
+    let probes = |stage: &Stage| stage.context.remember("u", |remembered| remembered.probes.clone());
+    for (address, pod) in [("169.254.169.254", Some("p".to_owned())), ("127.0.0.1", None)] {
+        let mut wanted = run(address);
+        wanted.runs[0].pod = pod;
+        for _ in 0..3 {
+            stage.context.tasks.smoke(&stage.context, &key(), "u", Some(&wanted));
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        }
+        let [known] = probes(&stage).try_into().unwrap();
+        assert_eq!((known.result, known.attempts), (ProbeResult::Running, 0));
+        assert!(known.message.starts_with("nothing is sent there: ") && known.message.contains(address), "{}", known.message);
+        assert_eq!(std::iter::from_fn(|| stage.wakes.try_recv().ok()).count(), 1);
     }
-    assert_eq!(tried(), 1);
+    // What was wrong is put right: the pod has an address now.
+    let mut wanted = run("10.0.0.7");
+    wanted.runs[0].pod = Some("p".into());
+    stage.context.tasks.smoke(&stage.context, &key(), "u", Some(&wanted));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(pods.asked(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_is_told_to_drain_where_no_pod_can_be() {
+    let (pods, stage) = holding();
+    let call =
+        |address: &str| BeginCall { pod: address.into(), name: "p".into(), address: address.parse().unwrap(), port: 10250, path: "/run".into() };
+    let wanted = ["127.0.0.1", "::ffff:169.254.169.254", "10.0.0.7"].map(call);
+    stage.context.tasks.begin(&stage.context, &key(), "u", &wanted);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(*pods.asked.lock().unwrap(), ["10.0.0.7:10250".parse().unwrap()]);
+    let begun = stage.context.remember("u", |remembered| remembered.begun.clone());
+    assert_eq!(begun.keys().collect::<Vec<_>>(), ["127.0.0.1", "::ffff:169.254.169.254"]);
+    assert!(begun.values().all(|outcome| matches!(outcome, Begun::Failed(why) if why.starts_with("nothing is sent there"))), "{begun:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_object_that_asks_for_thousands_of_attempts_gets_some_at_a_time_and_others_go_on() {
+    let (pods, stage) = holding();
+    let many = |network: u8| {
+        let mut wanted = run("10.0.0.7");
+        let one = wanted.runs.pop().unwrap();
+        wanted.runs = (0..200)
+            .map(|number: u8| ProbeRun {
+                pod: Some(number.to_string()),
+                address: std::net::Ipv4Addr::new(10, network, 0, number).into(),
+                ..one.clone()
+            })
+            .collect();
+        wanted
+    };
+    stage.context.tasks.smoke(&stage.context, &key(), "greedy", Some(&many(1)));
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(pods.asked(), OF_ONE);
+    let mut small = many(2);
+    small.runs.truncate(3);
+    stage.context.tasks.smoke(&stage.context, &key(), "small", Some(&small));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(pods.asked(), OF_ONE + 3);
+    // Whoever waits has its turn.
+    for _ in 0..20 {
+        pods.go.notify_waiters();
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let reached = pods.asked.lock().unwrap().iter().collect::<std::collections::HashSet<_>>().len();
+    assert_eq!((reached, pods.most.load(Ordering::Relaxed)), (203, OF_ONE + 3));
+    // Twenty greedy ones together get no more than there is for all.
+    for network in 3..23 {
+        stage.context.tasks.smoke(&stage.context, &key(), &network.to_string(), Some(&many(network)));
+    }
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    assert_eq!(pods.most.load(Ordering::Relaxed), OF_ALL);
+    stage.context.tasks.end();
+    assert!(stage.context.tasks.turns.lock().unwrap().is_empty());
 }

@@ -1,6 +1,7 @@
 //! The caches as they are read: everything a snapshot is made from, and whom a change concerns.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use crate::api::BlueGreenDeployment;
 use crate::release::{Endpoints, Node, Pod, RoleKind, Service, Set};
@@ -71,6 +72,7 @@ impl World {
         for slice in slices.iter().filter_map(|uid| self.slices.get(uid)) {
             let sum = sum.get_or_insert_default();
             sum.foreign |= slice.value.1.foreign;
+            sum.addresses.extend(slice.value.1.addresses.iter().cloned());
             for (uid, ready) in &slice.value.1.pods {
                 *sum.pods.entry(uid.clone()).or_default() |= ready;
             }
@@ -93,6 +95,18 @@ impl World {
     /// Every node that exists.
     pub fn nodes(&self) -> impl Iterator<Item = &(String, Node)> {
         self.nodes.values()
+    }
+
+    /// The node that has an address, as words for status.
+    pub fn node_at(&self, address: IpAddr) -> Option<String> {
+        let here = |(_, node): &&(String, Node)| node.addresses.iter().any(|known| same(known, address));
+        self.nodes.values().find(here).map(|(name, _)| format!("the address of node \"{name}\""))
+    }
+
+    /// The Service that has an address, as words for status.
+    pub fn service_at(&self, address: IpAddr) -> Option<String> {
+        let here = |service: &&In<Service>| service.value.cluster_ips.iter().any(|known| same(known, address));
+        self.services.values().find(here).map(|service| format!("the address of Service \"{}/{}\"", service.namespace, service.value.name))
     }
 
     /// UID of the BlueGreenDeployment that a pod belongs to.
@@ -160,4 +174,9 @@ impl World {
             })
             .collect()
     }
+}
+
+/// Whether a text is an address, however it is written.
+fn same(text: &str, address: IpAddr) -> bool {
+    text.parse::<IpAddr>().is_ok_and(|known| known.to_canonical() == address.to_canonical())
 }

@@ -190,6 +190,18 @@ fn the_set_is_marked_before_the_first_pod_is_told() {
 }
 
 #[test]
+fn a_pod_in_its_nodes_network_is_not_told_as_its_address_is_the_nodes() {
+    let mut world = moved(&serde_json::from_str(BEGIN).unwrap());
+    let old: Vec<String> = world.pods("v1").iter().map(|pod| pod.uid.clone()).collect();
+    for pod in world.snapshot.pods.iter_mut().filter(|pod| old[1..].contains(&pod.uid)) {
+        pod.host_network = true;
+    }
+    world.until("told", |world| !world.told.is_empty());
+    world.run(30);
+    assert_eq!(world.told.keys().collect::<Vec<_>>(), [&old[0]]);
+}
+
+#[test]
 fn a_pod_that_can_not_be_told_does_not_hold_the_others() {
     let mut world = moved(&serde_json::from_str(BEGIN).unwrap());
     for pod in world.pods("v1").iter().map(|pod| pod.uid.clone()).collect::<Vec<_>>() {

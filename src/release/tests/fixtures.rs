@@ -80,7 +80,7 @@ pub fn service(name: &str) -> Service {
         owner: None,
         selected: None,
         kind: "ClusterIP".into(),
-        cluster_ip: Some("10.0.0.9".into()),
+        cluster_ips: vec!["10.0.0.9".into()],
         headless: false,
         ports: vec![ServicePort { name: "http".into(), port: 80, target: "http".into(), protocol: "TCP".into() }],
         applier: None,

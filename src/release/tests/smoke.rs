@@ -205,7 +205,27 @@ fn through_the_preview_service_only_ready_pods_of_the_incoming_revision_are_test
     assert!(runs(&mut world).is_empty());
     world.snapshot.endpoints.get_mut(PREVIEW).unwrap().pods.clear();
     assert!(runs(&mut world).is_empty());
+    world.snapshot.endpoints.insert(PREVIEW.into(), right.clone());
+    assert_eq!(runs(&mut world).len(), 1);
+    // A slice written by hand, which names a pod of the set and an address that it does not have.
+    let pod = world.pods("v2")[0].clone();
+    let own: std::net::IpAddr = pod.addresses[0].parse().unwrap();
+    world.snapshot.endpoints.get_mut(PREVIEW).unwrap().addresses.insert((pod.uid.clone(), own));
+    assert_eq!(runs(&mut world).len(), 1);
+    world.snapshot.endpoints.get_mut(PREVIEW).unwrap().addresses.insert((pod.uid, "10.250.0.1".parse().unwrap()));
+    assert!(runs(&mut world).is_empty());
     world.snapshot.endpoints.insert(PREVIEW.into(), right);
+    // The Service changes under the probe: only its own ports, by TCP, are ever called.
+    world.service_mut(PREVIEW).ports[0].port = 81;
+    assert!(runs(&mut world).is_empty());
+    world.service_mut(PREVIEW).ports[0].port = 80;
+    world.service_mut(PREVIEW).ports[0].protocol = "UDP".into();
+    assert!(runs(&mut world).is_empty());
+    world.service_mut(PREVIEW).ports[0].protocol = "TCP".into();
+    world.service_mut(PREVIEW).kind = "ExternalName".into();
+    assert!(runs(&mut world).is_empty());
+    world.service_mut(PREVIEW).kind = "ClusterIP".into();
+    assert_eq!(runs(&mut world).len(), 1);
     world.undecided.clear();
     world.settle();
     assert_eq!(world.active(), "v2");
