@@ -9,4 +9,5 @@ pub mod drain_agent;
 pub mod listen;
 pub mod probe;
 pub mod release;
+pub mod serve;
 pub mod signal;

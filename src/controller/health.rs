@@ -1,5 +1,6 @@
 //! `/healthz`, `/readyz` for the kubelet.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +17,16 @@ pub struct Health {
     pub ready: AtomicBool,
 }
 
-/// Serves the endpoints until the process ends.
-pub async fn serve(address: SocketAddr, health: Arc<Health>) -> std::io::Result<()> {
+/// Serves the endpoints until dropped.
+///
+/// # Errors
+/// If the address can't be listened on.
+pub async fn serve(address: SocketAddr, health: Arc<Health>) -> std::io::Result<Infallible> {
+    let listener = crate::listen::bind(address).await?;
+    Ok(crate::serve::serve(listener, routes(health)).await)
+}
+
+fn routes(health: Arc<Health>) -> Router {
     let ready = |State(health): State<Arc<Health>>| async move {
         if health.ready.load(Ordering::Relaxed) {
             (StatusCode::OK, "ok\n")
@@ -25,7 +34,9 @@ pub async fn serve(address: SocketAddr, health: Arc<Health>) -> std::io::Result<
             (StatusCode::SERVICE_UNAVAILABLE, "caches are not complete yet\n")
         }
     };
-    let router = Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(health);
-    let listener = crate::listen::bind(address).await?;
-    axum::serve(listener, router).await
+    Router::new().route("/healthz", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(health)
 }
+
+#[cfg(test)]
+#[path = "tests/health.rs"]
+mod tests;

@@ -1,5 +1,6 @@
 //! `/healthz`: whether the agent's loop still turns. It says nothing about the API server: a restart would not help there.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -46,10 +47,10 @@ impl Pulse {
 /// Answers `/healthz` at `address` until dropped.
 ///
 /// # Errors
-/// If the address cannot be bound, or the server fails.
-pub async fn serve(address: SocketAddr, pulse: Pulse) -> Result<(), AgentError> {
+/// If the address cannot be bound.
+pub async fn serve(address: SocketAddr, pulse: Pulse) -> Result<Infallible, AgentError> {
     let listener = crate::listen::bind(address).await.map_err(|source| AgentError::Health { address, source })?;
-    axum::serve(listener, routes(pulse, STALLED)).await.map_err(|source| AgentError::Health { address, source })
+    Ok(crate::serve::serve(listener, routes(pulse, STALLED)).await)
 }
 
 fn routes(pulse: Pulse, limit: Duration) -> Router {

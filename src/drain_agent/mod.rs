@@ -103,7 +103,7 @@ pub async fn run(args: Args) -> Result<(), AgentError> {
     // Nothing has to be ended in order: a report that is cut off is as good as none, and the next agent starts anew.
     tokio::select! {
         () = agent::Agent::new(node, proc, pulse.clone(), start).run() => Ok(()),
-        result = health::serve(health_address, pulse) => result,
+        result = health::serve(health_address, pulse) => result.map(|never| match never {}),
         () = crate::signal::stop() => Ok(()),
     }
 }

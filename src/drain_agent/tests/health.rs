@@ -5,6 +5,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::drain_agent::fixture::wait_for;
+use crate::serve::tests::tells_only;
 
 async fn get(address: SocketAddr) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
@@ -20,20 +21,26 @@ async fn healthy_while_the_loop_turns() {
     let limit = Duration::from_secs(3600);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let server = tokio::spawn(axum::serve(listener, routes(pulse.clone(), limit)).into_future());
+    let server = tokio::spawn(crate::serve::serve(listener, routes(pulse.clone(), limit)));
     assert_eq!(get(address).await, "HTTP/1.1 200 OK");
     server.abort();
 
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let short = Duration::from_millis(1);
-    let server = tokio::spawn(axum::serve(listener, routes(pulse.clone(), short)).into_future());
+    let server = tokio::spawn(crate::serve::serve(listener, routes(pulse.clone(), short)));
     wait_for("the pulse to stop", || (!pulse.is_alive(short)).then_some(()));
     assert_eq!(get(address).await, "HTTP/1.1 503 Service Unavailable");
     server.abort();
 
     pulse.beat();
     assert!(pulse.is_alive(limit));
+}
+
+#[tokio::test]
+async fn whether_it_turns_and_nothing_else() {
+    let pulse = Pulse::new(Instant::now());
+    tells_only(routes(pulse, Duration::from_secs(3600)), &[("/healthz", "ok\n")]).await;
 }
 
 #[tokio::test]
