@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
-use crate::api::ConnectionWatch;
+use crate::api::{ConnectionWatch, PodReport, WatchedPod};
 use crate::release::switch::CALM;
 use crate::release::{Begun, Identity, OwnerState, ProbeObservation, Refusal, Repairs, Sample};
 
@@ -105,6 +105,9 @@ impl Reports {
             let Some(report) = status.pods.iter().find(|report| report.uid == asked.uid && report.round == asked.round) else {
                 continue;
             };
+            if !possible(report, asked) {
+                continue;
+            }
             // Another agent process: what was counted before is not comparable.
             if samples.back().is_some_and(|sample| sample.boot_id != status.boot_id) {
                 samples.clear();
@@ -148,6 +151,22 @@ impl Reports {
     }
 }
 
+/// More than any counter of one pod reaches; sums of so many fit into 64 bits.
+const MOST: i64 = 1 << 40;
+
+/// Whether an agent can have counted this. What is left out or below zero would be taken for fewer connections than there are: such a report
+/// counts as none, and its pod's connections are unknown.
+fn possible(report: &PodReport, asked: &WatchedPod) -> bool {
+    let counted = |number: i64| (0..=MOST).contains(&number);
+    let ports = report.ports.iter().all(|port| {
+        let peers = port.peers.iter().all(|peer| counted(peer.open) && counted(peer.arrivals));
+        counted(port.open) && counted(port.arrivals) && peers
+    });
+    let times = [report.zero_millis, report.oldest_millis].into_iter().flatten().all(counted);
+    let complete = asked.ports.iter().all(|port| report.ports.iter().any(|counted| counted.port == *port));
+    ports && times && complete && [report.samples, report.passive_opens, report.elsewhere].into_iter().all(counted)
+}
+
 /// An agent that has not been heard of for so long is silent: three report intervals.
 fn stale_after(watch: &ConnectionWatch) -> i32 {
     watch.spec.report_seconds.max(1).saturating_mul(3)
@@ -156,16 +175,55 @@ fn stale_after(watch: &ConnectionWatch) -> i32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{ConnectionWatchSpec, ConnectionWatchStatus, PodReport, WatchedPod};
+    use crate::api::{ConnectionWatchSpec, ConnectionWatchStatus, PeerReport, PortReport};
 
     fn watch(boot: &str, sequence: i64, round: i64, asked: i64) -> ConnectionWatch {
         let mut watch = ConnectionWatch::new(
             "node",
             ConnectionWatchSpec { report_seconds: 2, pods: vec![WatchedPod { uid: "p".into(), round: asked, ports: vec![80], ignore: vec![] }] },
         );
-        watch.status =
-            Some(ConnectionWatchStatus { boot_id: boot.into(), sequence, pods: vec![PodReport { uid: "p".into(), round, ..PodReport::default() }] });
+        watch.status = Some(ConnectionWatchStatus {
+            boot_id: boot.into(),
+            sequence,
+            pods: vec![report(round, vec![PortReport { port: 80, ..PortReport::default() }])],
+        });
         watch
+    }
+
+    fn report(round: i64, ports: Vec<PortReport>) -> PodReport {
+        PodReport { uid: "p".into(), round, ports, ..PodReport::default() }
+    }
+
+    #[test]
+    fn a_report_that_no_agent_can_have_made_counts_as_none() {
+        let port = |open, arrivals, peers| PortReport { port: 80, open, arrivals, peers };
+        let peer = |open, arrivals| vec![PeerReport { address: "10.0.0.1".into(), open, arrivals }];
+        let taken = |report: PodReport| {
+            let mut watch = watch("a", 1, 1, 1);
+            watch.status.as_mut().unwrap().pods = vec![report];
+            let mut reports = Reports::default();
+            reports.absorb(&watch, at(1), at(1));
+            !reports.of("p").is_empty()
+        };
+        assert!(taken(report(1, vec![port(3, 7, peer(3, 7))])), "the test of the test");
+        for bad in [
+            // A watched port that is left out is not one without connections.
+            report(1, vec![]),
+            report(1, vec![PortReport { port: 81, ..PortReport::default() }]),
+            // What is below zero would make up for what is open elsewhere.
+            report(1, vec![port(5, 0, vec![]), PortReport { port: 81, open: -5, ..PortReport::default() }]),
+            report(1, vec![port(0, -1, vec![])]),
+            report(1, vec![port(0, 0, peer(-1, 0))]),
+            report(1, vec![port(0, 0, peer(0, i64::MIN))]),
+            // And what is beyond all measure would overflow where it is added up.
+            report(1, vec![port(i64::MAX, 0, vec![])]),
+            PodReport { passive_opens: i64::MAX, ..report(1, vec![port(0, 0, vec![])]) },
+            PodReport { elsewhere: -1, ..report(1, vec![port(0, 0, vec![])]) },
+            PodReport { zero_millis: Some(i64::MAX), ..report(1, vec![port(0, 0, vec![])]) },
+            PodReport { oldest_millis: Some(-1), ..report(1, vec![port(0, 0, vec![])]) },
+        ] {
+            assert!(!taken(bad.clone()), "{bad:?}");
+        }
     }
 
     fn at(seconds: u64) -> Duration {
