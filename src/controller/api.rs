@@ -221,7 +221,7 @@ impl ApiServer for KubeApi {
             "type": if notice.warning { "Warning" } else { "Normal" },
             "reason": notice.reason,
             "action": notice.reason,
-            "note": notice.message.chars().take(1000).collect::<String>(),
+            "note": note(&notice.message),
             "regarding": {
                 "apiVersion": text("/apiVersion"),
                 "kind": text("/kind"),
@@ -232,6 +232,15 @@ impl ApiServer for KubeApi {
         });
         self.create(Resource::Event, namespace, event, false).await.map(drop)
     }
+}
+
+/// A message that fits into an Event: at most 1024 bytes (`NoteLengthLimit` of the API server, whatever it says about characters).
+fn note(message: &str) -> &str {
+    let mut end = message.len().min(1024);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    message.get(..end).unwrap_or_default()
 }
 
 fn value(object: DynamicObject) -> Result<Value, ApiError> {
@@ -266,5 +275,22 @@ pub fn from_status(code: u16, reason: &str, message: &str) -> ApiError {
         400 | 422 => ApiError::Invalid(message.to_owned()),
         _ if undecodable => ApiError::Invalid(message.to_owned()),
         _ => ApiError::Transient(if message.is_empty() { format!("the API server answered {code}") } else { message.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use super::*;
+
+    #[test]
+    fn a_note_fits_into_an_event_in_any_script() {
+        assert_eq!(note("short"), "short");
+        for letter in ["x", "\u{f6}", "\u{4e16}", "\u{1f535}"] {
+            let long = letter.repeat(2000);
+            let note = note(&long);
+            assert!(note.len() <= 1024 && note.len() > 1020 && long.starts_with(note), "{letter}: {}", note.len());
+        }
     }
 }

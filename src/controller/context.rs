@@ -175,13 +175,19 @@ impl<A: ApiServer> Context<A> {
             "apiVersion": "bluegreen.dev/v1alpha1", "kind": "BlueGreenDeployment",
             "metadata": {"name": object.name, "namespace": object.namespace, "uid": object.uid},
         });
+        let notice = Notice { message: one_line(&notice.message), ..notice.clone() };
         if notice.warning {
             tracing::warn!(namespace = object.namespace, name = object.name, reason = notice.reason, "{}", notice.message);
         } else {
             tracing::info!(namespace = object.namespace, name = object.name, reason = notice.reason, "{}", notice.message);
         }
-        self.events.send((about, notice.clone())).ok();
+        self.events.send((about, notice)).ok();
     }
+}
+
+/// A message in one line of the log: it may quote an annotation, and who writes that must not write lines of the log.
+fn one_line(message: &str) -> String {
+    message.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
 }
 
 /// Writes Events until `stop` ends, and then those that have been said by then; one that can't be delivered is logged and not tried again.

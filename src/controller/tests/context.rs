@@ -60,3 +60,13 @@ async fn what_became_of_pods_that_are_gone_is_forgotten() {
     });
     assert_eq!(stage.snapshot().begun.into_keys().collect::<Vec<_>>(), [pod]);
 }
+
+#[tokio::test]
+async fn what_an_annotation_says_is_one_line_of_the_log() {
+    let mut stage = Stage::serving(json!({})).await;
+    let object = observed(&stage.context);
+    let message = "rollback is \"x\n2026-01-01T00:00:00Z ERROR all is lost\r\u{1b}[31m\u{85}\"".to_owned();
+    stage.context.say(&object, &Notice { warning: true, reason: "CommandIgnored", message });
+    let said = &stage.notices()[0].message;
+    assert_eq!(said, "rollback is \"x 2026-01-01T00:00:00Z ERROR all is lost  [31m \"");
+}
