@@ -317,3 +317,7 @@ mod tests {
         assert_eq!(pod.set_uid, "su");
     }
 }
+
+#[cfg(test)]
+#[path = "tests/hostile.rs"]
+mod hostile;

@@ -4,6 +4,7 @@
 mod bounds;
 mod connections;
 mod grpc;
+mod hostile;
 mod http;
 mod random;
 mod tls;
