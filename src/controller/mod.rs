@@ -173,6 +173,7 @@ async fn acquire(api: &KubeApi, client: &Client, args: &Args, candidate: &mut Ca
     let config = watcher::Config::default().fields(&format!("metadata.name={}", args.lease));
     let mut changes = std::pin::pin!(watcher(leases, config).default_backoff());
     let mut said = false;
+    let mut blind = false;
     loop {
         let now = clock.now();
         let wait = match candidate.try_lead(api, now.mono, now.wall).await {
@@ -199,6 +200,9 @@ async fn acquire(api: &KubeApi, client: &Client, args: &Args, candidate: &mut Ca
                         return;
                     }
                     Ok(watcher::Event::Delete(_)) => return,
+                    Err(error) if !std::mem::replace(&mut blind, true) => {
+                        tracing::warn!(%error, "the lease can't be watched; that it is given back is noticed late");
+                    }
                     _ => {}
                 }
             }

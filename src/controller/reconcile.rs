@@ -160,7 +160,11 @@ fn refused<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, action: &Act
             format!("the selector of Service \"{}\" can't be written", service.name)
         }
         Action::RemoveCommand { key, .. } => format!("annotation {key} can't be removed"),
-        Action::Identify { .. } | Action::LookUpOwner { .. } => return,
+        Action::LookUpOwner { owner } => {
+            format!("whether BlueGreenDeployment \"{}\" still exists, which a Service names as its owner, can't be looked up", owner.name)
+        }
+        // Its refusal is an answer, which is remembered as such.
+        Action::Identify { .. } => return,
     };
     note(context, snapshot, &what, error);
 }

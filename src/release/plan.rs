@@ -55,7 +55,12 @@ pub fn plan(snapshot: &Snapshot, now: Now) -> Plan {
     // Who serves can only be told when everything that an earlier object left behind has been looked at.
     let questions = inheritance(snapshot);
     if !questions.is_empty() {
-        return Plan { status: before.clone(), actions: questions, ..Plan::default() };
+        // Nothing else is decided before they are answered, so an answer that is refused must be told of here.
+        let Some(refusal) = &snapshot.refused else {
+            return Plan { status: before.clone(), actions: questions, ..Plan::default() };
+        };
+        let view = View::new(snapshot, now, before.switch.as_ref(), before.rejected.as_ref());
+        return Plan { actions: questions, ..blocked(&view, Block::new(refusal.reason, refusal.message.clone())) };
     }
     let intent = match intent::read(snapshot, now) {
         Intent::None => None,

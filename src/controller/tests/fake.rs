@@ -21,7 +21,7 @@ use crate::release::{Now, Snapshot};
 /// One request that would change something.
 #[derive(Clone, Debug)]
 pub struct Request {
-    /// `create`, `patch`, `status`, `delete` or `publish`.
+    /// `create`, `patch`, `status`, `delete` or `publish`; `get` where it may be refused.
     pub verb: &'static str,
     /// The kind.
     pub resource: Resource,
@@ -148,6 +148,10 @@ impl ApiServer for Fake {
     async fn get(&self, resource: Resource, _: &str, name: &str) -> Result<Option<Value>, ApiError> {
         let mut inside = self.0.lock().unwrap();
         inside.reads += 1;
+        let request = Request { verb: "get", resource, name: name.into(), body: Value::Null };
+        if let Some(error) = inside.refuses.as_ref().and_then(|refuses| refuses(&request)) {
+            return Err(error);
+        }
         Ok(inside.find(resource, name).cloned())
     }
 

@@ -50,6 +50,26 @@ async fn a_refusal_is_over_when_what_was_refused_is_not_wanted_any_more() {
 }
 
 #[tokio::test]
+async fn a_question_that_is_refused_is_told_and_asked_again() {
+    let mut stage = Stage::serving(json!({})).await;
+    let mut claimed = service("other", json!({"app": "shop"}));
+    claimed["metadata"]["annotations"] = json!({"bluegreen.dev/owner": "former/1-2"});
+    stage.api.put(Resource::Service, claimed);
+    stage.change(&json!({"traffic": {"services": ["shop", "other"]}}));
+    stage.api.refuse(|request| if request.verb == "get" && request.name == "former" { forbidden() } else { None });
+    assert!(stage.look().await.is_some(), "it is not looked at again");
+    let (status, reason, message) = stage.condition("Stalled");
+    assert_eq!((status.as_str(), reason.as_str()), ("True", "Forbidden"));
+    assert_eq!(
+        message,
+        "whether BlueGreenDeployment \"former\" still exists, which a Service names as its owner, can't be looked up: a policy says no"
+    );
+    stage.api.refuse(|_| None);
+    stage.look().await;
+    assert_ne!(stage.condition("Stalled").1, "Forbidden");
+}
+
+#[tokio::test]
 async fn a_refused_write_does_not_stop_what_else_is_under_way() {
     let mut stage = Stage::serving(json!({})).await;
     // Another release, so that there is something to count; and a preview Service that a policy denies.
