@@ -52,6 +52,7 @@ use super::{BlueGreenDeploymentStatus, Drain, SmokeProbe, Traffic};
     validation = Rule::new("self.traffic.services.all(s, !(s in self.traffic.previewServices))").message("a Service can't be in both services and previewServices; remove it from one of them").field_path(".traffic.previewServices"),
     validation = Rule::new("!self.smokeProbes.exists(p, p.target == 'PreviewService') || self.traffic.previewServices.size() > 0").message("a probe with target PreviewService needs a Service in spec.traffic.previewServices").field_path(".smokeProbes"),
     validation = Rule::new("!has(self.template.spec) || !has(self.template.spec.hostNetwork) || !self.template.spec.hostNetwork || self.drain.source == 'Timer'").message("pods with hostNetwork share their node's connections, which can't be told apart; set spec.drain.source to Timer").field_path(".template.spec.hostNetwork"),
+    validation = Rule::new("!has(self.template.spec) || !has(self.template.spec.hostNetwork) || !self.template.spec.hostNetwork || !has(self.drain.begin)").message("pods with hostNetwork have their node's address, to which nothing is sent; remove spec.drain.begin").field_path(".drain.begin"),
     validation = Rule::new("!has(self.template.spec) || !has(self.template.spec.hostNetwork) || !self.template.spec.hostNetwork || !self.smokeProbes.exists(p, p.target == 'EachPod')").message("pods with hostNetwork have their node's address, which is never probed; use the target PreviewService").field_path(".smokeProbes"),
 )]
 pub struct BlueGreenDeploymentSpec {
