@@ -16,7 +16,7 @@ use super::rollback;
 use super::scale;
 use super::services::Block;
 use super::smoke::{self, Smoke};
-use super::snapshot::{Identity, Now, Snapshot};
+use super::snapshot::{Identity, Now, Refusal, Snapshot};
 use super::status;
 use super::switch::{self, Direction};
 use super::view::View;
@@ -121,6 +121,13 @@ fn decided_by_person_or_failure(view: &View<'_>) -> Option<Plan> {
     if let Some(intent) = &outcome.intent {
         forget_drain(&mut status, intent);
         status.switch = Some(intent.clone());
+    }
+    // An annotation that can't be taken off is all that is dealt with as long as it stays, so that must be told; the rest of it was.
+    let about = |refusal: &&Refusal| {
+        outcome.actions.iter().any(|action| matches!(action, Action::RemoveCommand { key, .. } if refusal.message.contains(*key)))
+    };
+    if let Some(refusal) = view.snapshot.refused.as_ref().filter(|_| outcome.rejected.is_none()).filter(about) {
+        return Some(Plan { actions: outcome.actions, ..blocked(view, Block::new(refusal.reason, refusal.message.clone())) });
     }
     if outcome.rejected.is_some() || !outcome.actions.is_empty() {
         return Some(Plan { status, actions: outcome.actions, notices: outcome.notices, ..Plan::default() });

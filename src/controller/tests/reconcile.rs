@@ -70,6 +70,25 @@ async fn a_question_that_is_refused_is_told_and_asked_again() {
 }
 
 #[tokio::test]
+async fn a_command_that_can_not_be_taken_off_is_told_and_said_once() {
+    let mut stage = Stage::serving(json!({})).await;
+    let command = |stage: &Stage| stage.api.now(Resource::BlueGreenDeployment, "shop")["metadata"]["annotations"]["bluegreen.dev/retry"].clone();
+    let mut object = stage.api.now(Resource::BlueGreenDeployment, "shop");
+    object["metadata"]["annotations"] = json!({"bluegreen.dev/retry": "nonsense"});
+    stage.api.put(Resource::BlueGreenDeployment, object);
+    stage.api.refuse(|request| if request.verb == "patch" && request.resource == Resource::BlueGreenDeployment { forbidden() } else { None });
+    for _ in 0..3 {
+        assert!(stage.look().await.is_some(), "it is not looked at again");
+    }
+    assert_eq!(stage.condition("Stalled").1, "Forbidden");
+    assert_eq!(stage.condition("Stalled").2, "annotation bluegreen.dev/retry can't be removed: a policy says no");
+    assert_eq!(stage.notices().iter().filter(|notice| notice.reason == "CommandIgnored").count(), 1);
+    stage.api.refuse(|_| None);
+    stage.look().await;
+    assert_eq!((command(&stage), stage.condition("Stalled").0.as_str()), (Value::Null, "False"));
+}
+
+#[tokio::test]
 async fn a_refused_write_does_not_stop_what_else_is_under_way() {
     let mut stage = Stage::serving(json!({})).await;
     // Another release, so that there is something to count; and a preview Service that a policy denies.
