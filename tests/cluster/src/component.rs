@@ -103,7 +103,7 @@ impl Component {
                     format!("--kubelet-client-key={}", pki("kubelet-client.key")),
                     "--kubelet-preferred-address-types=InternalIP".into(),
                     "--authorization-mode=Node,RBAC".into(),
-                    "--enable-admission-plugins=NodeRestriction".into(),
+                    "--enable-admission-plugins=NodeRestriction,OwnerReferencesPermissionEnforcement".into(),
                     "--allow-privileged=true".into(),
                     "--v=1".into(),
                 ];
