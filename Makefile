@@ -81,6 +81,10 @@ chart: cluster ## the chart, without a running cluster: lint, snapshots, drift o
 chart-install: cluster ## the chart on a real cluster: rights, upgrade, rollback, uninstall, namespaces
 	@PROGRAMS=$(BIN) tests/chart/install-check
 
+.PHONY: rights
+rights: cluster ## each right of the controller taken away on a real cluster: what is refused is told, and what is given back is enough
+	@PROGRAMS=$(BIN) tests/chart/rights-check
+
 .PHONY: cluster-check
 cluster-check: cluster ## the embedded cluster itself: two side by side, faults, starts that are killed, nothing left behind
 	@$(BIN)/cluster selfcheck
