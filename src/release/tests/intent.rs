@@ -233,7 +233,7 @@ fn a_number_that_was_made_up_stops_everything_until_it_is_taken_away() {
     }
     // With what was made up out of the way, it goes on.
     let mut world = released();
-    let role = std::mem::replace(&mut world.set_mut("v1").role, Some(Role::serving(i64::MAX)));
+    let role = world.set_mut("v1").role.replace(Role::serving(i64::MAX));
     world.run(5);
     world.set_mut("v1").role = role;
     world.open.clear();

@@ -7,7 +7,7 @@ use super::simulator::World;
 use crate::api::ConditionStatus::{False, True, Unknown};
 use crate::api::{ConditionType, PhaseName, ProbeResult, ProbeStatus, keys::command};
 use crate::release::action::Action;
-use crate::release::{Identity, ProbeObservation};
+use crate::release::{Identity, ProbeObservation, Service};
 
 #[test]
 fn a_rejected_revision_leaves_in_time_although_the_next_template_is_refused() {
@@ -216,15 +216,14 @@ fn through_the_preview_service_only_ready_pods_of_the_incoming_revision_are_test
     assert!(runs(&mut world).is_empty());
     world.snapshot.endpoints.insert(PREVIEW.into(), right);
     // The Service changes under the probe: only its own ports, by TCP, are ever called.
-    world.service_mut(PREVIEW).ports[0].port = 81;
-    assert!(runs(&mut world).is_empty());
-    world.service_mut(PREVIEW).ports[0].port = 80;
-    world.service_mut(PREVIEW).ports[0].protocol = "UDP".into();
-    assert!(runs(&mut world).is_empty());
-    world.service_mut(PREVIEW).ports[0].protocol = "TCP".into();
-    world.service_mut(PREVIEW).kind = "ExternalName".into();
-    assert!(runs(&mut world).is_empty());
-    world.service_mut(PREVIEW).kind = "ClusterIP".into();
+    let service = world.service_mut(PREVIEW).clone();
+    let changes: [fn(&mut Service); 3] =
+        [|service| service.ports[0].port = 81, |service| service.ports[0].protocol = "UDP".into(), |service| service.kind = "ExternalName".into()];
+    for change in changes {
+        change(world.service_mut(PREVIEW));
+        assert!(runs(&mut world).is_empty());
+        *world.service_mut(PREVIEW) = service.clone();
+    }
     assert_eq!(runs(&mut world).len(), 1);
     world.undecided.clear();
     world.settle();
