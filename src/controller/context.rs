@@ -171,17 +171,28 @@ impl<A: ApiServer> Context<A> {
 
     /// An Event about an object. Nobody waits for it: a switch must not be slower because it is told about.
     pub fn say(&self, object: &Object, notice: &Notice) {
-        let about = json!({
-            "apiVersion": "bluegreen.dev/v1alpha1", "kind": "BlueGreenDeployment",
-            "metadata": {"name": object.name, "namespace": object.namespace, "uid": object.uid},
-        });
         let notice = Notice { message: one_line(&notice.message), ..notice.clone() };
         if notice.warning {
             tracing::warn!(namespace = object.namespace, name = object.name, reason = notice.reason, "{}", notice.message);
         } else {
             tracing::info!(namespace = object.namespace, name = object.name, reason = notice.reason, "{}", notice.message);
         }
+        self.publish(&object.namespace, &object.name, &object.uid, notice);
+    }
+
+    /// An Event about an object of which no more is known than where it is.
+    pub fn publish(&self, namespace: &str, name: &str, uid: &str, notice: Notice) {
+        let about = json!({
+            "apiVersion": "bluegreen.dev/v1alpha1", "kind": "BlueGreenDeployment",
+            "metadata": {"name": name, "namespace": namespace, "uid": uid},
+        });
         self.events.send((about, notice)).ok();
+    }
+
+    /// Gives up all that is remembered about an object, and what is under way for it, as if this process had been killed.
+    pub fn begin_anew(&self, uid: &str) {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.tasks.end_of(uid);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::api::BlueGreenDeploymentStatus;
-use crate::release::action::{Action, Plan};
+use crate::release::action::{Action, Notice, Plan};
 use crate::release::plan::durable;
 use crate::release::{Identity, Refusal, Snapshot, plan};
 
@@ -13,6 +13,7 @@ use super::context::{Context, pause};
 use super::keeper::Wanted;
 use super::observe::observe;
 use super::peers;
+use super::queue::Panicked;
 use super::status::{self, Written};
 use super::world::Key;
 
@@ -212,6 +213,20 @@ fn failed<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Snapshot, er
         }
     }
     pause(failures)
+}
+
+/// A look at an object panicked: that is told, and what is remembered about it, which may be half of something, is given up.
+pub fn panicked<A: ApiServer>(context: &Context<A>, key: &Key, panicked: &Panicked) {
+    let Panicked { words, in_a_row, pause } = panicked;
+    tracing::error!(namespace = key.namespace, name = key.name, in_a_row, "looking at this object panicked; this is a bug: {words}");
+    let uid = context.world().object(key).and_then(|object| object.metadata.uid.clone());
+    let Some(uid) = uid else { return };
+    context.begin_anew(&uid);
+    let message = format!(
+        "the operator has a bug: a look at this object ended with \"{words}\" (looks in a row: {in_a_row}); the next one is in {:.0} s, other objects go on meanwhile; please report it, with the log",
+        pause.as_secs_f64(),
+    );
+    context.publish(&key.namespace, &key.name, &uid, Notice { warning: true, reason: "Panicked", message });
 }
 
 #[cfg(test)]

@@ -221,6 +221,12 @@ impl Tasks {
         self.turns.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| living.contains(uid));
     }
 
+    /// Ends everything about one object.
+    pub fn end_of(&self, uid: &str) {
+        self.probes.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+
     /// Ends everything, and forgets where results go: whoever holds these tasks is held by them no longer.
     pub fn end(&self) {
         self.keep(&std::collections::BTreeSet::new());

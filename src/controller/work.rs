@@ -13,7 +13,9 @@ use crate::release::action::Notice;
 use super::api::ApiServer;
 use super::context::{self, Context, Wake};
 use super::keeper::{self, Wanted};
-use super::{queue, reconcile, route, sweep};
+use super::queue::{self, Panicked};
+use super::world::Key;
+use super::{reconcile, route, sweep};
 
 /// Objects that are looked at at the same time.
 const AT_ONCE: usize = 8;
@@ -62,7 +64,11 @@ impl Work {
                 async move { reconcile::reconcile(&context, &key).await }
             }
         };
-        let queue = tokio::spawn(queue::run(looks, AT_ONCE, work, signalled(ended)));
+        let tell = {
+            let context = context.clone();
+            move |key: &Key, panicked: &Panicked| reconcile::panicked(&context, key, panicked)
+        };
+        let queue = tokio::spawn(queue::run(looks, AT_ONCE, work, tell, signalled(ended)));
         Self { parts, queue, herald, end, hush }
     }
 
@@ -99,3 +105,7 @@ impl Drop for Work {
 async fn signalled(mut signal: watch::Receiver<bool>) {
     signal.wait_for(|given| *given).await.ok();
 }
+
+#[cfg(test)]
+#[path = "tests/work.rs"]
+mod tests;

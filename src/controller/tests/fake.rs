@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -104,9 +104,14 @@ impl Inside {
 }
 
 impl Fake {
+    /// What is inside, also after `refuse` panicked: only the controller is to see that.
+    fn inside(&self) -> MutexGuard<'_, Inside> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Makes or replaces an object, as somebody else would.
     pub fn put(&self, resource: Resource, mut object: Value) {
-        let mut inside = self.0.lock().unwrap();
+        let mut inside = self.inside();
         object["metadata"]["resourceVersion"] = json!(inside.next());
         if object["metadata"]["uid"].is_null() {
             object["metadata"]["uid"] = json!(format!("uid-{}", name(&object)));
@@ -117,12 +122,12 @@ impl Fake {
 
     /// An object as it is.
     pub fn now(&self, resource: Resource, name: &str) -> Value {
-        self.0.lock().unwrap().find(resource, name).cloned().unwrap_or_default()
+        self.inside().find(resource, name).cloned().unwrap_or_default()
     }
 
     /// The only object of a kind.
     pub fn only(&self, resource: Resource) -> Value {
-        let inside = self.0.lock().unwrap();
+        let inside = self.inside();
         let found: Vec<&Value> = inside.objects.iter().filter(|(kind, _)| *kind == resource).map(|(_, object)| object).collect();
         assert_eq!(found.len(), 1);
         found[0].clone()
@@ -130,23 +135,23 @@ impl Fake {
 
     /// From now on refuses what this says.
     pub fn refuse(&self, refuses: impl Fn(&Request) -> Option<ApiError> + Send + 'static) {
-        self.0.lock().unwrap().refuses = Some(Box::new(refuses));
+        self.inside().refuses = Some(Box::new(refuses));
     }
 
     /// Requests that would have changed something, since the last call.
     pub fn requests(&self) -> Vec<Request> {
-        std::mem::take(&mut self.0.lock().unwrap().requests)
+        std::mem::take(&mut self.inside().requests)
     }
 
     /// Requests that only read, since the last call.
     pub fn reads(&self) -> usize {
-        std::mem::take(&mut self.0.lock().unwrap().reads)
+        std::mem::take(&mut self.inside().reads)
     }
 }
 
 impl ApiServer for Fake {
     async fn get(&self, resource: Resource, _: &str, name: &str) -> Result<Option<Value>, ApiError> {
-        let mut inside = self.0.lock().unwrap();
+        let mut inside = self.inside();
         inside.reads += 1;
         let request = Request { verb: "get", resource, name: name.into(), body: Value::Null };
         if let Some(error) = inside.refuses.as_ref().and_then(|refuses| refuses(&request)) {
@@ -156,7 +161,7 @@ impl ApiServer for Fake {
     }
 
     async fn list(&self, resource: Resource, _: &str, which: Which) -> Result<Vec<Value>, ApiError> {
-        let mut inside = self.0.lock().unwrap();
+        let mut inside = self.inside();
         inside.reads += 1;
         let selected = |object: &Value| {
             let Some((key, value)) = which.labels.as_deref().and_then(|labels| labels.split_once('=')) else { return true };
@@ -166,7 +171,7 @@ impl ApiServer for Fake {
     }
 
     async fn create(&self, resource: Resource, namespace: &str, mut object: Value, dry_run: bool) -> Result<Value, ApiError> {
-        let mut inside = self.0.lock().unwrap();
+        let mut inside = self.inside();
         if dry_run {
             return Ok(object);
         }
@@ -182,7 +187,7 @@ impl ApiServer for Fake {
     }
 
     async fn patch(&self, resource: Resource, _: &str, name: &str, status: bool, change: Change) -> Result<Value, ApiError> {
-        let mut inside = self.0.lock().unwrap();
+        let mut inside = self.inside();
         let (Change::Merge(patch) | Change::Json(patch)) = change;
         inside.asked(if status { "status" } else { "patch" }, resource, name, &patch)?;
         let version = inside.next();
@@ -203,14 +208,15 @@ impl ApiServer for Fake {
     }
 
     async fn delete(&self, resource: Resource, _: &str, name: &str, uid: &str, _: Option<&str>) -> Result<(), ApiError> {
-        let mut inside = self.0.lock().unwrap();
+        let mut inside = self.inside();
         inside.asked("delete", resource, name, &Value::Null)?;
         inside.objects.retain(|(kind, object)| *kind != resource || object["metadata"]["uid"] != uid);
         Ok(())
     }
 
-    async fn publish(&self, _: &Value, notice: &Notice) -> Result<(), ApiError> {
-        self.0.lock().unwrap().asked("publish", Resource::Event, notice.reason, &Value::Null)
+    async fn publish(&self, about: &Value, notice: &Notice) -> Result<(), ApiError> {
+        let body = json!({"about": about["metadata"]["name"], "message": notice.message});
+        self.inside().asked("publish", Resource::Event, notice.reason, &body)
     }
 }
 
@@ -300,7 +306,7 @@ impl Stage {
 
     /// Brings all that there is into the caches, as complete lists would.
     pub fn feed(&self) {
-        let objects = self.api.0.lock().unwrap().objects.clone();
+        let objects = self.api.inside().objects.clone();
         let mut world = self.context.world();
         for kind in FED {
             world.relist(kind, "");
@@ -320,7 +326,7 @@ impl Stage {
     /// Makes one ready pod for every replica of every ReplicaSet.
     pub fn ready_pods(&self) {
         let sets: Vec<Value> =
-            self.api.0.lock().unwrap().objects.iter().filter(|(kind, _)| *kind == Resource::ReplicaSet).map(|(_, set)| set.clone()).collect();
+            self.api.inside().objects.iter().filter(|(kind, _)| *kind == Resource::ReplicaSet).map(|(_, set)| set.clone()).collect();
         for set in sets {
             for number in 0..set["spec"]["replicas"].as_i64().unwrap() {
                 let mut labels = set["spec"]["template"]["metadata"]["labels"].clone();

@@ -201,6 +201,11 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     ("Normal", "Draining", "Old pods have open connections. A Warning if the drain agent is silent, can't read, or a node was lost."),
     ("Normal", "Drained", "The last old pods are gone."),
     ("Warning", "Stalled", "`Stalled` became True, or has another reason."),
+    (
+        "Warning",
+        "Panicked",
+        "A bug of the operator: looking at this object panicked. It is tried again after a growing pause, 30 s at most; other objects go on.",
+    ),
     ("Warning", "SelectorRepaired", "Somebody else changed a selector, named by field manager; it was put back."),
     ("Normal", "ServiceReleased", "A Service is no longer declared and was given back."),
     ("Warning", "PeersUnread", "The pods that `spec.drain.ignorePeers[].podLabels` names can't be looked up; none of them is ignored."),
