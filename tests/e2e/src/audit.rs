@@ -1,6 +1,6 @@
 //! The API server's audit log: who asked for what.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::path::PathBuf;
 
@@ -21,6 +21,8 @@ pub struct Request {
     object_ref: Option<ObjectRef>,
     #[serde(default)]
     response_status: Option<ResponseStatus>,
+    #[serde(default)]
+    request_received_timestamp: String,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -32,6 +34,8 @@ struct ResponseStatus {
 #[derive(Clone, Debug, Deserialize)]
 struct User {
     username: String,
+    #[serde(default)]
+    extra: BTreeMap<String, Vec<String>>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -69,6 +73,18 @@ impl Audit {
             (place == namespace).then(|| format!("{} {resource}/{name} {subresource}", request.verb).trim_end().to_owned())
         });
         Ok(asked.collect())
+    }
+
+    /// What one pod of the controller has written since, with success.
+    pub fn writes_of(&self, pod: &str) -> Result<Vec<String>> {
+        let wrote = self.requests()?.into_iter().filter(|request| {
+            let name = request.user.extra.get("authentication.kubernetes.io/pod-name").and_then(|names| names.first());
+            let code = request.response_status.clone().unwrap_or_default().code;
+            name.is_some_and(|name| name == pod) && !["get", "list", "watch"].contains(&request.verb.as_str()) && code < 400
+        });
+        Ok(wrote
+            .map(|request| format!("{} {:?} at {}", request.verb, request.object_ref.unwrap_or_default(), request.request_received_timestamp))
+            .collect())
     }
 
     /// Kinds of the controller's requests with their answers, as far as those are compared with the simulation's.

@@ -56,6 +56,16 @@ impl Load {
         })
     }
 
+    /// Good answers of a version in the seconds that lie between two times, in milliseconds since the Unix epoch.
+    pub fn answers(&self, version: &str, from_ms: u64, to_ms: u64) -> u64 {
+        let lines = self.child.lines();
+        let ticks = lines.iter().filter_map(|line| match line {
+            Line::Tick(tick) if tick.at_ms.saturating_sub(1000) >= from_ms && tick.at_ms <= to_ms => tick.versions.get(version),
+            _ => None,
+        });
+        ticks.sum()
+    }
+
     /// Failures so far.
     pub fn failures(&self) -> Vec<Failed> {
         self.child.failures()

@@ -65,19 +65,10 @@ impl World {
 
     /// Loads the images and installs the operator with Helm.
     fn install(&self, values: &[&str]) -> Result {
-        let operator = beside("bluegreen")?;
+        self.load_operator("bluegreen", TAG)?;
         let app = beside("app")?;
         let load = beside("load")?;
-        let images = [
-            Image::new(format!("{IMAGE}:{TAG}")).file(&operator, "/bluegreen").entrypoint(["/bluegreen"]).user("64320:64320"),
-            Image::new(APP_IMAGE).file(&app, "/app").file(&load, "/load").entrypoint(["/app"]).user("65532:65532"),
-        ];
-        for (index, image) in images.iter().enumerate() {
-            // In the cluster's own directory, which goes with the cluster, whatever happens here.
-            let path = self.cluster.kubeconfig().with_file_name(format!("e2e-image-{index}.tar"));
-            block_in_place(|| image.write(&path).and_then(|()| self.cluster.load_image(&path)))?;
-            std::fs::remove_file(&path).map_err(io("removing an image archive"))?;
-        }
+        self.load_image(&Image::new(APP_IMAGE).file(&app, "/app").file(&load, "/load").entrypoint(["/app"]).user("65532:65532"))?;
         let chart = sources().join("charts/bluegreen-operator");
         let chart = chart.to_string_lossy();
         let (repository, tag) = (format!("image.repository={IMAGE}"), format!("image.tag={TAG}"));
@@ -90,6 +81,19 @@ impl World {
             Failure::Command { command, output } => Failure::Command { command, output: format!("{output}\n{}", diagnosis::of_operator(self)) },
             other => other,
         })
+    }
+
+    /// Loads a build of the operator, which lies beside this program, as an image with a tag of its own.
+    fn load_operator(&self, program: &str, tag: &str) -> Result {
+        let program = beside(program)?;
+        self.load_image(&Image::new(format!("{IMAGE}:{tag}")).file(&program, "/bluegreen").entrypoint(["/bluegreen"]).user("64320:64320"))
+    }
+
+    fn load_image(&self, image: &Image) -> Result {
+        // In the cluster's own directory, which goes with the cluster, whatever happens here.
+        let path = self.cluster.kubeconfig().with_file_name("e2e-image.tar");
+        block_in_place(|| image.write(&path).and_then(|()| self.cluster.load_image(&path)))?;
+        std::fs::remove_file(&path).map_err(io("removing an image archive"))
     }
 
     /// Runs Helm.
@@ -106,15 +110,20 @@ impl World {
 
     /// Applies an object with kubectl.
     pub fn kubectl_apply(&self, object: &Value) -> Result<String> {
+        self.kubectl_with(&["apply", "-f", "-"], object)
+    }
+
+    /// Runs kubectl with an object for its standard input.
+    pub fn kubectl_with(&self, words: &[&str], object: &Value) -> Result<String> {
         let mut command = self.cluster.kubectl();
-        command.args(["apply", "-f", "-"]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.args(words).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let output = block_in_place(|| {
             let mut child = command.spawn()?;
             // Closed at once, which is the end of what kubectl reads.
             child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(object.to_string().as_bytes()))?;
             child.wait_with_output()
         });
-        said("kubectl apply", &output.map_err(io("running kubectl"))?)
+        said(&format!("kubectl {}", words.join(" ")), &output.map_err(io("running kubectl"))?)
     }
 
     /// Runs kubectl, whatever comes of it.
