@@ -64,7 +64,7 @@ impl Candidate {
             }
         };
         let holder = trim::text(&lease, "/spec/holderIdentity").unwrap_or_default();
-        let duration = lease.pointer("/spec/leaseDurationSeconds").and_then(Value::as_u64).map_or(DURATION, Duration::from_secs);
+        let duration = length(&lease);
         // Another machine's clock is never compared with ours: a Lease is over when it has looked the same for its whole duration.
         let over = now.saturating_sub(since) >= duration;
         if !holder.is_empty() && holder != self.identity && !over {
@@ -76,6 +76,17 @@ impl Candidate {
             Err(ApiError::Conflict) => Ok(Outcome::Waits(Duration::ZERO)),
             Err(error) => Err(error),
         }
+    }
+
+    /// Takes a change of the Lease that a watch told of. `Some` is how long it stays taken from then on. Looking at it only when it may be over
+    /// would find it renewed since, and begin to wait for its whole duration there: twice as long in all.
+    pub fn saw(&mut self, lease: &Value, now: Duration) -> Option<Duration> {
+        let version = trim::text(lease, "/metadata/resourceVersion")?;
+        if self.seen.as_ref().is_some_and(|(seen, _)| *seen == version) {
+            return None;
+        }
+        self.seen = Some((version, now));
+        Some(length(lease))
     }
 
     fn spec(&self, before: Option<&Value>, wall: jiff::Timestamp) -> Value {
@@ -136,6 +147,11 @@ impl Candidate {
         let patch = json!({"metadata": {"resourceVersion": version}, "spec": {"holderIdentity": "", "leaseDurationSeconds": 1}});
         api.patch(Resource::Lease, &self.namespace, &self.name, false, Change::Merge(patch)).await.map(drop)
     }
+}
+
+/// For how long a Lease says that it stays taken.
+fn length(lease: &Value) -> Duration {
+    lease.pointer("/spec/leaseDurationSeconds").and_then(Value::as_u64).map_or(DURATION, Duration::from_secs)
 }
 
 #[cfg(test)]

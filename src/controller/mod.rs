@@ -189,25 +189,29 @@ async fn acquire(api: &KubeApi, client: &Client, args: &Args, candidate: &mut Ca
                 Duration::from_secs(1)
             }
         };
-        // Renewals of the present leader are events, too: they must not make the wait longer than the lease.
-        tokio::time::timeout(wait, async {
-            while let Some(event) = changes.next().await {
-                let free = |lease: &kube::api::DynamicObject| {
-                    lease.data.pointer("/spec/holderIdentity").and_then(serde_json::Value::as_str).is_none_or(str::is_empty)
-                };
-                match event {
-                    Ok(watcher::Event::Apply(lease) | watcher::Event::InitApply(lease)) if free(&lease) => {
-                        return;
+        let mut until = tokio::time::Instant::now() + wait;
+        loop {
+            match tokio::time::timeout_at(until, changes.next()).await {
+                Ok(Some(Ok(watcher::Event::Apply(lease) | watcher::Event::InitApply(lease)))) => {
+                    let lease = serde_json::to_value(lease).unwrap_or_default();
+                    if lease.pointer("/spec/holderIdentity").and_then(serde_json::Value::as_str).is_none_or(str::is_empty) {
+                        break;
                     }
-                    Ok(watcher::Event::Delete(_)) => return,
-                    Err(error) if !std::mem::replace(&mut blind, true) => {
-                        tracing::warn!(%error, "the lease can't be watched; that it is given back is noticed late");
+                    // Renewed: taken for its whole duration from now on, and not from when it is next looked at.
+                    if let Some(taken) = candidate.saw(&lease, clock.now().mono) {
+                        until = tokio::time::Instant::now() + taken;
                     }
-                    _ => {}
+                }
+                Ok(Some(Ok(watcher::Event::Delete(_)))) | Err(_) => break,
+                Ok(Some(Err(error))) if !std::mem::replace(&mut blind, true) => {
+                    tracing::warn!(%error, "the lease can't be watched; that it is given back is noticed late");
+                }
+                Ok(Some(_)) => {}
+                Ok(None) => {
+                    tokio::time::sleep_until(until).await;
+                    break;
                 }
             }
-        })
-        .await
-        .ok();
+        }
     }
 }

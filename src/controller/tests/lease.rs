@@ -108,3 +108,23 @@ async fn a_leader_without_answers_gives_up_before_another_may_begin() {
     assert!(!leadership.holds(clock.now().mono));
     assert!(clock.now().mono < DURATION);
 }
+
+#[tokio::test(start_paused = true)]
+async fn renewals_that_the_watch_tells_of_count_from_then_on() {
+    let (api, clock) = (Fake::default(), paused());
+    let (mut first, mut second) = (candidate("first"), candidate("second"));
+    assert_eq!(tries(&api, &mut first, &clock).await, Outcome::Leads);
+    assert_eq!(tries(&api, &mut second, &clock).await, Outcome::Waits(DURATION));
+    for _ in 0..4 {
+        tokio::time::sleep(RENEW).await;
+        assert_eq!(tries(&api, &mut first, &clock).await, Outcome::Leads);
+        let lease = api.now(Resource::Lease, "bluegreen");
+        assert_eq!(second.saw(&lease, clock.now().mono), Some(DURATION));
+        assert_eq!(second.saw(&lease, clock.now().mono), None, "the same once more");
+    }
+    // That was its last one.
+    tokio::time::sleep(DURATION - Duration::from_millis(1)).await;
+    assert_eq!(tries(&api, &mut second, &clock).await, Outcome::Waits(Duration::from_millis(1)));
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(tries(&api, &mut second, &clock).await, Outcome::Leads);
+}
