@@ -90,8 +90,7 @@ pub async fn of_one(release: &Release) -> Result<Happened> {
         Fault::SelectorEdited => select(stage, json!({"bluegreen.dev/revision": null})).await?,
         Fault::SelectorEmptied => select(stage, Value::Null).await?,
         Fault::ServiceReplaced => {
-            let mut service = service(None);
-            service["spec"]["selector"] = json!({"app": "shop"});
+            let service = service(None, &json!({"app": "shop"}));
             stage.world.kubectl_with(&["replace", "-n", &stage.namespace, "-f", "-"], &service)?;
         }
         Fault::ServiceRemade => happened.out = Some(remade(stage).await?),
@@ -144,10 +143,10 @@ async fn delete_set(stage: &Stage, revision: &str) -> Result {
     Ok(())
 }
 
-/// The Service as it stands in Git, without a selector.
-fn service(ip: Option<&str>) -> Value {
+/// The Service as it stands in Git.
+fn service(ip: Option<&str>, selector: &Value) -> Value {
     let ports: Vec<Value> = PORTS.iter().map(|(name, port, target)| json!({"name": name, "port": port, "targetPort": target})).collect();
-    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "shop"}, "spec": {"clusterIP": ip, "ports": ports}})
+    json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "shop"}, "spec": {"clusterIP": ip, "ports": ports, "selector": selector}})
 }
 
 /// Deletes the Service and makes it again, under the same address. Answers from when to when nobody was selected.
@@ -157,7 +156,7 @@ async fn remade(stage: &Stage) -> Result<(u64, u64)> {
     let from = now_ms();
     stage.api::<Service>().delete("shop", &DeleteParams::default()).await?;
     tokio::time::sleep(Duration::from_secs(1)).await;
-    stage.create::<Service>(service(Some(ip))).await?;
+    stage.create::<Service>(service(Some(ip), &Value::Null)).await?;
     wait_for("the Service selects somebody again", 30, || async {
         let selected = stage.selected("shop").await?;
         Ok(when(!selected.is_empty(), || "nobody".into()))
