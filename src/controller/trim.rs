@@ -78,6 +78,7 @@ pub fn set(object: &Value) -> Option<Set> {
         desired: number(object, "/spec/replicas"),
         min_ready_seconds: number(object, "/spec/minReadySeconds"),
         replicas: number(object, "/status/replicas"),
+        counted: object.get("status").map(|_| number(object, "/status/readyReplicas")),
         role: marks.role.as_deref().and_then(Role::parse),
         switch: annotation(object, keys::SWITCH).and_then(|text| serde_json::from_str::<Switch>(text).ok()),
         proof: marks.proof.as_deref().and_then(|text| serde_json::from_str::<Proof>(text).ok()),

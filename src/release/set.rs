@@ -65,6 +65,9 @@ pub struct Set {
     pub min_ready_seconds: i32,
     /// `status.replicas`.
     pub replicas: i32,
+    /// `status.readyReplicas`, absent where there is no status: the ready pods that Kubernetes' controllers know of. They fill the
+    /// endpoints from the same cache.
+    pub counted: Option<i32>,
     /// The annotations behind the fence, the proof and the pods that were told.
     pub marks: Marks,
     /// The fence.

@@ -155,6 +155,7 @@ pub fn set(revision: &str, color: Color, desired: i32) -> Set {
         desired,
         min_ready_seconds: 0,
         replicas: 0,
+        counted: None,
         marks: Marks::default(),
         role: None,
         switch: None,

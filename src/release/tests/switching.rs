@@ -5,7 +5,7 @@ use serde_json::json;
 use super::fixtures::*;
 use super::simulator::World;
 use crate::api::ConditionStatus::{False, True};
-use crate::api::{ConditionType, PhaseName, Rejected};
+use crate::api::{ConditionType, PhaseName, Rejected, keys::command};
 use crate::release::action::{Action, SelectWhy};
 use crate::release::*;
 
@@ -288,4 +288,20 @@ fn the_end_of_a_fight_is_looked_for_even_if_nothing_else_happens() {
     world.reconcile();
     let again = world.plan.again.unwrap();
     assert!((200.0..201.0).contains(&again), "{again}");
+}
+
+#[test]
+fn nothing_moves_to_pods_that_kubernetes_controllers_do_not_know_to_be_ready() {
+    let mut world = World::installed("v1", &json!({}));
+    world.edit(|spec| spec.promotion.mode = crate::api::PromotionMode::Manual);
+    world.apply_version("v2");
+    world.settle();
+    // They were away: their ReplicaSet controller, and so their endpoints too, are at what they knew before.
+    world.set_mut("v2").counted = Some(2);
+    world.command(command::PROMOTE, revision("v2"));
+    world.settle();
+    assert_eq!(world.selected("shop"), "v1", "{:?}", world.transcript);
+    world.set_mut("v2").counted = Some(3);
+    world.settle();
+    assert_eq!(world.selected("shop"), "v2");
 }
