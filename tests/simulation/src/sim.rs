@@ -229,8 +229,8 @@ impl Sim {
                 let image = crate::scenario::version_of(object.pointer("/spec/template").unwrap_or(&Value::Null)).to_owned();
                 self.names.entry(revision).or_insert(image);
             }
-            // A move begins on a ReplicaSet; status tells of it when it is done, or takes longer.
-            (Resource::ReplicaSet, Kind::Applied) if self.moving() => self.stands(Phase::Switch),
+            // A move begins on a Service or a ReplicaSet; status tells of it when it is done, or takes longer.
+            (Resource::ReplicaSet | Resource::Service, Kind::Applied) if self.moving() => self.stands(Phase::Switch),
             (Resource::BlueGreenDeployment, Kind::Applied) => self.stands(Phase::read(json::text(object, "/status/phase"))),
             _ => {}
         }
