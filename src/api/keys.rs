@@ -15,7 +15,7 @@ pub const NAME: &str = "bluegreen.dev/name";
 /// Annotation of a ReplicaSet: `serving@<attempt>` or `retiring@<attempt>`, the fence between two controllers that both believe they lead.
 pub const ROLE: &str = "bluegreen.dev/role";
 /// Annotation of a Service or of a ReplicaSet: a move as it began ([`crate::api::Switch`]). It is written in the same request as the selector
-/// of the first Service that is moved, or as the fence, and is the record of the intent until status has it too.
+/// of each Service that is moved, or as the fence, and is the record of the intent until status has it too.
 pub const SWITCH: &str = "bluegreen.dev/switch";
 /// Annotation of a ReplicaSet: the proof that its smoke probes passed ([`crate::release::Proof`]).
 pub const PROOF: &str = "bluegreen.dev/smoke-passed";

@@ -1,4 +1,4 @@
-//! Switch: the Services are moved, the first of them with the record of the move, and kept where they were moved to.
+//! Switch: the Services are moved, each with the record of the move, and kept where they were moved to.
 
 use crate::api::{Switch, SwitchCause, SwitchedService, keys};
 

@@ -128,6 +128,29 @@ fn a_set_that_served_is_fenced_before_the_first_service() {
 }
 
 #[test]
+fn a_leader_that_still_believes_in_what_another_gave_up_moves_nobody_there() {
+    let mut world = World::installed("v1", &json!({}));
+    world.undecided.insert(revision("v2"));
+    world.apply_version("v2");
+    world.settle();
+    // All is ready to switch for one leader, which is then stopped right before its write.
+    world.undecided.clear();
+    world.edit(|spec| spec.promotion.mode = crate::api::PromotionMode::Manual);
+    world.settle();
+    let mut late = world.snapshot.clone();
+    late.object.spec.promotion.mode = crate::api::PromotionMode::Automatic;
+    let decided = plan(&late, world.now());
+    assert!(matches!(decided.actions.as_slice(), [Action::Select { record: Some(_), .. }]), "{:?}", decided.actions);
+    // Another one hears of a newer template, and the pods of v2 go.
+    world.apply_version("v3");
+    world.settle();
+    assert_eq!(world.set("v2").desired, 0);
+    world.stale = true;
+    assert!(world.carry_out(&late, decided).is_err());
+    assert_eq!((world.selected("shop"), world.active()), ("v1", "v1"));
+}
+
+#[test]
 fn what_is_given_up_is_withdrawn_from_the_services_before_its_pods_go() {
     let mut world = World::installed("v1", &json!({"traffic": {"services": ["shop", "shop-internal"]}}));
     world.undecided.insert(revision("v2"));
