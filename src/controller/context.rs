@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::release::action::Notice;
@@ -59,6 +60,8 @@ pub struct Context<A> {
     pub tasks: Tasks,
     /// Questions about peers that are to be ignored.
     pub peers: Asked,
+    /// Told when the API server has dropped a part of a status.
+    pub dropped: Notify,
     world: Mutex<World>,
     memory: Mutex<HashMap<String, Remembered>>,
     reports: Mutex<Reports>,
@@ -97,6 +100,7 @@ impl<A: ApiServer> Context<A> {
             installation,
             tasks: Tasks::default(),
             peers: Asked::default(),
+            dropped: Notify::new(),
             world: Mutex::new(world),
             memory: Mutex::default(),
             reports: Mutex::default(),

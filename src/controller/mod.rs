@@ -22,6 +22,7 @@ pub mod queue;
 pub mod reach;
 pub mod reconcile;
 pub mod route;
+pub mod schema;
 pub mod status;
 pub mod store;
 pub mod sweep;
@@ -49,6 +50,7 @@ use context::{Clock, Context, Outlets, SystemClock};
 use fenced::{Fenced, Leadership};
 use lease::{Candidate, Outcome};
 use prober::Network;
+use schema::Needs;
 use work::{Inlets, Work};
 use world::World;
 
@@ -74,6 +76,14 @@ pub enum ControllerError {
     /// The caches did not become complete.
     #[error("the cluster could not be read completely in {} s; look above for the watch that fails, and at the RBAC rules and CRDs of the chart", SYNC.as_secs())]
     Sync,
+    /// The installed CustomResourceDefinitions would drop what this build has to remember.
+    #[error(
+        "the installed CustomResourceDefinitions are older than this operator: they lack {0}; apply those of this version (crds/, or the chart with crds.install=true), or go back to the operator that they belong to"
+    )]
+    OlderCrds(String),
+    /// The CustomResourceDefinitions of this build can't be written: a mistake in the code.
+    #[error(transparent)]
+    Crds(#[from] crate::api::CrdError),
     /// The lease was lost: another process leads, or the API server could not be reached.
     #[error("the lease could not be renewed in {} s; ending, so that another process may lead", lease::GIVE_UP.as_secs())]
     LeaseLost,
@@ -84,6 +94,11 @@ pub enum ControllerError {
 
 /// Runs the controller until SIGTERM or until it no longer leads.
 pub async fn run(args: Args) -> Result<(), ControllerError> {
+    run_as(args, Needs::of(&crate::api::crds()?)).await
+}
+
+/// As [`run`], for a build that needs this of the installed CustomResourceDefinitions.
+pub async fn run_as(args: Args, needs: Needs) -> Result<(), ControllerError> {
     let args = args.tidied();
     let health = Arc::new(health::Health::default());
     let (failed, mut failure) = tokio::sync::oneshot::channel();
@@ -94,7 +109,7 @@ pub async fn run(args: Args) -> Result<(), ControllerError> {
     let mut stop = std::pin::pin!(crate::signal::stop());
     let client = Client::try_default().await?;
     let outcome = tokio::select! {
-        outcome = lead(&args, client, health, &mut stop) => outcome,
+        outcome = lead(&args, client, health, &needs, &mut stop) => outcome,
         error = &mut failure => match error.ok().flatten() {
             Some(error) => Err(ControllerError::Health { address: args.health_address, error }),
             None => Ok(()),
@@ -108,8 +123,13 @@ async fn lead(
     args: &Args,
     client: Client,
     health: Arc<health::Health>,
+    needs: &Needs,
     stop: &mut (impl Future<Output = ()> + Unpin),
 ) -> Result<(), ControllerError> {
+    tokio::select! {
+        () = &mut *stop => return Ok(()),
+        checked = schema::check(&client, needs, schema::PATIENCE) => checked?,
+    }
     let leadership = Arc::new(Leadership::default());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let raw = KubeApi::new(client.clone(), &args.identity);
@@ -153,6 +173,7 @@ async fn lead(
         () = &mut *stop => Ok(()),
         Some(_) = feeds.join_next() => Err(ControllerError::PartEnded),
         () = work.broken() => Err(ControllerError::PartEnded),
+        older = schema::watch(&client, needs, &context.dropped) => Err(older),
         () = candidate.keep(&raw, &leadership, clock.as_ref()) => Err(ControllerError::LeaseLost),
     };
     if outcome.is_ok() {

@@ -12,6 +12,7 @@ use crate::release::action::Notice;
 use super::api::{ApiError, ApiServer, Change, Resource};
 use super::context::Context;
 use super::manifest::difference;
+use super::schema::dropped;
 
 /// A status that differs only in falling counts of connections is written at most so often.
 const COUNTING: Duration = Duration::from_secs(5);
@@ -56,16 +57,34 @@ pub async fn write_if_due<A: ApiServer>(context: &Context<A>, snapshot: &Snapsho
     Ok(Written::Done)
 }
 
+/// Fields that are absent while there is nothing to show.
+const ABSENT: [&str; 6] = ["phase", "revision", "active", "inactive", "openConnections", "heldBy"];
+
+/// What `written` shows although `wanted` has no such field: a leftover that could not be read, and so was not seen to be there.
+fn leftovers(wanted: &Value, written: &Value) -> Option<Value> {
+    let left = ABSENT.into_iter().filter(|field| written.get(*field).is_some() && wanted.get(*field).is_none());
+    let left: serde_json::Map<String, Value> = left.map(|field| (field.to_owned(), Value::Null)).collect();
+    (!left.is_empty()).then_some(Value::Object(left))
+}
+
 /// Writes a status. It fails when the object changed since it was read: then it is read and decided again.
 pub async fn write<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, status: &BlueGreenDeploymentStatus) -> Result<(), ApiError> {
     let object = &snapshot.object;
-    let before = to_value(&object.stored_status());
-    let Some(change) = difference(&before, &to_value(status)) else {
+    let wanted = to_value(status);
+    let Some(change) = difference(&to_value(&object.stored_status()), &wanted) else {
         return Ok(());
     };
-    let patch = json!({"metadata": {"resourceVersion": object.resource_version, "uid": object.uid}, "status": change});
-    let written = context.api.patch(Resource::BlueGreenDeployment, &object.namespace, &object.name, true, Change::Merge(patch)).await?;
+    let patch = json!({"metadata": {"resourceVersion": object.resource_version, "uid": object.uid}, "status": &change});
+    let mut written = context.api.patch(Resource::BlueGreenDeployment, &object.namespace, &object.name, true, Change::Merge(patch)).await?;
+    if let Some(left) = written.get("status").and_then(|now| leftovers(&wanted, now)) {
+        let patch = json!({"metadata": {"resourceVersion": written.pointer("/metadata/resourceVersion"), "uid": object.uid}, "status": left});
+        written = context.api.patch(Resource::BlueGreenDeployment, &object.namespace, &object.name, true, Change::Merge(patch)).await?;
+    }
     context.wrote(Resource::BlueGreenDeployment, &written);
+    if let Some(field) = dropped(&change, written.get("status").unwrap_or(&Value::Null), "status") {
+        tracing::debug!(namespace = object.namespace, name = object.name, field, "the API server dropped a part of the status");
+        context.dropped.notify_one();
+    }
     let now = context.clock.now().mono;
     let notices = context.remember(&object.uid, |remembered| {
         remembered.written = Some(now);

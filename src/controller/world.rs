@@ -87,6 +87,26 @@ pub struct Concerned {
     pub orphans: Vec<(String, String)>,
 }
 
+/// What of a status can't be found out anew. The rest is only shown.
+const RECORDED: [&str; 2] = ["switch", "rejected"];
+
+/// Reads an object. A status that lacks what an older CustomResourceDefinition dropped is read without what is only shown; but what is on
+/// record must be whole.
+fn read(object: &Value) -> Result<BlueGreenDeployment, serde_json::Error> {
+    let error = match serde_json::from_value::<BlueGreenDeployment>(object.clone()) {
+        Ok(parsed) => return Ok(parsed),
+        Err(error) => error,
+    };
+    let mut recorded = object.clone();
+    let Some(status) = recorded.get_mut("status").and_then(Value::as_object_mut) else { return Err(error) };
+    status.retain(|field, _| RECORDED.contains(&field.as_str()));
+    // The first error says most.
+    let parsed = serde_json::from_value(recorded).map_err(|_| error)?;
+    let name = trim::text(object, "/metadata/name").unwrap_or_default();
+    tracing::warn!(name, "a part of this BlueGreenDeployment's status can't be read; it is found out and written anew");
+    Ok(parsed)
+}
+
 impl Concerned {
     fn of(keys: impl IntoIterator<Item = Key>) -> Self {
         Self { keys: keys.into_iter().collect(), orphans: vec![] }
@@ -234,8 +254,7 @@ impl World {
     }
 
     fn insert_object(&mut self, uid: &str, version: &str, object: &Value) -> Concerned {
-        let parsed = serde_json::from_value::<BlueGreenDeployment>(object.clone());
-        let mut parsed = match parsed {
+        let mut parsed = match read(object) {
             Ok(parsed) => parsed,
             Err(error) => {
                 // One malformed object must not stall the watch of all others. It is left alone, not acted on as it was before.

@@ -31,6 +31,7 @@ pub struct Request {
     pub body: Value,
 }
 
+type Drops = Box<dyn Fn(&mut Value) + Send>;
 type Refuses = Box<dyn Fn(&Request) -> Option<ApiError> + Send>;
 
 #[derive(Default)]
@@ -38,6 +39,7 @@ struct Inside {
     objects: Vec<(Resource, Value)>,
     version: u64,
     refuses: Option<Refuses>,
+    drops: Option<Drops>,
     requests: Vec<Request>,
     reads: usize,
 }
@@ -138,6 +140,11 @@ impl Fake {
         self.inside().refuses = Some(Box::new(refuses));
     }
 
+    /// From now on drops this of whatever is patched, as an older CustomResourceDefinition does.
+    pub fn drop_of(&self, drops: impl Fn(&mut Value) + Send + 'static) {
+        self.inside().drops = Some(Box::new(drops));
+    }
+
     /// Requests that would have changed something, since the last call.
     pub fn requests(&self) -> Vec<Request> {
         std::mem::take(&mut self.inside().requests)
@@ -191,6 +198,7 @@ impl ApiServer for Fake {
         let (Change::Merge(patch) | Change::Json(patch)) = change;
         inside.asked(if status { "status" } else { "patch" }, resource, name, &patch)?;
         let version = inside.next();
+        let drops = inside.drops.take();
         let object = inside.find(resource, name).ok_or(ApiError::NotFound)?;
         if let Some(steps) = patch.as_array() {
             json_patch(object, steps)?;
@@ -204,7 +212,12 @@ impl ApiServer for Fake {
             merge(object, &patch);
         }
         object["metadata"]["resourceVersion"] = json!(version);
-        Ok(object.clone())
+        if let Some(drops) = &drops {
+            drops(object);
+        }
+        let answer = object.clone();
+        inside.drops = drops;
+        Ok(answer)
     }
 
     async fn delete(&self, resource: Resource, _: &str, name: &str, uid: &str, _: Option<&str>) -> Result<(), ApiError> {

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use super::super::fake::{Stage, key};
+use futures::FutureExt;
+
 use super::*;
 
 /// Writes a status whose condition Drained says this, and answers the Events that follow.
@@ -29,4 +31,55 @@ async fn a_drain_that_goes_to_and_fro_is_told_once() {
     assert_eq!(drained(&mut stage, False, "OpenConnections").await, 0);
     assert_eq!(drained(&mut stage, True, "NothingDraining").await, 1);
     assert_eq!(drained(&mut stage, False, "OpenConnections").await, 1, "the next drain is another one");
+}
+
+/// A field that an older definition does not have.
+fn without_images(object: &mut Value) {
+    if let Some(status) = object.get_mut("status").and_then(Value::as_object_mut) {
+        status.remove("images");
+    }
+}
+
+#[tokio::test]
+async fn what_an_older_definition_drops_is_noticed() {
+    let mut stage = Stage::serving(json!({})).await;
+    stage.change(&json!({"replicas": 2}));
+    stage.look().await;
+    assert!(stage.context.dropped.notified().now_or_never().is_none(), "nothing was dropped");
+    stage.api.drop_of(without_images);
+    stage.change(&json!({"template": super::super::fake::template("v2")}));
+    stage.look().await;
+    stage.ready_pods();
+    stage.look().await;
+    assert!(stage.context.dropped.notified().now_or_never().is_some());
+}
+
+#[tokio::test]
+async fn a_status_that_an_older_definition_has_cut_is_made_whole() {
+    let mut stage = Stage::serving(json!({})).await;
+    let attempt = stage.status()["switch"]["attempt"].clone();
+    let mut object = stage.api.now(Resource::BlueGreenDeployment, "shop");
+    // As it was pruned in the middle of a release; what is left of it is not whole, and there is nothing that should be.
+    object["status"]["active"].as_object_mut().unwrap().remove("color").unwrap();
+    object["status"]["inactive"] = json!({"revision": "gone"});
+    stage.api.put(Resource::BlueGreenDeployment, object);
+    stage.look().await;
+    let status = stage.status();
+    assert!(status["active"]["color"].is_string(), "{status:#}");
+    assert_eq!(status.get("inactive"), None);
+    assert_eq!(status["switch"]["attempt"], attempt);
+    stage.api.requests();
+    stage.look().await;
+    assert_eq!(stage.api.requests().len(), 0, "and then it rests");
+}
+
+#[tokio::test]
+async fn a_record_that_an_older_definition_has_cut_is_not_guessed() {
+    let mut stage = Stage::serving(json!({})).await;
+    let mut object = stage.api.now(Resource::BlueGreenDeployment, "shop");
+    object["status"]["switch"].as_object_mut().unwrap().remove("attempt").unwrap();
+    stage.api.put(Resource::BlueGreenDeployment, object);
+    stage.api.requests();
+    stage.look().await;
+    assert_eq!(stage.api.requests().len(), 0);
 }

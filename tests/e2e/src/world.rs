@@ -23,7 +23,8 @@ pub const SYSTEM: &str = "bluegreen-system";
 pub const RELEASE: &str = "bluegreen-operator";
 /// The operator's image, as every cluster of a run has it.
 const IMAGE: &str = "localhost/bluegreen-operator";
-const TAG: &str = "e2e";
+/// Tag of the image that is tested.
+pub const TAG: &str = "e2e";
 
 /// A cluster with the operator on it.
 #[derive(Clone)]
@@ -84,7 +85,7 @@ impl World {
     }
 
     /// Loads a build of the operator, which lies beside this program, as an image with a tag of its own.
-    fn load_operator(&self, program: &str, tag: &str) -> Result {
+    pub fn load_operator(&self, program: &str, tag: &str) -> Result {
         let program = beside(program)?;
         self.load_image(&Image::new(format!("{IMAGE}:{tag}")).file(&program, "/bluegreen").entrypoint(["/bluegreen"]).user("64320:64320"))
     }

@@ -3,10 +3,12 @@
 //! A round of one fault is five releases side by side, each of which stands in another phase when it happens.
 
 mod acts;
+mod applier;
 mod fault;
 mod leaders;
 mod release;
 mod table;
+mod upgrade;
 
 use std::sync::Arc;
 
@@ -84,14 +86,20 @@ pub async fn run(rounds: u32, filter: Vec<String>, keep: bool) -> Result<bool> {
 enum Story {
     /// The leader is stopped for longer than its Lease and wakes up again; the next one is killed.
     LeaderLost,
+    /// The operator becomes another build with other definitions, and back.
+    Upgraded,
+    /// An applier forces its own selector on the Service every second.
+    Applied,
 }
 
 impl Story {
-    const ALL: [Self; 1] = [Self::LeaderLost];
+    const ALL: [Self; 3] = [Self::LeaderLost, Self::Upgraded, Self::Applied];
 
     fn name(self) -> &'static str {
         match self {
             Self::LeaderLost => "LeaderLost",
+            Self::Upgraded => "Upgraded",
+            Self::Applied => "Applied",
         }
     }
 
@@ -99,6 +107,8 @@ impl Story {
     fn releases(self) -> usize {
         match self {
             Self::LeaderLost => 2,
+            Self::Upgraded => 4,
+            Self::Applied => 1,
         }
     }
 
@@ -109,6 +119,8 @@ impl Story {
         let story = async {
             match self {
                 Self::LeaderLost => leaders::lost(&stage).await,
+                Self::Upgraded => upgrade::midway(&stage).await,
+                Self::Applied => applier::forced(stage.clone()).await,
             }
         };
         let limit = std::time::Duration::from_secs(900);
