@@ -157,7 +157,7 @@ fn plain(message: &str) -> String {
 /// What a refusal means.
 pub fn refusal(what: &str, message: &str) -> Refusal {
     let reason = if message.contains("exceeded quota") { "QuotaExceeded" } else { "Forbidden" };
-    Refusal { reason, message: format!("{what}: {message}") }
+    Refusal { reason, message: format!("{what}: {message}"), command: None }
 }
 
 async fn adopt<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRef) -> Result<(), ApiError> {

@@ -68,7 +68,7 @@ async fn carry_out<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Sna
     let object = &snapshot.object;
     let mut done = durable(&plan.status, &object.status);
     if done && let Err(error) = status::write(context, snapshot, &plan.status).await {
-        note(context, snapshot, STATUS, &error);
+        note(context, snapshot, STATUS, None, &error);
         return Err(error);
     }
     for notice in &plan.notices {
@@ -109,7 +109,7 @@ async fn carry_out<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Sna
     let written = match status::write_if_due(context, snapshot, &plan.status).await {
         Ok(written) => written,
         Err(error) => {
-            note(context, snapshot, STATUS, &error);
+            note(context, snapshot, STATUS, None, &error);
             return Err(error);
         }
     };
@@ -167,13 +167,14 @@ fn refused<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, action: &Act
         // Its refusal is an answer, which is remembered as such.
         Action::Identify { .. } => return,
     };
-    note(context, snapshot, &what, error);
+    let command = if let Action::RemoveCommand { key, .. } = action { Some(*key) } else { None };
+    note(context, snapshot, &what, command, error);
 }
 
-fn note<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, what: &str, error: &ApiError) {
+fn note<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, what: &str, command: Option<&'static str>, error: &ApiError) {
     let refusal = match error {
-        ApiError::Forbidden(message) => refusal(what, message),
-        ApiError::Invalid(message) => Refusal { reason: "Refused", message: format!("{what}: {message}") },
+        ApiError::Forbidden(message) => Refusal { command, ..refusal(what, message) },
+        ApiError::Invalid(message) => Refusal { reason: "Refused", message: format!("{what}: {message}"), command },
         _ => return,
     };
     context.remember(&snapshot.object.uid, |remembered| remembered.refused = Some(refusal));

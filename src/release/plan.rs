@@ -124,7 +124,7 @@ fn decided_by_person_or_failure(view: &View<'_>) -> Option<Plan> {
     }
     // An annotation that can't be taken off is all that is dealt with as long as it stays, so that must be told; the rest of it was.
     let about = |refusal: &&Refusal| {
-        outcome.actions.iter().any(|action| matches!(action, Action::RemoveCommand { key, .. } if refusal.message.contains(*key)))
+        outcome.actions.iter().any(|action| matches!(action, Action::RemoveCommand { key, .. } if refusal.command == Some(*key)))
     };
     if let Some(refusal) = view.snapshot.refused.as_ref().filter(|_| outcome.rejected.is_none()).filter(about) {
         return Some(Plan { actions: outcome.actions, ..blocked(view, Block::new(refusal.reason, refusal.message.clone())) });

@@ -77,6 +77,8 @@ pub struct Refusal {
     pub reason: &'static str,
     /// What was to be done, and the API server's words.
     pub message: String,
+    /// The key of a command that was dealt with and could not be taken off; absent where it was another write.
+    pub command: Option<&'static str>,
 }
 
 /// The BlueGreenDeployment.
