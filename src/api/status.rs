@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use super::{Condition, DrainSource};
 
@@ -64,6 +65,17 @@ pub struct BlueGreenDeploymentStatus {
     /// Who holds connections to pods that are being left, in short.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held_by: Option<String>,
+}
+
+impl BlueGreenDeploymentStatus {
+    /// What of a status, as JSON, can't be found out anew. The rest is only shown.
+    pub const RECORDED: [&str; 2] = ["switch", "rejected"];
+
+    /// Takes out the fields that are only shown and can't be read: a CustomResourceDefinition older than this build has cut them.
+    pub fn readable(stored: &mut Map<String, Value>) {
+        let read = |field: &str, value: &Value| serde_json::from_value::<Self>(json!({field: value})).is_ok();
+        stored.retain(|field, value| Self::RECORDED.contains(&field.as_str()) || read(field, value));
+    }
 }
 
 /// Where a release stands.

@@ -71,7 +71,7 @@ pub async fn apply<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, acti
             let patch = manifest::service_patch(service, selector, owner, selected, record.as_deref(), withdrawn);
             patch_service(context, object, service, patch).await?;
             if let SelectWhy::Repair { editor } = why {
-                context.remember(&object.uid, |remembered| remembered.repaired(&service.name, context.clock.now().mono));
+                context.remember(&object.uid, |remembered| remembered.repaired(&service.name, editor.as_deref(), context.clock.now().mono));
                 context.say(object, &repaired(service, editor.as_deref()));
             }
             Ok(())

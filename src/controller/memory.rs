@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::api::{ConnectionWatch, PodReport, WatchedPod};
 use crate::release::switch::CALM;
 use crate::release::{Begun, Identity, OwnerState, ProbeObservation, Refusal, Repairs, Sample};
@@ -42,6 +44,8 @@ pub struct Remembered {
     pub failures: u32,
     /// When status was last written.
     pub written: Option<Duration>,
+    /// A status of which the API server dropped a part, and the version of the object with the rest: written again it would be cut again.
+    pub cut: Option<(Value, String)>,
     /// Since when a status waits to be written.
     pub waits: Option<Duration>,
     /// What was told of the drain under way.
@@ -50,8 +54,9 @@ pub struct Remembered {
 
 impl Remembered {
     /// Notes that a Service's selector had to be put back.
-    pub fn repaired(&mut self, service: &str, now: Duration) {
-        let repairs = self.repairs.entry(service.to_owned()).or_insert(Repairs { count: 0, last: now });
+    pub fn repaired(&mut self, service: &str, editor: Option<&str>, now: Duration) {
+        let repairs = self.repairs.entry(service.to_owned()).or_insert(Repairs { count: 0, last: now, editor: None });
+        repairs.editor = editor.map(str::to_owned);
         repairs.count = if now.saturating_sub(repairs.last) > CALM { 1 } else { repairs.count + 1 };
         repairs.last = now;
     }
@@ -71,7 +76,11 @@ impl Remembered {
 
     /// Repairs that still matter.
     pub fn recent_repairs(&self, now: Duration) -> BTreeMap<String, Repairs> {
-        self.repairs.iter().filter(|(_, repairs)| now.saturating_sub(repairs.last) <= CALM).map(|(name, repairs)| (name.clone(), *repairs)).collect()
+        self.repairs
+            .iter()
+            .filter(|(_, repairs)| now.saturating_sub(repairs.last) <= CALM)
+            .map(|(name, repairs)| (name.clone(), repairs.clone()))
+            .collect()
     }
 
     /// Which of a left set's pods were born after it had been left: all that were not there when that was first seen. While the Services
@@ -260,10 +269,10 @@ mod tests {
     #[test]
     fn repairs_are_forgiven_after_a_calm_spell() {
         let mut remembered = Remembered::default();
-        remembered.repaired("shop", at(0));
-        remembered.repaired("shop", at(1));
+        remembered.repaired("shop", None, at(0));
+        remembered.repaired("shop", None, at(1));
         assert_eq!(remembered.repairs["shop"].count, 2);
-        remembered.repaired("shop", at(1000));
+        remembered.repaired("shop", None, at(1000));
         assert_eq!(remembered.repairs["shop"].count, 1);
         assert!(remembered.recent_repairs(at(5000)).is_empty());
     }

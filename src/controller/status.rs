@@ -12,7 +12,9 @@ use crate::release::action::Notice;
 use super::api::{ApiError, ApiServer, Change, Resource};
 use super::context::Context;
 use super::manifest::difference;
+use super::memory::Remembered;
 use super::schema::dropped;
+use super::trim;
 
 /// A status that differs only in falling counts of connections is written at most so often.
 const COUNTING: Duration = Duration::from_secs(5);
@@ -74,6 +76,12 @@ pub async fn write<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, stat
     let Some(change) = difference(&to_value(&object.stored_status()), &wanted) else {
         return Ok(());
     };
+    let cut = |remembered: &mut Remembered| {
+        remembered.cut.as_ref().is_some_and(|(status, version)| *status == wanted && *version == object.resource_version)
+    };
+    if context.remember(&object.uid, cut) {
+        return Ok(());
+    }
     let patch = json!({"metadata": {"resourceVersion": object.resource_version, "uid": object.uid}, "status": &change});
     let mut written = context.api.patch(Resource::BlueGreenDeployment, &object.namespace, &object.name, true, Change::Merge(patch)).await?;
     if let Some(left) = written.get("status").and_then(|now| leftovers(&wanted, now)) {
@@ -84,6 +92,8 @@ pub async fn write<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, stat
     if let Some(field) = dropped(&change, written.get("status").unwrap_or(&Value::Null), "status") {
         tracing::debug!(namespace = object.namespace, name = object.name, field, "the API server dropped a part of the status");
         context.dropped.notify_one();
+        let version = trim::text(&written, "/metadata/resourceVersion").unwrap_or_default();
+        context.remember(&object.uid, |remembered| remembered.cut = Some((wanted, version)));
     }
     let now = context.clock.now().mono;
     let notices = context.remember(&object.uid, |remembered| {

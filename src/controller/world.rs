@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::api::{BlueGreenDeployment, ConnectionWatch, keys};
+use crate::api::{BlueGreenDeployment, BlueGreenDeploymentStatus, ConnectionWatch, keys};
 use crate::release::{Endpoints, Node, Pod, Service, Set};
 
 use super::api::Resource;
@@ -87,9 +87,6 @@ pub struct Concerned {
     pub orphans: Vec<(String, String)>,
 }
 
-/// What of a status can't be found out anew. The rest is only shown.
-const RECORDED: [&str; 2] = ["switch", "rejected"];
-
 /// Reads an object. A status that lacks what an older CustomResourceDefinition dropped is read without what is only shown; but what is on
 /// record must be whole.
 fn read(object: &Value) -> Result<BlueGreenDeployment, serde_json::Error> {
@@ -97,11 +94,11 @@ fn read(object: &Value) -> Result<BlueGreenDeployment, serde_json::Error> {
         Ok(parsed) => return Ok(parsed),
         Err(error) => error,
     };
-    let mut recorded = object.clone();
-    let Some(status) = recorded.get_mut("status").and_then(Value::as_object_mut) else { return Err(error) };
-    status.retain(|field, _| RECORDED.contains(&field.as_str()));
+    let mut readable = object.clone();
+    let Some(status) = readable.get_mut("status").and_then(Value::as_object_mut) else { return Err(error) };
+    BlueGreenDeploymentStatus::readable(status);
     // The first error says most.
-    let parsed = serde_json::from_value(recorded).map_err(|_| error)?;
+    let parsed = serde_json::from_value(readable).map_err(|_| error)?;
     let name = trim::text(object, "/metadata/name").unwrap_or_default();
     tracing::warn!(name, "a part of this BlueGreenDeployment's status can't be read; it is found out and written anew");
     Ok(parsed)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::api::keys;
 
-use super::snapshot::{OwnerState, Service, Snapshot};
+use super::snapshot::{OwnerState, Repairs, Service, Snapshot};
 
 /// Why the release can't go on before something is corrected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +78,9 @@ pub fn check(snapshot: &Snapshot, path: &str, name: &str) -> Result<(), Block> {
             ),
         ));
     }
-    if let Some(applier) = &service.applier {
+    // Where it is fought over, that is said instead: at each repair the selector changes its owner, and status would go to and fro.
+    let fought = snapshot.repairs.get(name).is_some_and(Repairs::fought);
+    if let Some(applier) = service.applier.as_ref().filter(|_| !fought) {
         return Err(Block::new(
             "SelectorOwnedBy",
             format!(

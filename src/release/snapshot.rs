@@ -374,10 +374,19 @@ pub enum Begun {
 }
 
 /// How often a Service's selector had to be put back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repairs {
     /// Repairs without a calm spell in between.
     pub count: u32,
     /// When the last one was made.
     pub last: Duration,
+    /// Field manager who made it necessary; absent where that could not be told. Right after a repair the Service no longer says it.
+    pub editor: Option<String>,
+}
+
+impl Repairs {
+    /// Whether somebody keeps moving the Service: three repairs without a calm spell.
+    pub fn fought(&self) -> bool {
+        self.count >= 3
+    }
 }

@@ -228,12 +228,11 @@ pub fn repair_wait(view: &View<'_>, service: &str) -> f64 {
     wait - view.now.mono.saturating_sub(repairs.last).as_secs_f64()
 }
 
-/// A Service that somebody else keeps moving: three repairs without a calm spell.
+/// A Service that somebody else keeps moving, and who does.
 pub fn contended<'a>(view: &View<'a>) -> Option<(&'a str, Option<&'a str>)> {
     view.snapshot.object.spec.traffic.services.iter().find_map(|name| {
-        let fought = view.snapshot.repairs.get(name).is_some_and(|repairs| repairs.count >= 3);
-        let editor = view.snapshot.services.get(name).and_then(|service| service.editor.as_deref());
-        fought.then_some((name.as_str(), editor))
+        let repairs = view.snapshot.repairs.get(name).filter(|repairs| repairs.fought())?;
+        Some((name.as_str(), repairs.editor.as_deref()))
     })
 }
 

@@ -52,6 +52,9 @@ async fn what_an_older_definition_drops_is_noticed() {
     stage.ready_pods();
     stage.look().await;
     assert!(stage.context.dropped.notified().now_or_never().is_some());
+    stage.api.requests();
+    stage.look().await;
+    assert_eq!(stage.api.requests().len(), 0, "what would be dropped again is not written again");
 }
 
 #[tokio::test]
@@ -63,6 +66,7 @@ async fn a_status_that_an_older_definition_has_cut_is_made_whole() {
     object["status"]["active"].as_object_mut().unwrap().remove("color").unwrap();
     object["status"]["inactive"] = json!({"revision": "gone"});
     stage.api.put(Resource::BlueGreenDeployment, object);
+    assert!(!stage.snapshot().object.status.conditions.is_empty(), "what can be read is read");
     stage.look().await;
     let status = stage.status();
     assert!(status["active"]["color"].is_string(), "{status:#}");

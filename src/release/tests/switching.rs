@@ -195,7 +195,7 @@ fn a_fight_is_fought_with_growing_pauses_and_said() {
     let mut repaired = vec![];
     for second in 0..60 {
         let service = world.service_mut("shop");
-        (service.selector, service.editor) = (labels(&[("app", SHOP)]), Some("flux".into()));
+        (service.selector, service.editor, service.applier) = (labels(&[("app", SHOP)]), Some("flux".into()), Some("flux".into()));
         let before = world.transcript.len();
         world.run(1);
         if world.transcript[before..].iter().any(|line| line.ends_with("repair")) {
@@ -204,8 +204,14 @@ fn a_fight_is_fought_with_growing_pauses_and_said() {
     }
     let pauses: Vec<i32> = repaired.windows(2).map(|pair| pair[1] - pair[0]).collect();
     assert_eq!(pauses, [1, 1, 2, 4, 8, 16], "{repaired:?}");
-    assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "Contended".into()));
-    assert!(message(world.status(), ConditionType::Stalled).contains("again and again by \"flux\""));
+    // A repair makes the operator the last writer: who fights must be known all the same, and be said without going to and fro.
+    for editor in [None, Some("flux".to_owned())] {
+        let service = world.service_mut("shop");
+        (service.editor, service.applier) = (editor.clone(), editor);
+        world.run(1);
+        assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "Contended".into()));
+        assert!(message(world.status(), ConditionType::Stalled).contains("again and again by \"flux\""));
+    }
 }
 
 #[test]
@@ -214,7 +220,7 @@ fn while_a_service_is_fought_over_no_untested_pods_are_behind_it() {
     world.undecided.insert(revision("v2"));
     world.apply_version("v2");
     world.settle();
-    world.snapshot.repairs.insert("shop".into(), Repairs { count: 3, last: world.now().mono });
+    world.snapshot.repairs.insert("shop".into(), Repairs { count: 3, last: world.now().mono, editor: None });
     world.run(5);
     assert!(world.pods("v2").is_empty());
     assert_eq!(world.pods("v1").len(), 3);
@@ -306,7 +312,7 @@ fn a_template_that_the_api_server_refuses_stops_the_release_and_nothing_else() {
 #[test]
 fn the_end_of_a_fight_is_looked_for_even_if_nothing_else_happens() {
     let mut world = World::installed("v1", &json!({}));
-    world.snapshot.repairs.insert("shop".into(), Repairs { count: 5, last: world.now().mono });
+    world.snapshot.repairs.insert("shop".into(), Repairs { count: 5, last: world.now().mono, editor: None });
     world.seconds += 100.0;
     world.reconcile();
     let again = world.plan.again.unwrap();

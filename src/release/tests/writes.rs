@@ -89,10 +89,10 @@ impl World {
                     known.switch = record.as_deref().cloned();
                 }
                 self.service_mut(&service.name);
-                if matches!(why, SelectWhy::Repair { .. }) {
-                    let now = self.now().mono;
-                    let repairs = self.snapshot.repairs.entry(service.name.clone()).or_insert(Repairs { count: 0, last: now });
-                    *repairs = Repairs { count: repairs.count + 1, last: now };
+                if let SelectWhy::Repair { editor } = why {
+                    let count = self.snapshot.repairs.get(&service.name).map_or(0, |repairs| repairs.count);
+                    let repairs = Repairs { count: count + 1, last: self.now().mono, editor: editor.clone() };
+                    self.snapshot.repairs.insert(service.name.clone(), repairs);
                 }
             }
             Action::Release { service } => {

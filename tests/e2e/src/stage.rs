@@ -6,7 +6,7 @@ use bluegreen::api::{BlueGreenDeployment, BlueGreenDeploymentStatus, Condition, 
 use k8s_openapi::api::apps::v1::ReplicaSet;
 use k8s_openapi::api::core::v1::{Event, Namespace, Pod, Service};
 use kube::api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
-use kube::core::NamespaceResourceScope;
+use kube::core::{ApiResource, NamespaceResourceScope};
 use kube::{Api, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -85,12 +85,12 @@ impl Stage {
     /// As the API server says.
     pub async fn apply(&self, manifest: &Manifest) -> Result<BlueGreenDeployment> {
         let parameters = PatchParams::apply("e2e").force();
-        Ok(self.api::<BlueGreenDeployment>().patch(manifest.name(), &parameters, &Patch::Apply(&manifest.0)).await?)
+        readable(self.deployments().patch(manifest.name(), &parameters, &Patch::Apply(&manifest.0)).await?)
     }
 
     /// A merge patch of the BlueGreenDeployment `shop`.
     pub async fn patch(&self, change: Value) -> Result<BlueGreenDeployment> {
-        Ok(self.api::<BlueGreenDeployment>().patch("shop", &PatchParams::default(), &Patch::Merge(&change)).await?)
+        readable(self.deployments().patch("shop", &PatchParams::default(), &Patch::Merge(&change)).await?)
     }
 
     /// Gives a command: an annotation.
@@ -100,7 +100,11 @@ impl Stage {
 
     /// The BlueGreenDeployment `shop`.
     pub async fn shop(&self) -> Result<BlueGreenDeployment> {
-        Ok(self.api::<BlueGreenDeployment>().get("shop").await?)
+        readable(self.deployments().get("shop").await?)
+    }
+
+    fn deployments(&self) -> Api<DynamicObject> {
+        Api::namespaced_with(self.world.client.clone(), &self.namespace, &ApiResource::erase::<BlueGreenDeployment>(&()))
     }
 
     /// Waits until `shop`'s status, about its present spec, is as wanted.
@@ -300,11 +304,19 @@ impl Stage {
         let object: DynamicObject = serde_json::from_value(object)?;
         let types = object.types.clone().ok_or_else(|| Failure::Claim("an object without a kind".into()))?;
         let kind = kube::core::GroupVersionKind::try_from(&types).map_err(|error| Failure::Claim(error.to_string()))?;
-        let api: Api<DynamicObject> = Api::namespaced_with(self.world.client.clone(), &self.namespace, &kube::core::ApiResource::from_gvk(&kind));
+        let api: Api<DynamicObject> = Api::namespaced_with(self.world.client.clone(), &self.namespace, &ApiResource::from_gvk(&kind));
         let mut parameters = PatchParams::apply(manager);
         parameters.force = force;
         Ok(api.patch(&object.name_any(), &parameters, &Patch::Apply(&object)).await?)
     }
+}
+
+/// A BlueGreenDeployment, without what older definitions have cut in its status.
+fn readable(mut object: DynamicObject) -> Result<BlueGreenDeployment> {
+    if let Some(status) = object.data.get_mut("status").and_then(Value::as_object_mut) {
+        BlueGreenDeploymentStatus::readable(status);
+    }
+    Ok(serde_json::from_value(serde_json::to_value(object)?)?)
 }
 
 /// A condition of a status.

@@ -10,7 +10,7 @@ use crate::claim;
 use crate::failure::{Failure, Result};
 use crate::manifest::{Manifest, shop};
 use crate::stage::Stage;
-use crate::wait::{wait_for, when};
+use crate::wait::{Look, wait_for, when};
 use crate::world::{RELEASE, SYSTEM, TAG, World, leader};
 
 /// One of the two builds.
@@ -54,6 +54,10 @@ impl Build {
         stage.world.helm(&words.into_iter().chain(values).collect::<Vec<_>>())?;
         wait_for(format!("a leader of the build {self:?}"), 60, || async {
             let name = leader(&stage.world).await?;
+            // Whoever ends gives the lease back, and for a moment nobody has it.
+            if name.is_empty() {
+                return Ok(Look::NotYet("nobody leads".into()));
+            }
             let pods: Api<Pod> = Api::namespaced(stage.world.client.clone(), SYSTEM);
             let image = pods.get_opt(&name).await?.and_then(|pod| pod.spec?.containers.first()?.image.clone()).unwrap_or_default();
             Ok(when(image.ends_with(&format!(":{}", self.tag())), || format!("{name:?} of {image:?}")))
@@ -127,7 +131,7 @@ async fn refuses(stage: &Stage) -> Result {
             let states = containers.iter().flat_map(|container| [container.state.as_ref(), container.last_state.as_ref()]).flatten();
             states.filter_map(|state| state.terminated.as_ref()).any(|terminated| terminated.exit_code == 1) && pod.name_any() != leads
         });
-        Ok(ended.map_or_else(|| crate::wait::Look::NotYet("none".into()), |pod| crate::wait::Look::Done(pod.name_any())))
+        Ok(ended.map_or_else(|| Look::NotYet("none".into()), |pod| Look::Done(pod.name_any())))
     })
     .await;
     let log = refused.as_ref().ok().map(|name| world.kubectl(&["logs", "-n", SYSTEM, name, "--tail=5"]));
