@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::api::keys;
 use crate::release::action::{Action, Notice, SelectWhy, SetRef};
 use crate::release::revision::{revision_name, template_identity};
+use crate::release::services::may_lead;
 use crate::release::{Identity, Object, OwnerState, Refusal, Role, Service, Snapshot};
 
 use super::api::{ApiError, ApiServer, Change, Resource};
@@ -234,10 +235,7 @@ async fn unreached<A: ApiServer>(context: &Context<A>, object: &Object, set: &Se
     let namespace = &object.namespace;
     for name in services {
         let live = context.api.get(Resource::Service, namespace, name).await?;
-        let selector =
-            live.as_ref().and_then(|live| live.pointer("/spec/selector")).and_then(Value::as_object).filter(|selector| !selector.is_empty());
-        // Without the revision it may select this set too.
-        if selector.is_some_and(|selector| selector.get(keys::REVISION).is_none_or(|revision| *revision == set.revision.as_str())) {
+        if live.is_some_and(|live| may_lead(object, &trim::strings(&live, "/spec/selector"), &set.revision)) {
             return Err(ApiError::Conflict);
         }
     }

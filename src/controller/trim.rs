@@ -34,7 +34,8 @@ fn list<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value>
     object.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
-fn strings(object: &Value, pointer: &str) -> BTreeMap<String, String> {
+/// A map of strings; other values in it are left out.
+pub fn strings(object: &Value, pointer: &str) -> BTreeMap<String, String> {
     let entries = object.pointer(pointer).and_then(Value::as_object).into_iter().flatten();
     entries.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }

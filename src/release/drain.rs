@@ -8,6 +8,7 @@ use crate::api::{DrainSource, DrainingStatus, Holder};
 
 use super::action::{Action, BeginCall, Notice, SetChange, SetRef, WatchPod};
 use super::judge::{self, PodState};
+use super::services::may_lead;
 use super::set::Set;
 use super::snapshot::{Begun, Identity, Pod};
 use super::view::{View, count};
@@ -111,14 +112,16 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
     let begun = begin(view, set, &pods, outcome);
     let rest = intent.converged_at.map(|at| later(at, minimum_seconds(view)));
     let rested = rest.is_some_and(|at| view.now.wall >= at);
+    let overdue = view.now.wall >= deadline;
+    let selected = still_selected(view, set);
     let waits = match () {
-        () if drained < states.len() => None,
+        () if drained < states.len() && !(overdue && selected) => None,
         () if !begun && intent.converged_at.is_some() => Some("NotToldYet"),
         () if !rested && intent.converged_at.is_some() => Some("MinimumTime"),
+        () if selected => Some("StillSelected"),
         () => None,
     };
     let entry = status(view, set, &states, drained, since, deadline, previous, waits);
-    let overdue = view.now.wall >= deadline;
     for at in [Some(deadline), Some(fallback), rest].into_iter().flatten() {
         soonest(&mut outcome.again, -view.now.seconds_since(at));
     }
@@ -127,10 +130,18 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
     outcome.status.push(entry);
     // Nobody overwrites a higher attempt: then another leader has plans for this set that are not in the caches yet.
     let outdated = set.role.is_some_and(|role| role.attempt > intent.attempt);
-    if outdated || object.spec.paused || !view.snapshot.unread.is_empty() || !(ended || overdue) {
+    if outdated || object.spec.paused || !view.snapshot.unread.is_empty() || selected || !(ended || overdue) {
         return;
     }
     outcome.actions.push(Action::Retire { set: SetRef::of(set), attempt: intent.attempt, services: object.spec.traffic.services.clone(), notice });
+}
+
+/// Whether a declared Service could still lead to the pods, as one that was declared later and can't be taken. The live read before they go
+/// would refuse, again and again, and nothing would be said of it.
+fn still_selected(view: &View<'_>, set: &Set) -> bool {
+    let object = &view.snapshot.object;
+    let mut declared = object.spec.traffic.services.iter().filter_map(|name| view.snapshot.services.get(name));
+    declared.any(|service| may_lead(object, &service.selector, &set.revision))
 }
 
 /// How long old pods stay after convergence in any case. Clients of a headless Service keep for a while what DNS once told them.

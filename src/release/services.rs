@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::api::keys;
 
-use super::snapshot::{OwnerState, Repairs, Service, Snapshot};
+use super::snapshot::{Object, OwnerState, Repairs, Service, Snapshot};
 
 /// Why the release can't go on before something is corrected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,15 @@ pub fn template_labels(snapshot: &Snapshot) -> BTreeMap<&str, &str> {
 /// Whether a selector matches pods of the template, whatever their revision.
 pub fn matches_template(selector: &BTreeMap<String, String>, labels: &BTreeMap<&str, &str>) -> bool {
     !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key.as_str()) == Some(&value.as_str()))
+}
+
+/// Whether a Service with this selector could lead to the object's pods of a revision: it says nothing else of the revision, and
+/// contradicts no label that all pods of the object have.
+pub fn may_lead(object: &Object, selector: &BTreeMap<String, String>, revision: &str) -> bool {
+    let fits = |key: &str, value: &String| selector.get(key).is_none_or(|selected| selected == value);
+    !selector.is_empty()
+        && selector.get(keys::REVISION).is_none_or(|selected| selected == revision)
+        && object.spec.selector.match_labels.iter().all(|(key, value)| fits(key, value))
 }
 
 /// Looks at one declared Service. `path` is where it stands in the spec.

@@ -193,3 +193,38 @@ fn a_service_that_serves_nobody_is_parked_before_the_first_pod() {
         assert_ne!(world.phase(), PhaseName::Blocked);
     }
 }
+
+/// Old pods with a connection, and a Service that was declared meanwhile and can't be taken.
+fn draining_beside(selector: &[(&str, &str)], applier: Option<&str>) -> World {
+    let mut world = World::installed("v1", &json!({"drain": {"deadlineSeconds": 120}}));
+    world.apply_version("v2");
+    world.settle();
+    world.open.insert(revision("v1"), 1);
+    world.run(20);
+    let late = Service { selector: labels(selector), applier: applier.map(str::to_owned), ..service("late") };
+    world.snapshot.services.insert("late".into(), late);
+    world.edit(|spec| spec.traffic.services.push("late".into()));
+    world
+}
+
+#[test]
+fn a_service_that_cannot_lead_to_old_pods_does_not_keep_them() {
+    let mut world = draining_beside(&[("app", "other")], None);
+    world.open.clear();
+    world.run(30);
+    assert_eq!(world.set("v1").desired, 0);
+    assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "ServiceSelectsOther".into()));
+}
+
+#[test]
+fn while_a_service_leads_to_old_pods_they_stay_and_it_is_said_why() {
+    let mut world = draining_beside(&[("app", SHOP)], Some("flux"));
+    world.run(150);
+    assert_eq!(world.set("v1").desired, 3, "not even the deadline ends them");
+    assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "SelectorOwnedBy".into()));
+    assert_eq!(world.status().draining[0].reason, "StillSelected");
+    world.service_mut("late").selector = selector(&revision("v2"));
+    world.service_mut("late").applier = None;
+    world.run(30);
+    assert_eq!(world.set("v1").desired, 0);
+}

@@ -166,6 +166,10 @@ pub const DRAINING: &[Reason] = &[
     ("Settling", "None is open; not seen for long enough to be sure."),
     ("Drained", "All pods have drained; the scale-down follows."),
     ("MinimumTime", "All pods have drained; `spec.drain.minimumSeconds` are not over, or the 60 s for which old pods of a headless Service stay."),
+    (
+        "StillSelected",
+        "All pods have drained, or the deadline is over; a Service of `spec.traffic.services` could still lead to them, and the condition Stalled says why it is not moved. They stay until it is.",
+    ),
     ("NotToldYet", "All pods have drained; not all of them have got the request of `spec.drain.begin` yet."),
     ("NeverServed", "The pod was made after its set had been left, or never got a node: it never was an endpoint."),
     ("NodeLost", "The node is gone, and the connections with it."),

@@ -41,8 +41,8 @@ pub async fn forced(stage: Arc<Stage>) -> Result {
         return Err(error);
     }
     outcome?;
-    // Nobody tells the operator that the fight is over: its pause ends, and what it writes stays.
-    stage.complete(180).await?;
+    // Nobody tells the operator that the fight is over: for five minutes nothing must have happened.
+    stage.complete(420).await?;
     users.only("v2", 20).await?;
     let moved = stage.shop().await?.status.and_then(|status| status.switch).map(|switch| switch.started_at.as_millisecond());
     let moved = moved.and_then(|moved| u64::try_from(moved).ok()).ok_or_else(|| Failure::Claim("no move is on record".into()))?;
