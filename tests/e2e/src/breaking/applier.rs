@@ -8,18 +8,23 @@ use serde_json::json;
 
 use crate::claim;
 use crate::failure::{Failure, Result};
-use crate::manifest::shop;
+use crate::manifest::{Manifest, shop};
 use crate::stage::{Stage, condition, revision};
 use crate::wait::{wait_for, when};
 
 /// The applier's field manager.
 const APPLIER: &str = "applier";
 
+/// Pods that the applier put behind the Service, and the operator takes away: they end a moment after nodes were told.
+fn version(version: &str) -> Manifest {
+    shop(version).container("/lifecycle/preStop/sleep/seconds", 3)
+}
+
 /// It begins with the release, and ends when the operator has given in; then the release goes on.
 pub async fn forced(stage: Arc<Stage>) -> Result {
-    let first = stage.installed(&shop("v1")).await?;
+    let first = stage.installed(&version("v1")).await?;
     let users = stage.users_from(1, "shop", &["--rate", "25", "--keepalive", "0"]).await?;
-    stage.apply(&shop("v2").spec("/smokeProbes/0/successThreshold", 30)).await?;
+    stage.apply(&version("v2").spec("/smokeProbes/0/successThreshold", 30)).await?;
     let second = revision(&stage.until("v2 is brought up", 30, |status| status.inactive.is_some()).await?)?;
     let applier = tokio::spawn({
         let stage = stage.clone();
