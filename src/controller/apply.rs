@@ -1,5 +1,6 @@
 //! Apply: carries out one action. Each is idempotent, and guarded by the version it was decided on.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -211,8 +212,9 @@ async fn retire<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRe
     let retiring = Role::retiring(attempt);
     let written = patch_set(context, object, set, manifest::retiring(set, attempt)).await?;
     let mut fenced = at(set, &written)?;
+    let labels = trim::strings(&written, "/spec/selector/matchLabels");
     for _ in 0..RETIRE_TRIES {
-        unreached(context, object, set, services).await?;
+        unreached(context, object, set, &labels, services).await?;
         match patch_set(context, object, &fenced, manifest::retired(&fenced, attempt)).await {
             Err(ApiError::Conflict) => {
                 let Some(live) = context.api.get(Resource::ReplicaSet, &object.namespace, &set.name).await? else {
@@ -230,12 +232,18 @@ async fn retire<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRe
     Err(ApiError::Conflict)
 }
 
-/// Fails while a Service still leads to the set, by live reads.
-async fn unreached<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRef, services: &[String]) -> Result<(), ApiError> {
+/// Fails while a Service still leads to the set, whose pods have these labels, by live reads.
+async fn unreached<A: ApiServer>(
+    context: &Context<A>,
+    object: &Object,
+    set: &SetRef,
+    labels: &BTreeMap<String, String>,
+    services: &[String],
+) -> Result<(), ApiError> {
     let namespace = &object.namespace;
     for name in services {
         let live = context.api.get(Resource::Service, namespace, name).await?;
-        if live.is_some_and(|live| may_lead(object, &trim::strings(&live, "/spec/selector"), &set.revision)) {
+        if live.is_some_and(|live| may_lead(&trim::strings(&live, "/spec/selector"), labels)) {
             return Err(ApiError::Conflict);
         }
     }

@@ -78,7 +78,7 @@ pub enum ControllerError {
     Sync,
     /// The installed CustomResourceDefinitions would drop what this build has to remember.
     #[error(
-        "the installed CustomResourceDefinitions are older than this operator: they lack {0}; apply those of this version (crds/, or the chart with crds.install=true), or go back to the operator that they belong to"
+        "the installed CustomResourceDefinitions are older than this operator, or not there: they lack {0}; apply those of this version (crds/, or the chart with crds.install=true), or go back to the operator that they belong to"
     )]
     OlderCrds(String),
     /// The CustomResourceDefinitions of this build can't be written: a mistake in the code.

@@ -113,6 +113,11 @@ pub async fn check(client: &Client, needs: &Needs, patience: Duration) -> Result
     loop {
         let missing = match published(client).await {
             Ok(published) => needs.missing(&published),
+            // It may be busy, or not up yet.
+            Err(_) if begun.elapsed() < patience => {
+                tokio::time::sleep(AGAIN).await;
+                continue;
+            }
             Err(error) => {
                 tracing::warn!(%error, "the schemas of the installed CustomResourceDefinitions could not be read; going on without knowing whether they are older than this operator");
                 return Ok(());

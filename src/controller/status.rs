@@ -92,6 +92,12 @@ pub async fn write<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, stat
     if let Some(field) = dropped(&change, written.get("status").unwrap_or(&Value::Null), "status") {
         tracing::debug!(namespace = object.namespace, name = object.name, field, "the API server dropped a part of the status");
         context.dropped.notify_one();
+        // What has to be remembered is not: then nothing may follow from it.
+        if BlueGreenDeploymentStatus::RECORDED.iter().any(|recorded| field.starts_with(&format!("status.{recorded}"))) {
+            return Err(ApiError::Transient(format!(
+                "the API server dropped {field}: the installed CustomResourceDefinitions are older than this operator"
+            )));
+        }
         let version = trim::text(&written, "/metadata/resourceVersion").unwrap_or_default();
         context.remember(&object.uid, |remembered| remembered.cut = Some((wanted, version)));
     }

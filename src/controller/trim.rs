@@ -78,6 +78,7 @@ pub fn set(object: &Value) -> Option<Set> {
         color: label(object, keys::COLOR).and_then(Color::parse).unwrap_or(Color::Blue),
         desired: number(object, "/spec/replicas"),
         min_ready_seconds: number(object, "/spec/minReadySeconds"),
+        selector: strings(object, "/spec/selector/matchLabels"),
         replicas: number(object, "/status/replicas"),
         counted: object.get("status").map(|_| number(object, "/status/readyReplicas")),
         role: marks.role.as_deref().and_then(Role::parse),

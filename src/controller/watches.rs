@@ -85,14 +85,16 @@ const ANOTHER: Duration = Duration::from_secs(90);
 #[derive(Default)]
 pub struct Pauses(DefaultBackoff);
 
-/// The longest pause. The controller has some ten watches: their tries are no load, unlike those of an agent on each node.
+/// The longest pause. The controller has some ten watches, and five for each of `watchNamespaces`: unlike an agent on each node.
 const LONGEST: Duration = Duration::from_secs(5);
 
 impl Iterator for Pauses {
     type Item = Duration;
 
     fn next(&mut self) -> Option<Duration> {
-        self.0.next().map(|pause| pause.min(LONGEST))
+        let pause = self.0.next()?;
+        // Spread by its own jitter: all watches of all replicas would come at the same moment otherwise.
+        Some(if pause <= LONGEST { pause } else { LONGEST.mul_f64(0.5 + pause.as_secs_f64().fract() / 2.0) })
     }
 }
 

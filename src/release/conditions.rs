@@ -348,6 +348,9 @@ fn drained(view: &View<'_>, findings: &Findings) -> Says {
         "OpenConnections" => {
             format!("revision {}: {open} open connections to {} pods{held}; until {} at the latest", set.revision, set.pods, second(set.deadline))
         }
+        "StillSelected" => {
+            format!("revision {}: its {} pods stay as long as a Service of spec.traffic.services could lead to them", set.revision, set.pods)
+        }
         reason => format!(
             "revision {}: {} of {} pods have drained ({reason}); until {} at the latest",
             set.revision,

@@ -115,7 +115,8 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
     let overdue = view.now.wall >= deadline;
     let selected = still_selected(view, set);
     let waits = match () {
-        () if drained < states.len() && !(overdue && selected) => None,
+        () if overdue && selected => Some("StillSelected"),
+        () if drained < states.len() => None,
         () if !begun && intent.converged_at.is_some() => Some("NotToldYet"),
         () if !rested && intent.converged_at.is_some() => Some("MinimumTime"),
         () if selected => Some("StillSelected"),
@@ -141,7 +142,7 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
 fn still_selected(view: &View<'_>, set: &Set) -> bool {
     let object = &view.snapshot.object;
     let mut declared = object.spec.traffic.services.iter().filter_map(|name| view.snapshot.services.get(name));
-    declared.any(|service| may_lead(object, &service.selector, &set.revision))
+    declared.any(|service| may_lead(&service.selector, &set.selector))
 }
 
 /// How long old pods stay after convergence in any case. Clients of a headless Service keep for a while what DNS once told them.

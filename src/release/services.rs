@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::api::keys;
 
-use super::snapshot::{Object, OwnerState, Repairs, Service, Snapshot};
+use super::snapshot::{OwnerState, Repairs, Service, Snapshot};
 
 /// Why the release can't go on before something is corrected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,13 +51,9 @@ pub fn matches_template(selector: &BTreeMap<String, String>, labels: &BTreeMap<&
     !selector.is_empty() && selector.iter().all(|(key, value)| labels.get(key.as_str()) == Some(&value.as_str()))
 }
 
-/// Whether a Service with this selector could lead to the object's pods of a revision: it says nothing else of the revision, and
-/// contradicts no label that all pods of the object have.
-pub fn may_lead(object: &Object, selector: &BTreeMap<String, String>, revision: &str) -> bool {
-    let fits = |key: &str, value: &String| selector.get(key).is_none_or(|selected| selected == value);
-    !selector.is_empty()
-        && selector.get(keys::REVISION).is_none_or(|selected| selected == revision)
-        && object.spec.selector.match_labels.iter().all(|(key, value)| fits(key, value))
+/// Whether a Service with this selector could lead to pods that have all these labels, and others that are not known: it contradicts none.
+pub fn may_lead(selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>) -> bool {
+    !selector.is_empty() && labels.iter().all(|(key, value)| selector.get(key).is_none_or(|selected| selected == value))
 }
 
 /// Looks at one declared Service. `path` is where it stands in the spec.
@@ -88,7 +84,8 @@ pub fn check(snapshot: &Snapshot, path: &str, name: &str) -> Result<(), Block> {
         ));
     }
     // Where it is fought over, that is said instead: at each repair the selector changes its owner, and status would go to and fro.
-    let fought = snapshot.repairs.get(name).is_some_and(Repairs::fought);
+    let active = snapshot.object.spec.traffic.services.iter().any(|service| service == name);
+    let fought = active && snapshot.repairs.get(name).is_some_and(Repairs::fought);
     if let Some(applier) = service.applier.as_ref().filter(|_| !fought) {
         return Err(Block::new(
             "SelectorOwnedBy",

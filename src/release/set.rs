@@ -63,6 +63,8 @@ pub struct Set {
     pub desired: i32,
     /// `spec.minReadySeconds`.
     pub min_ready_seconds: i32,
+    /// `spec.selector.matchLabels`, which can't be changed: what all of its pods have, also where an earlier object made it with another selector.
+    pub selector: std::collections::BTreeMap<String, String>,
     /// `status.replicas`.
     pub replicas: i32,
     /// `status.readyReplicas`, absent where there is no status: the ready pods that Kubernetes' controllers know of. They fill the

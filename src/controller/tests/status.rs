@@ -87,3 +87,19 @@ async fn a_record_that_an_older_definition_has_cut_is_not_guessed() {
     stage.look().await;
     assert_eq!(stage.api.requests().len(), 0);
 }
+
+#[tokio::test]
+async fn nothing_follows_from_a_record_that_was_not_kept() {
+    let stage = Stage::serving(json!({})).await;
+    let snapshot = stage.snapshot();
+    let mut status = snapshot.object.status.clone();
+    let switch = status.switch.as_mut().unwrap();
+    (switch.attempt, switch.from) = (switch.attempt + 1, Some("earlier".into()));
+    stage.api.drop_of(|object| {
+        if let Some(switch) = object.pointer_mut("/status/switch").and_then(Value::as_object_mut) {
+            switch.remove("from");
+        }
+    });
+    let written = write(&stage.context, &snapshot, &status).await;
+    assert!(matches!(&written, Err(ApiError::Transient(message)) if message.contains("status.switch.from")), "{written:?}");
+}

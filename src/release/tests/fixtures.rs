@@ -154,6 +154,7 @@ pub fn set(revision: &str, color: Color, desired: i32) -> Set {
         color,
         desired,
         min_ready_seconds: 0,
+        selector: selector(revision),
         replicas: 0,
         counted: None,
         marks: Marks::default(),

@@ -228,3 +228,22 @@ fn while_a_service_leads_to_old_pods_they_stay_and_it_is_said_why() {
     world.run(30);
     assert_eq!(world.set("v1").desired, 0);
 }
+
+#[test]
+fn a_service_may_lead_to_pods_whose_labels_it_does_not_contradict() {
+    let pods = selector("r1");
+    let revision = crate::api::keys::REVISION;
+    for leads in [&[("app", SHOP)][..], &[(revision, "r1")], &[("app", SHOP), (revision, "r1")], &[("tier", "web")]] {
+        assert!(services::may_lead(&labels(leads), &pods), "{leads:?}");
+    }
+    for other in [&[][..], &[("app", "other")], &[("app", SHOP), (revision, "r2")], &[("app", "other"), (revision, "r1")]] {
+        assert!(!services::may_lead(&labels(other), &pods), "{other:?}");
+    }
+    // A set that an earlier object with another selector made has pods with that object's labels.
+    let mut world = draining_beside(&[("app", "earlier"), (revision, &self::revision("v1"))], None);
+    world.set_mut("v1").selector = labels(&[("app", "earlier"), (revision, &self::revision("v1"))]);
+    world.open.clear();
+    world.run(30);
+    assert_eq!((world.set("v1").desired, world.status().draining[0].reason.as_str()), (3, "StillSelected"));
+    assert!(message(world.status(), ConditionType::Drained).contains("could lead to them"));
+}

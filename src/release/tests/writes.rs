@@ -56,7 +56,7 @@ impl World {
                 let role = |kind| Some(Role { kind, attempt: *attempt });
                 let place = self.snapshot.sets.iter().position(|known| known.uid == set.uid).unwrap();
                 self.snapshot.sets[place].role = role(RoleKind::Retiring);
-                let selects = |service: &Service| services::may_lead(&self.snapshot.object, &service.selector, &set.revision);
+                let selects = |service: &Service| services::may_lead(&service.selector, &selector(&set.revision));
                 if services.iter().filter_map(|name| self.snapshot.services.get(name)).any(selects) {
                     return Err(Conflict);
                 }

@@ -168,7 +168,7 @@ pub const DRAINING: &[Reason] = &[
     ("MinimumTime", "All pods have drained; `spec.drain.minimumSeconds` are not over, or the 60 s for which old pods of a headless Service stay."),
     (
         "StillSelected",
-        "All pods have drained, or the deadline is over; a Service of `spec.traffic.services` could still lead to them, and the condition Stalled says why it is not moved. They stay until it is.",
+        "All pods have drained, or the deadline is over; a Service of `spec.traffic.services` could still lead to them: it contradicts no label of their ReplicaSet's selector. They stay until it does; where it can't be moved the condition Stalled says why.",
     ),
     ("NotToldYet", "All pods have drained; not all of them have got the request of `spec.drain.begin` yet."),
     ("NeverServed", "The pod was made after its set had been left, or never got a node: it never was an endpoint."),
