@@ -91,8 +91,9 @@ impl Audit {
     pub fn answers(&self) -> Result<BTreeSet<fidelity::Kind>> {
         let kinds = self.requests()?.into_iter().filter_map(|request| {
             let code = request.response_status.unwrap_or_default().code;
-            let ObjectRef { resource, subresource, .. } = request.object_ref.unwrap_or_default();
-            let compared = fidelity::COMPARED.contains(&code) && request.verb != "watch" && resource != "events";
+            // What is about no object, as the schemas are, is not in the store.
+            let ObjectRef { resource, subresource, .. } = request.object_ref?;
+            let compared = fidelity::COMPARED.contains(&code) && request.verb != "watch" && !resource.is_empty() && resource != "events";
             compared.then(|| fidelity::kind(&request.verb, &resource, &subresource, code))
         });
         Ok(kinds.collect())

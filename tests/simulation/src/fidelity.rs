@@ -18,6 +18,9 @@ pub type Kind = String;
 /// Answers worth comparing. Others say something of the way to the API server, of rights, or of plugins.
 pub const COMPARED: [u16; 6] = [200, 201, 400, 404, 409, 422];
 
+/// A namespace that does not exist, on neither: objects outlive theirs in caches for a moment.
+pub const NOWHERE: &str = "fidelity-nowhere";
+
 /// How a request with an answer of that status is called; `200` for every success, `422` also for 400.
 pub fn kind(verb: &str, resource: &str, subresource: &str, code: u16) -> Kind {
     let code = match code {
@@ -146,8 +149,21 @@ impl<A: ApiServer> Play<A> {
     }
 
     async fn create(&mut self, resource: Resource, object: Value, dry_run: bool, about: &str, pointers: &[&str]) -> Result<Value, ApiError> {
+        let namespace = self.namespace.clone();
+        self.create_in(&namespace, resource, object, dry_run, about, pointers).await
+    }
+
+    async fn create_in(
+        &mut self,
+        namespace: &str,
+        resource: Resource,
+        object: Value,
+        dry_run: bool,
+        about: &str,
+        pointers: &[&str],
+    ) -> Result<Value, ApiError> {
         let name = json::name(&object).to_owned();
-        let answer = self.api.create(resource, &self.namespace, object, dry_run).await;
+        let answer = self.api.create(resource, namespace, object, dry_run).await;
         let told = match &answer {
             // Of what was only asked there is no version.
             Ok(made) if dry_run => pointers.iter().map(|pointer| format!("{pointer} {}", of(made, pointer))).collect::<Vec<_>>().join(", "),
@@ -252,6 +268,8 @@ impl<A: ApiServer> Play<A> {
         ];
         let seen = ["/spec/replicas", "/metadata/generation", "/metadata/annotations", "/metadata/deletionTimestamp"];
         self.create(KIND, good(), true, "only asked", &defaults).await?;
+        self.create_in(NOWHERE, KIND, good(), true, "only asked, in a namespace that is gone", &[]).await.ok();
+        self.create_in(NOWHERE, KIND, good(), false, "in a namespace that is gone", &[]).await.ok();
         self.get(KIND, NAME, "after it was only asked", &[]).await?;
         self.create(KIND, of_template(json!({"name": "app", "image": "app:1", "prots": []})), true, "a misspelt field", &[]).await.ok();
         self.create(KIND, of_template(json!({"name": "app"})), true, "no image", &[]).await.ok();

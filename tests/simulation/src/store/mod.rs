@@ -5,7 +5,7 @@ pub mod patch;
 pub mod selector;
 pub mod verbs;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +63,8 @@ pub struct Store {
     objects: BTreeMap<Key, Arc<Value>>,
     /// Every change there ever was, oldest first.
     pub log: Vec<Entry>,
+    /// Namespaces that do not exist.
+    pub absent: BTreeSet<String>,
     revision: u64,
     uids: u64,
 }
@@ -120,6 +122,9 @@ impl Store {
 
     /// POST.
     pub fn create(&mut self, resource: Resource, namespace: &str, mut new: Value, dry_run: bool, now: Duration) -> Result<Arc<Value>, ApiError> {
+        if self.absent.contains(namespace) {
+            return Err(ApiError::NotFound);
+        }
         if resource == Resource::ReplicaSet {
             defaults::check(&new)?;
             defaults::fill(&mut new);

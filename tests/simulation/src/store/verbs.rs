@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::{Manager, Store, selector};
 use crate::controller::api::{Answer, Call, Request};
+use crate::fidelity::NOWHERE;
 use crate::json;
 
 impl Store {
@@ -38,8 +39,14 @@ impl Store {
 }
 
 /// A store that answers at once, always.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Prompt(Mutex<Store>);
+
+impl Default for Prompt {
+    fn default() -> Self {
+        Self(Mutex::new(Store { absent: [NOWHERE.to_owned()].into(), ..Store::default() }))
+    }
+}
 
 impl Prompt {
     fn ask(&self, resource: Resource, namespace: &str, name: &str, request: Request) -> Result<Answer, ApiError> {
