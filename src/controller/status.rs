@@ -89,11 +89,13 @@ pub async fn write<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, stat
         written = context.api.patch(Resource::BlueGreenDeployment, &object.namespace, &object.name, true, Change::Merge(patch)).await?;
     }
     context.wrote(Resource::BlueGreenDeployment, &written);
-    if let Some(field) = dropped(&change, written.get("status").unwrap_or(&Value::Null), "status") {
+    let answer = written.get("status").unwrap_or(&Value::Null);
+    if let Some(field) = dropped(&change, answer, "status") {
         tracing::debug!(namespace = object.namespace, name = object.name, field, "the API server dropped a part of the status");
         context.dropped.notify_one();
-        // What has to be remembered is not: then nothing may follow from it.
-        if BlueGreenDeploymentStatus::RECORDED.iter().any(|recorded| field.starts_with(&format!("status.{recorded}"))) {
+        // What has to be remembered is not: then nothing may follow from it. Each is looked at, as what was dropped first may be only for show.
+        let lost = |recorded: &str| dropped(&json!({recorded: change.get(recorded)}), answer, "status");
+        if let Some(field) = BlueGreenDeploymentStatus::RECORDED.into_iter().find_map(lost) {
             return Err(ApiError::Transient(format!(
                 "the API server dropped {field}: the installed CustomResourceDefinitions are older than this operator"
             )));

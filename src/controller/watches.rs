@@ -6,8 +6,7 @@ use std::time::Duration;
 use futures::{Stream, StreamExt};
 use kube::api::DynamicObject;
 use kube::runtime::WatchStreamExt;
-use kube::runtime::utils::Backoff;
-use kube::runtime::watcher::{self, DefaultBackoff, Event, watcher};
+use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use serde_json::Value;
 
@@ -80,30 +79,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// A failure so long after the former one is another story: that watch was resumed in between, which nobody says.
 const ANOTHER: Duration = Duration::from_secs(90);
 
-/// Pauses between the tries of a watch that fails: those of client-go, but none longer than [`LONGEST`]. Up to 30 s, as there, is what a release
-/// would stand still for after the API server is back.
-#[derive(Default)]
-pub struct Pauses(DefaultBackoff);
-
-/// The longest pause. The controller has some ten watches, and five for each of `watchNamespaces`: unlike an agent on each node.
-const LONGEST: Duration = Duration::from_secs(5);
-
-impl Iterator for Pauses {
-    type Item = Duration;
-
-    fn next(&mut self) -> Option<Duration> {
-        let pause = self.0.next()?;
-        // Spread by its own jitter: all watches of all replicas would come at the same moment otherwise.
-        Some(if pause <= LONGEST { pause } else { LONGEST.mul_f64(0.5 + pause.as_secs_f64().fract() / 2.0) })
-    }
-}
-
-impl Backoff for Pauses {
-    fn reset(&mut self) {
-        self.0.reset();
-    }
-}
-
 /// Feeds the caches from one watch, for ever.
 pub async fn feed<A: ApiServer>(context: Arc<Context<A>>, client: Client, watch: Watch) {
     let kind = watch.resource.api_resource();
@@ -113,7 +88,7 @@ pub async fn feed<A: ApiServer>(context: Arc<Context<A>>, client: Client, watch:
     config.label_selector.clone_from(&watch.labels);
     config.field_selector.clone_from(&watch.fields);
     loop {
-        let events = watcher(api.clone(), config.clone()).backoff(Pauses::default());
+        let events = watcher(api.clone(), config.clone()).default_backoff();
         drive(&context, &watch, Box::pin(events)).await;
     }
 }

@@ -95,7 +95,9 @@ async fn nothing_follows_from_a_record_that_was_not_kept() {
     let mut status = snapshot.object.status.clone();
     let switch = status.switch.as_mut().unwrap();
     (switch.attempt, switch.from) = (switch.attempt + 1, Some("earlier".into()));
+    status.images = "another".into();
     stage.api.drop_of(|object| {
+        without_images(object);
         if let Some(switch) = object.pointer_mut("/status/switch").and_then(Value::as_object_mut) {
             switch.remove("from");
         }

@@ -59,12 +59,3 @@ async fn a_watch_that_has_failed_for_long_begins_anew() {
     heard(&stage, events).await;
     assert_eq!(unread(&stage), ["Pods"], "the last event belongs to a stream that was given up: it would have resumed in silence");
 }
-
-#[test]
-fn a_watch_that_fails_is_tried_again_within_seconds_however_long_it_has_failed() {
-    let pauses: Vec<Duration> = Pauses::default().take(30).collect();
-    assert_eq!(pauses.len(), 30, "it never gives up");
-    assert!(pauses.iter().all(|pause| *pause >= Duration::from_millis(500) && *pause <= Duration::from_secs(5)), "{pauses:?}");
-    let spread: std::collections::BTreeSet<Duration> = pauses.iter().skip(10).copied().collect();
-    assert!(spread.len() > 10, "all watches would come at once: {spread:?}");
-}

@@ -1,4 +1,4 @@
-//! `older controller | drain-agent | crd`: as `bluegreen`, but content with the older definitions.
+//! `older controller | drain-agent`: as `bluegreen`, but content with the older definitions.
 
 use std::process::ExitCode;
 
@@ -25,8 +25,6 @@ enum Command {
     Controller(bluegreen::controller::Args),
     /// Count connections.
     DrainAgent(bluegreen::drain_agent::Args),
-    /// Print the definitions as a list.
-    Crd,
 }
 
 #[tokio::main]
@@ -36,7 +34,6 @@ async fn main() -> ExitCode {
     let outcome = match command {
         Command::Controller(args) => controller(args).await,
         Command::DrainAgent(args) => bluegreen::drain_agent::run(args).await.map_err(|error| error.to_string()),
-        Command::Crd => print(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -50,10 +47,4 @@ async fn main() -> ExitCode {
 async fn controller(args: bluegreen::controller::Args) -> Result<(), String> {
     let crds = older::crds().map_err(|error| error.to_string())?;
     bluegreen::controller::run_as(args, Needs::of(&crds)).await.map_err(|error| error.to_string())
-}
-
-fn print() -> Result<(), String> {
-    let items = older::crds().map_err(|error| error.to_string())?;
-    println!("{}", serde_json::json!({"apiVersion": "v1", "kind": "List", "items": items}));
-    Ok(())
 }
