@@ -40,7 +40,7 @@ pub struct Drain {
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub ignore_peers: Vec<IgnoredPeer>,
-    /// `Together`: the old pods leave in one step when the last of them has drained.
+    /// `Together`: the old pods leave in one step when the last of them has drained. `PerPod`: each leaves when it has drained itself.
     #[serde(default)]
     pub scale_down: ScaleDown,
     /// How many old revisions may drain at once; with that many the next release waits.
@@ -86,6 +86,9 @@ pub enum ScaleDown {
     /// All at once, when the last one has drained.
     #[default]
     Together,
+    /// Each when it has drained itself. From the first of them on the old ReplicaSet is gone, so lost pods are not replaced, and a return
+    /// to the revision starts new pods.
+    PerPod,
 }
 
 /// A peer whose connections never count: a network, or pods by label.

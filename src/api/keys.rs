@@ -24,6 +24,14 @@ pub const TEMPLATE_HASHES: &str = "bluegreen.dev/template-hashes";
 /// Annotation of a ReplicaSet: UIDs of pods that were told to drain. Its presence makes the set cold: it never serves again with these pods.
 pub const DRAIN_BEGUN: &str = "bluegreen.dev/drain-begun";
 
+/// Label of a ReplicaSet and its pods: which ReplicaSet of its revision it is; absent from the first. A set whose pods leave one by one has
+/// a successor that keeps the template, and with this label in its selector never takes pods that are not its own.
+pub const ISSUE: &str = "bluegreen.dev/issue";
+/// Annotation of a pod that leaves its ReplicaSet ([`crate::release::Left`]).
+pub const LEFT: &str = "bluegreen.dev/left";
+/// What the value of [`REVISION`] begins with on a pod that has left its ReplicaSet: no Service that selects the revision leads to it.
+pub const LEFT_PREFIX: &str = "left.";
+
 /// Annotation of a Service: `<name>/<uid>` of the BlueGreenDeployment that moves it.
 pub const OWNER: &str = "bluegreen.dev/owner";
 /// Annotation of a Service: `<revision>@<attempt>`, what the owner last selected. It is written in the same request as the selector: where the two differ, somebody else wrote.

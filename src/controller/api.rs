@@ -95,6 +95,15 @@ pub enum Change {
     Json(Value),
 }
 
+/// What becomes of the dependents of a deleted object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dependents {
+    /// The garbage collector deletes them afterwards.
+    Deleted,
+    /// The garbage collector takes the object out of their owners, and only then it is gone.
+    Kept,
+}
+
 /// Restricts a list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Which {
@@ -123,14 +132,14 @@ pub trait ApiServer: Send + Sync + 'static {
         status: bool,
         change: Change,
     ) -> impl Future<Output = Result<Value, ApiError>> + Send;
-    /// DELETE, in the background, only of this very object at this very version.
+    /// DELETE, only of this very object at this very version.
     fn delete(
         &self,
         resource: Resource,
         namespace: &str,
         name: &str,
-        uid: &str,
-        version: Option<&str>,
+        guard: (&str, Option<&str>),
+        dependents: Dependents,
     ) -> impl Future<Output = Result<(), ApiError>> + Send;
     /// An Event about an object.
     fn publish(&self, about: &Value, notice: &Notice) -> impl Future<Output = Result<(), ApiError>> + Send;
@@ -197,9 +206,20 @@ impl ApiServer for KubeApi {
         }
     }
 
-    async fn delete(&self, resource: Resource, namespace: &str, name: &str, uid: &str, version: Option<&str>) -> Result<(), ApiError> {
+    async fn delete(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        (uid, version): (&str, Option<&str>),
+        dependents: Dependents,
+    ) -> Result<(), ApiError> {
         let preconditions = Preconditions { uid: Some(uid.into()), resource_version: version.map(str::to_owned) };
-        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        let way = match dependents {
+            Dependents::Deleted => DeleteParams::background(),
+            Dependents::Kept => DeleteParams::orphan(),
+        };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..way };
         match within(self.api(resource, namespace).delete(name, &parameters)).await {
             Ok(_) | Err(ApiError::NotFound) => Ok(()),
             Err(error) => Err(error),

@@ -11,9 +11,10 @@ use crate::release::revision::{revision_name, template_identity};
 use crate::release::services::may_lead;
 use crate::release::{Identity, Object, OwnerState, Refusal, Role, Service, Snapshot};
 
-use super::api::{ApiError, ApiServer, Change, Resource};
+use super::api::{ApiError, ApiServer, Change, Dependents, Resource};
 use super::context::Context;
 use super::manifest;
+use super::part;
 use super::trim;
 
 /// First pause before a refused template is asked about again; doubled each time, up to [`LONGEST`].
@@ -63,8 +64,21 @@ pub async fn apply<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, acti
             }
             Ok(())
         }
+        Action::Part { set, attempt, services, issue } => part::part(context, object, set, *attempt, services, *issue).await,
+        Action::Mark { pod, left } => part::mark(context, object, pod, left).await,
+        Action::Orphan { set, labels, services } => part::orphan(context, object, set, labels, services).await,
+        Action::Own { pod, left } => part::own(context, object, pod, left).await,
+        Action::DeletePod { pod, revision, services, notice } => {
+            if part::delete(context, object, pod, revision, services).await?
+                && let Some(notice) = notice
+            {
+                context.say(object, notice);
+            }
+            Ok(())
+        }
         Action::DeleteSet { set } => {
-            context.api.delete(Resource::ReplicaSet, &object.namespace, &set.name, &set.uid, Some(&set.resource_version)).await?;
+            let guard = (set.uid.as_str(), Some(set.resource_version.as_str()));
+            context.api.delete(Resource::ReplicaSet, &object.namespace, &set.name, guard, Dependents::Deleted).await?;
             context.forgot(Resource::ReplicaSet, &set.uid);
             Ok(())
         }
@@ -194,7 +208,7 @@ async fn taken<A: ApiServer>(context: &Context<A>, object: &Object, name: &str) 
     Ok(())
 }
 
-async fn patch_set<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRef, patch: Value) -> Result<Value, ApiError> {
+pub(super) async fn patch_set<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRef, patch: Value) -> Result<Value, ApiError> {
     let written = context.api.patch(Resource::ReplicaSet, &object.namespace, &set.name, false, Change::Merge(patch)).await?;
     context.wrote(Resource::ReplicaSet, &written);
     Ok(written)
@@ -214,7 +228,7 @@ async fn retire<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRe
     let mut fenced = at(set, &written)?;
     let labels = trim::strings(&written, "/spec/selector/matchLabels");
     for _ in 0..RETIRE_TRIES {
-        unreached(context, object, set, &labels, services).await?;
+        unreached(context, object, &set.revision, &labels, services).await?;
         match patch_set(context, object, &fenced, manifest::retired(&fenced, attempt)).await {
             Err(ApiError::Conflict) => {
                 let Some(live) = context.api.get(Resource::ReplicaSet, &object.namespace, &set.name).await? else {
@@ -232,11 +246,11 @@ async fn retire<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRe
     Err(ApiError::Conflict)
 }
 
-/// Fails while a Service still leads to the set, whose pods have these labels, by live reads.
-async fn unreached<A: ApiServer>(
+/// Fails while a Service still leads to pods of a revision (what their label says of it), which have these labels, by live reads.
+pub(super) async fn unreached<A: ApiServer>(
     context: &Context<A>,
     object: &Object,
-    set: &SetRef,
+    revision: &str,
     labels: &BTreeMap<String, String>,
     services: &[String],
 ) -> Result<(), ApiError> {
@@ -250,14 +264,15 @@ async fn unreached<A: ApiServer>(
     // Others that name it, such as one that was just taken out of the spec. Nobody moves them, so a person must hear of it.
     // A preview Service is ours: it may show a revision that is given up until its last pod, and follows by itself.
     let ours = |service: &Service| service.owner.as_ref().is_some_and(|owner| owner.uid == object.uid);
-    let names =
-        |service: &&Service| service.selector.get(keys::REVISION) == Some(&set.revision) && !services.contains(&service.name) && !ours(service);
+    let names = |service: &&Service| {
+        service.selector.get(keys::REVISION).is_some_and(|selected| selected == revision) && !services.contains(&service.name) && !ours(service)
+    };
     let others: Vec<String> = context.world().services(namespace).filter(names).map(|service| service.name.clone()).collect();
     for name in others {
         let live = context.api.get(Resource::Service, namespace, &name).await?;
-        let revision = live.as_ref().and_then(|live| live.pointer("/spec/selector")?.get(keys::REVISION)?.as_str());
-        if revision == Some(set.revision.as_str()) {
-            return Err(ApiError::Invalid(format!("Service \"{name}\" still selects revision {}; change its selector, or delete it", set.revision)));
+        let selected = live.as_ref().and_then(|live| live.pointer("/spec/selector")?.get(keys::REVISION)?.as_str());
+        if selected == Some(revision) {
+            return Err(ApiError::Invalid(format!("Service \"{name}\" still selects revision {revision}; change its selector, or delete it")));
         }
     }
     Ok(())

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::release::action::Notice;
 
-use super::api::{ApiError, ApiServer, Change, Resource, Which};
+use super::api::{ApiError, ApiServer, Change, Dependents, Resource, Which};
 use super::context::Clock;
 use super::lease;
 
@@ -73,9 +73,16 @@ impl<A: ApiServer> ApiServer for Fenced<A> {
         self.inner.patch(resource, namespace, name, status, change).await
     }
 
-    async fn delete(&self, resource: Resource, namespace: &str, name: &str, uid: &str, version: Option<&str>) -> Result<(), ApiError> {
+    async fn delete(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        guard: (&str, Option<&str>),
+        dependents: Dependents,
+    ) -> Result<(), ApiError> {
         self.check()?;
-        self.inner.delete(resource, namespace, name, uid, version).await
+        self.inner.delete(resource, namespace, name, guard, dependents).await
     }
 
     async fn publish(&self, about: &Value, notice: &Notice) -> Result<(), ApiError> {

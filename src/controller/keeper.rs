@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::api::{ConnectionWatchSpec, WatchedPod};
 use crate::release::action::WatchPod;
 
-use super::api::{ApiError, ApiServer, Change, Resource};
+use super::api::{ApiError, ApiServer, Change, Dependents, Resource};
 use super::context::{Context, pause};
 
 /// What one BlueGreenDeployment wants measured from now on.
@@ -166,7 +166,7 @@ async fn converge<A: ApiServer>(context: &Context<A>, namespace: &str, keeper: &
         (known, specs)
     };
     for (node, (_, uid, _)) in known.iter().filter(|(node, _)| !specs.contains_key(*node)) {
-        context.api.delete(Resource::ConnectionWatch, namespace, node, uid, None).await?;
+        context.api.delete(Resource::ConnectionWatch, namespace, node, (uid, None), Dependents::Deleted).await?;
         context.forgot(Resource::ConnectionWatch, uid);
     }
     let mut unseen = false;

@@ -42,7 +42,7 @@ pub fn replica_set(object: &Object, revision: &str, color: Color, replicas: i32,
     })
 }
 
-fn owner_reference(object: &Object) -> Value {
+pub(super) fn owner_reference(object: &Object) -> Value {
     json!({
         "apiVersion": "bluegreen.dev/v1alpha1",
         "kind": "BlueGreenDeployment",
@@ -68,7 +68,7 @@ fn add_label(template: &mut Value, revision: &str) {
 }
 
 /// Guards a merge patch: it fails (409) when the object changed since, and (422) when it is another object of that name.
-fn guarded(uid: &str, version: &str) -> Map<String, Value> {
+pub(super) fn guarded(uid: &str, version: &str) -> Map<String, Value> {
     Map::from_iter([("uid".to_owned(), json!(uid)), ("resourceVersion".to_owned(), json!(version))])
 }
 

@@ -16,6 +16,7 @@ pub mod lease;
 pub mod manifest;
 pub mod memory;
 pub mod observe;
+mod part;
 pub mod peers;
 pub mod prober;
 pub mod queue;

@@ -1,15 +1,16 @@
 //! Observe: one consistent snapshot, from caches that know this process' own last writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::{BlueGreenDeploymentStatus, keys};
 use crate::release::intent::on_record;
+use crate::release::part;
 use crate::release::revision::raw_hash;
 use crate::release::services::{matches_template, owned, template_labels};
-use crate::release::{Agents, Identity, Now, Object, OwnerState, RoleKind, Snapshot};
+use crate::release::{Agents, Identity, Now, Object, OwnerState, Pod, RoleKind, Set, Snapshot};
 
 use super::memory::{Remembered, Reports};
-use super::world::{Key, World};
+use super::world::{Key, Leaving, World};
 
 /// What the operator was started with, as far as it matters to a release.
 #[derive(Clone, Debug, Default)]
@@ -33,7 +34,7 @@ pub fn observe(
 ) -> Option<Snapshot> {
     let object = world.object(key)?;
     let uid = object.metadata.uid.clone()?;
-    let sets: Vec<_> = world.sets(&uid).into_iter().cloned().collect();
+    let mut sets: Vec<_> = world.sets(&uid).into_iter().cloned().collect();
     let stored = object.status.clone().unwrap_or_default();
     let moved = world.services(&key.namespace).filter(|service| service.owner.as_ref().is_some_and(|owner| owner.uid == uid));
     let object = Object {
@@ -55,12 +56,16 @@ pub fn observe(
             .collect(),
         uid,
     };
-    let pods: Vec<_> = sets.iter().flat_map(|set| world.pods(&set.uid)).cloned().collect();
+    let mut pods = pods(world, &object, &sets);
+    part::regroup(&mut sets, &mut pods, &object.spec.selector.match_labels, now.wall);
     let identity = identity(&object, &sets, remembered);
 
-    let mut late_pods = std::collections::BTreeSet::new();
+    let mut late_pods = BTreeSet::new();
     if let Some(switch) = &object.status.switch {
-        for set in sets.iter().filter(|set| set.revision != switch.to && set.role.is_some_and(|role| role.kind != RoleKind::Retired)) {
+        for set in sets
+            .iter()
+            .filter(|set| (set.revision != switch.to || set.loose.is_some()) && set.role.is_some_and(|role| role.kind != RoleKind::Retired))
+        {
             let present: Vec<&str> = pods.iter().filter(|pod| pod.set_uid == set.uid).map(|pod| pod.uid.as_str()).collect();
             late_pods.extend(remembered.late(&set.uid, switch.attempt, switch.completed_at.is_none(), &present));
         }
@@ -68,7 +73,7 @@ pub fn observe(
     remembered.present.retain(|set, _| sets.iter().any(|known| &known.uid == set));
     remembered.begun.retain(|pod, _| pods.iter().any(|known| &known.uid == pod));
 
-    let node_names: std::collections::BTreeSet<&String> = pods.iter().filter_map(|pod| pod.node.as_ref()).collect();
+    let node_names: BTreeSet<&String> = pods.iter().filter_map(|pod| pod.node.as_ref()).collect();
     let mut nodes: BTreeMap<_, _> = node_names.iter().filter_map(|name| Some(((*name).clone(), world.node(name)?))).collect();
     // A network to ignore must not hold any node's address, whoever runs there.
     if !object.spec.drain.ignore_peers.is_empty() {
@@ -115,6 +120,20 @@ pub fn observe(
     Some(snapshot)
 }
 
+/// Pods of the object's ReplicaSets, and those that have left one.
+fn pods(world: &World, object: &Object, sets: &[Set]) -> Vec<Pod> {
+    let mut pods: BTreeMap<&str, &Pod> = BTreeMap::new();
+    let of_sets = sets.iter().flat_map(|set| world.pods(&set.uid));
+    let revisions: BTreeSet<&String> = sets.iter().map(|set| &set.revision).collect();
+    let free = revisions.into_iter().flat_map(|revision| world.leaving(&Leaving::Free(object.namespace.clone(), revision.clone())));
+    for pod in of_sets.chain(world.leaving(&Leaving::Of(object.uid.clone()))).chain(free) {
+        pods.insert(&pod.uid, pod);
+    }
+    let mut pods: Vec<Pod> = pods.into_values().cloned().collect();
+    pods.sort_by(|one, other| one.name.cmp(&other.name));
+    pods
+}
+
 /// Services that concern the object: declared, owned, or matching its pods.
 fn services(world: &World, remembered: &Remembered, snapshot: &mut Snapshot, now: std::time::Duration) {
     let traffic = &snapshot.object.spec.traffic;
@@ -141,7 +160,7 @@ fn services(world: &World, remembered: &Remembered, snapshot: &mut Snapshot, now
 }
 
 /// Which revision the template is: known from the ReplicaSets themselves, or from the last answer of the API server.
-fn identity(object: &Object, sets: &[crate::release::Set], remembered: &Remembered) -> Identity {
+fn identity(object: &Object, sets: &[Set], remembered: &Remembered) -> Identity {
     let raw_hash = raw_hash(&object.spec.template);
     if let Some(set) = sets.iter().find(|set| !set.deleting && set.template_hashes.contains(&raw_hash)) {
         return Identity::Known { raw_hash, revision: set.revision.clone() };

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::api::{Switch, keys};
 use crate::release::revision::template_identity;
-use crate::release::{Color, Endpoints, Marks, Node, OwnProbe, Owner, Pod, Proof, Role, Selected, Service, ServicePort, Set};
+use crate::release::{Color, Control, Endpoints, Left, Marks, Node, OwnProbe, Owner, Pod, Proof, Role, Selected, Service, ServicePort, Set};
 
 use super::api::FIELD_MANAGER;
 
@@ -75,12 +75,14 @@ pub fn set(object: &Value) -> Option<Set> {
         resource_version,
         created: time(object, "/metadata/creationTimestamp").unwrap_or_default(),
         revision: label(object, keys::REVISION)?.to_owned(),
+        issue: label(object, keys::ISSUE).map_or(Some(1), |issue| issue.parse().ok())?,
         color: label(object, keys::COLOR).and_then(Color::parse).unwrap_or(Color::Blue),
         desired: number(object, "/spec/replicas"),
         min_ready_seconds: number(object, "/spec/minReadySeconds"),
         selector: strings(object, "/spec/selector/matchLabels"),
         replicas: number(object, "/status/replicas"),
         counted: object.get("status").map(|_| number(object, "/status/readyReplicas")),
+        observed: object.pointer("/status/observedGeneration") == object.pointer("/metadata/generation"),
         role: marks.role.as_deref().and_then(Role::parse),
         switch: annotation(object, keys::SWITCH).and_then(|text| serde_json::from_str::<Switch>(text).ok()),
         proof: marks.proof.as_deref().and_then(|text| serde_json::from_str::<Proof>(text).ok()),
@@ -92,23 +94,54 @@ pub fn set(object: &Value) -> Option<Set> {
         failure: failure.and_then(|condition| text(condition, "/message")),
         images: images.into_iter().collect::<Vec<_>>().join(","),
         deleting: object.pointer("/metadata/deletionTimestamp").is_some(),
+        loose: None,
         marks,
     })
 }
 
-/// A pod of such a ReplicaSet.
+/// The mark of a pod that leaves its ReplicaSet.
+pub fn left(pod: &Value) -> Option<Left> {
+    serde_json::from_str(annotation(pod, keys::LEFT)?).ok()
+}
+
+/// UID of the BlueGreenDeployment that is an owner of a pod, controlling or not.
+pub fn owner_of_pod(pod: &Value) -> Option<String> {
+    let owners = list(pod, "/metadata/ownerReferences");
+    owners.filter(|owner| text(owner, "/kind").as_deref() == Some("BlueGreenDeployment")).find_map(|owner| text(owner, "/uid"))
+}
+
+/// Who controls a pod, which ReplicaSet it is or was of, and its mark; `None` for everybody else's. Of a pod that nobody controls and that
+/// is not marked it is not known here whose it was.
+fn place(pod: &Value) -> Option<(Control, String, Option<Left>)> {
+    let left = left(pod);
+    match controller(pod) {
+        Some((kind, _, uid)) if kind == "ReplicaSet" => {
+            let left = left.filter(|left| left.set == uid);
+            Some((Control::Set, uid, left))
+        }
+        Some((kind, _, uid)) if kind == "BlueGreenDeployment" => left.map(|left| (Control::Object(uid), left.set.clone(), Some(left))),
+        Some(_) => None,
+        None => {
+            let set = left.as_ref().map(|left| left.set.clone()).unwrap_or_default();
+            Some((Control::Nobody(strings(pod, "/metadata/labels")), set, left))
+        }
+    }
+}
+
+/// A pod of such a ReplicaSet, or one that has left it.
 pub fn pod(object: &Value) -> Option<Pod> {
     let (uid, _) = identity(object)?;
-    let (kind, _, set_uid) = controller(object)?;
+    let (control, set_uid, left) = place(object)?;
     let ready = list(object, "/status/conditions").find(|condition| condition.get("type").and_then(Value::as_str) == Some("Ready"));
     let addresses: Vec<String> = list(object, "/status/podIPs").filter_map(|address| text(address, "/ip")).collect();
     let containers: Vec<&Value> = long_running(object).collect();
     let mesh = containers.iter().filter_map(|container| container.get("name").and_then(Value::as_str)).flat_map(mesh_ports);
-    (kind == "ReplicaSet").then_some(())?;
     Some(Pod {
         name: text(object, "/metadata/name")?,
         uid,
         set_uid,
+        control,
+        left,
         addresses,
         node: text(object, "/spec/nodeName"),
         ready: ready.is_some_and(|condition| condition.get("status").and_then(Value::as_str) == Some("True")),

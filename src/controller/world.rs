@@ -17,6 +17,7 @@ use super::trim;
 
 mod agents;
 mod failing;
+mod leaving;
 mod read;
 mod remove;
 
@@ -70,12 +71,22 @@ pub struct World {
     by_key: HashMap<Key, String>,
     sets_of: HashMap<String, HashSet<String>>,
     pods_of: HashMap<String, HashSet<String>>,
+    leaving: HashMap<Leaving, HashSet<String>>,
     services_in: HashMap<String, BTreeMap<String, String>>,
     slices_of: HashMap<(String, String), HashSet<String>>,
     node_names: HashMap<String, String>,
     watch_names: HashMap<String, String>,
     namespaces: Vec<String>,
     nodes_readable: bool,
+}
+
+/// Whose a pod is that leaves its ReplicaSet, or has none.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Leaving {
+    /// That of the BlueGreenDeployment with this UID, which it names as an owner.
+    Of(String),
+    /// Nobody's: its namespace and the revision of which it is.
+    Free(String, String),
 }
 
 /// What a change concerns.
@@ -132,7 +143,7 @@ impl World {
             return Concerned::default();
         };
         let namespace = trim::text(object, "/metadata/namespace").unwrap_or_default();
-        let owner = trim::controller(object).map(|(_, _, uid)| uid);
+        let owner = if resource == Resource::Pod { trim::owner_of_pod(object) } else { trim::controller(object).map(|(_, _, uid)| uid) };
         let revision = trim::label(object, keys::REVISION).map(str::to_owned);
         let scope = &self.scope(&namespace);
         match resource {
@@ -142,7 +153,7 @@ impl World {
                     return Concerned::default();
                 };
                 // Without an owner it may be one that an earlier object of that name left behind.
-                let heir = set.name.strip_suffix(&format!("-{}", set.revision)).map(|name| Key { namespace: namespace.clone(), name: name.into() });
+                let heir = heir(&set).map(|name| Key { namespace: namespace.clone(), name: name.into() });
                 let Some(before) = self.sets.insert(&uid, &version, scope, In { namespace, value: set, owner: owner.clone(), revision }) else {
                     return Concerned::default();
                 };
@@ -158,19 +169,17 @@ impl World {
             }
             Resource::Pod => {
                 let Some(pod) = trim::pod(object) else {
-                    // Taken out of its ReplicaSet, as for quarantine: it is nobody's pod now.
+                    // Taken by another controller: it is none of ours now.
                     let lost = self.pods.lose(&uid, &version);
-                    return lost.map_or_else(Concerned::default, |lost| self.left_set(&lost.value.set_uid, &uid));
+                    return lost.map_or_else(Concerned::default, |lost| self.left_set(&lost, &uid));
                 };
-                let set = pod.set_uid.clone();
-                match self.pods.insert(&uid, &version, scope, In { namespace, value: pod.clone(), owner, revision }) {
+                let new = In { namespace, value: pod, owner, revision };
+                match self.pods.insert(&uid, &version, scope, new.clone()) {
                     // Nothing that matters has changed: most updates of a pod are of this kind.
-                    Some(Some(before)) if before.value == pod => Concerned::default(),
+                    Some(Some(before)) if before.value == new.value && before.owner == new.owner => Concerned::default(),
                     Some(before) => {
-                        let left = before.map(|before| before.value.set_uid).filter(|former| *former != set);
-                        let mut concerned = left.map_or_else(Concerned::default, |former| self.left_set(&former, &uid));
-                        self.pods_of.entry(set.clone()).or_default().insert(uid);
-                        concerned.keys.extend(self.key_of_set(&set));
+                        let mut concerned = before.map_or_else(Concerned::default, |before| self.left_set(&before, &uid));
+                        concerned.keys.extend(self.joined_set(&new, &uid).keys);
                         concerned
                     }
                     None => Concerned::default(),
@@ -294,6 +303,12 @@ impl World {
         self.watch_names.insert(name.clone(), uid.to_owned());
         Concerned::of(if at == now { self.keys_on(&name) } else { BTreeSet::new() })
     }
+}
+
+/// Name of the object of which a ReplicaSet is, by its own name.
+fn heir(set: &Set) -> Option<&str> {
+    let first = if set.issue > 1 { set.name.strip_suffix(&format!("-{}", set.issue))? } else { &set.name };
+    first.strip_suffix(&set.revision)?.strip_suffix('-')
 }
 
 /// Takes an entry out of an index; a key without entries goes, too: a long-lived process must not keep every name that ever was.

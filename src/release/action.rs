@@ -1,12 +1,12 @@
 //! What a plan is made of: typed writes, long-running work, Events.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::api::{BlueGreenDeploymentStatus, SmokeProbe, Switch};
 
-use super::set::{Color, Marks, Proof, Set};
-use super::snapshot::{Owner, Selected, Service};
+use super::set::{Color, Left, Marks, Proof, Set};
+use super::snapshot::{Owner, Pod, Selected, Service};
 
 /// What is to be done now.
 #[derive(Clone, Debug, Default)]
@@ -123,6 +123,22 @@ impl SetRef {
     }
 }
 
+/// A pod. Its version changes with every word of its kubelet, so whoever writes it reads it first, live.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PodRef {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+}
+
+impl PodRef {
+    /// Refers to a pod as it was observed.
+    pub fn of(pod: &Pod) -> Self {
+        Self { name: pod.name.clone(), uid: pod.uid.clone() }
+    }
+}
+
 /// What is to change on a ReplicaSet; `None` leaves it alone.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SetChange {
@@ -217,6 +233,51 @@ pub enum Action {
         /// An Event that is said once it has really been scaled down.
         notice: Option<Notice>,
     },
+    /// Begin to take a set apart, by the same protocol: role, live read of the Services, and then the successor that keeps the template.
+    Part {
+        /// Which.
+        set: SetRef,
+        /// The fencing number.
+        attempt: i64,
+        /// Services that must not select it.
+        services: Vec<String>,
+        /// Which ReplicaSet of its revision the successor is.
+        issue: i64,
+    },
+    /// Mark a pod of a set that is taken apart, and make the BlueGreenDeployment an owner of it: it must not go with the set, nor be forgotten.
+    Mark {
+        /// Which.
+        pod: PodRef,
+        /// The mark.
+        left: Left,
+    },
+    /// Delete a set that is taken apart without its pods, once it is quiet and all of them are marked.
+    Orphan {
+        /// Which.
+        set: SetRef,
+        /// What its selector asks for.
+        labels: BTreeMap<String, String>,
+        /// Services that must not select it.
+        services: Vec<String>,
+    },
+    /// Take over a pod that lost its set: it is controlled by the BlueGreenDeployment, and no Service that selects the revision leads to it.
+    Own {
+        /// Which.
+        pod: PodRef,
+        /// The mark.
+        left: Left,
+    },
+    /// Delete a pod that was taken over.
+    DeletePod {
+        /// Which.
+        pod: PodRef,
+        /// The revision it was of.
+        revision: String,
+        /// Services that must not select it.
+        services: Vec<String>,
+        /// An Event that is said once it has been deleted.
+        notice: Option<Notice>,
+    },
     /// Delete a ReplicaSet without pods.
     DeleteSet {
         /// Which.
@@ -227,7 +288,7 @@ pub enum Action {
         /// The Service as it was observed.
         service: Service,
         /// The whole new selector.
-        selector: std::collections::BTreeMap<String, String>,
+        selector: BTreeMap<String, String>,
         /// Who writes it.
         owner: Owner,
         /// What is written beside it.

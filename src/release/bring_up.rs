@@ -67,6 +67,15 @@ pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
                 vec![],
             );
         }
+        if set.desired == 0 && super::part::within_reach(view, revision) {
+            return (
+                BringUp::Waiting(
+                    "PartingFirst",
+                    format!("the earlier pods of {revision} are leaving their ReplicaSet; new ones start when all have left it"),
+                ),
+                vec![],
+            );
+        }
         let (outcome, mut actions) = up(view, set, wanted);
         if set.desired < wanted || set.min_ready_seconds != spec.min_ready_seconds {
             if spec.paused && set.desired == 0 {

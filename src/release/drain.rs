@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{DrainSource, DrainingStatus, Holder};
+use crate::api::{DrainSource, DrainingStatus, Holder, ScaleDown};
 
 use super::action::{Action, BeginCall, Notice, SetChange, SetRef, WatchPod};
 use super::judge::{self, PodState};
+use super::part;
 use super::services::may_lead;
 use super::set::Set;
-use super::snapshot::{Begun, Identity, Pod};
+use super::snapshot::{Begun, Identity, Pod, Snapshot};
 use super::view::{View, count};
 
 /// Old pods behind a headless Service stay at least so long.
@@ -48,6 +49,7 @@ pub fn step(view: &View<'_>) -> Outcome {
         }
         left(view, set, &mut outcome);
     }
+    outcome.actions.extend(part::lost_sets(view, intent));
     outcome
 }
 
@@ -61,7 +63,8 @@ fn unserved(view: &View<'_>, outcome: &mut Outcome) {
     // Somebody who keeps widening a selector would send traffic to untested pods: then there are none until it ends.
     let exposed = super::switch::contended(view).is_some();
     for set in view.snapshot.sets.iter().filter(|set| !set.deleting && set.desired > 0 && !view.served(set)) {
-        if (view.target() == Some(set.revision.as_str()) && !exposed) || view.is_active(&set.revision) {
+        let wanted = (view.target() == Some(set.revision.as_str()) && !exposed) || view.is_active(&set.revision);
+        if wanted && !view.spare(set) {
             continue;
         }
         let rejected = view.rejected.filter(|rejected| rejected.revision == set.revision);
@@ -87,9 +90,18 @@ fn unserved(view: &View<'_>, outcome: &mut Outcome) {
     }
 }
 
-/// What status says of a set that is being left.
+/// What status says of a set that is being left. A revision can be left twice at a time, once by pods that have lost their ReplicaSet.
 fn known<'a>(view: &View<'a>, set: &Set) -> Option<&'a DrainingStatus> {
-    view.snapshot.object.status.draining.iter().find(|entry| entry.revision == set.revision)
+    let mut rows = view.snapshot.object.status.draining.iter().filter(|entry| entry.revision == set.revision);
+    match set.loose {
+        Some(since) => rows.find(|entry| entry.since == since),
+        None => rows.find(|entry| !is_loose(view.snapshot, entry)),
+    }
+}
+
+/// Whether a row of status is about pods that have lost their ReplicaSet.
+pub fn is_loose(snapshot: &Snapshot, entry: &DrainingStatus) -> bool {
+    snapshot.sets.iter().any(|set| set.revision == entry.revision && set.loose == Some(entry.since))
 }
 
 fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
@@ -97,7 +109,7 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
     let Some(intent) = view.intent else { return };
     let completed = intent.completed_at.unwrap_or(view.now.wall);
     let previous = known(view, set);
-    let since = previous.map_or(completed, |entry| entry.since);
+    let since = set.loose.unwrap_or_else(|| previous.map_or(completed, |entry| entry.since));
     let deadline = later(since, object.spec.drain.deadline_seconds);
     let fallback = later(since, object.spec.drain.fallback_seconds);
     let pods: Vec<&Pod> = view.pods(set).collect();
@@ -127,14 +139,28 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
         soonest(&mut outcome.again, -view.now.seconds_since(at));
     }
     let ended = drained == states.len() && rested && begun;
-    let notice = lost(&entry, &states).or_else(|| (!ended).then(|| cut(&entry, object.spec.drain.deadline_seconds)));
+    let over = ended || overdue;
+    let one_by_one = object.spec.drain.scale_down == ScaleDown::PerPod && rested && begun;
+    let mut going: Vec<(&Pod, PodState)> = states.into_iter().filter(|(_, state)| over || one_by_one && done(state)).collect();
+    if set.loose.is_some() {
+        going.retain(|(pod, _)| part::taken(pod));
+        // One at a time: whether the next may go is judged anew, as reports come in while this one is deleted.
+        going.truncate(if overdue { usize::MAX } else { 1 });
+    }
+    let notice = lost(&entry, &going).or_else(|| (!ended && overdue).then(|| cut(&entry, object.spec.drain.deadline_seconds)));
     outcome.status.push(entry);
-    // Nobody overwrites a higher attempt: then another leader has plans for this set that are not in the caches yet.
-    let outdated = set.role.is_some_and(|role| role.attempt > intent.attempt);
-    if outdated || object.spec.paused || !view.snapshot.unread.is_empty() || selected || !(ended || overdue) {
+    if selected || !part::may_write(view, set, intent) {
         return;
     }
-    outcome.actions.push(Action::Retire { set: SetRef::of(set), attempt: intent.attempt, services: object.spec.traffic.services.clone(), notice });
+    match (set.loose, over) {
+        (Some(_), _) => outcome.actions.extend(part::delete(view, set, going.iter().map(|(pod, _)| *pod), notice)),
+        (None, true) => {
+            let services = object.spec.traffic.services.clone();
+            outcome.actions.push(Action::Retire { set: SetRef::of(set), attempt: intent.attempt, services, notice });
+        }
+        (None, false) if !going.is_empty() => outcome.actions.extend(part::step(view, set, intent, since)),
+        (None, false) => {}
+    }
 }
 
 /// Whether a declared Service could still lead to the pods, as one that was declared later and can't be taken. The live read before they go

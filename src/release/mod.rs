@@ -11,6 +11,7 @@ pub mod drain;
 pub mod history;
 pub mod intent;
 pub mod judge;
+pub mod part;
 pub mod plan;
 pub mod preflight;
 pub mod preview;

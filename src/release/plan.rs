@@ -89,8 +89,8 @@ pub fn plan(snapshot: &Snapshot, now: Now) -> Plan {
 }
 
 /// A set that gets traffic again is not being left any more: if it is left once more, its time begins then.
-fn forget_drain(status: &mut BlueGreenDeploymentStatus, switch: &Switch) {
-    status.draining.retain(|entry| entry.revision != switch.to);
+fn forget_drain(snapshot: &Snapshot, status: &mut BlueGreenDeploymentStatus, switch: &Switch) {
+    status.draining.retain(|entry| entry.revision != switch.to || drain::is_loose(snapshot, entry));
 }
 
 /// A plan that only puts something on record.
@@ -119,7 +119,7 @@ fn decided_by_person_or_failure(view: &View<'_>) -> Option<Plan> {
         status.rejected.clone_from(rejected);
     }
     if let Some(intent) = &outcome.intent {
-        forget_drain(&mut status, intent);
+        forget_drain(view.snapshot, &mut status, intent);
         status.switch = Some(intent.clone());
     }
     // An annotation that can't be taken off is all that is dealt with as long as it stays, so that must be told; the rest of it was.
@@ -133,7 +133,7 @@ fn decided_by_person_or_failure(view: &View<'_>) -> Option<Plan> {
         return Some(Plan { status, actions: outcome.actions, notices: outcome.notices, ..Plan::default() });
     }
     let back = rollback::step(view)?;
-    forget_drain(&mut status, &back.intent);
+    forget_drain(view.snapshot, &mut status, &back.intent);
     status.switch = Some(back.intent);
     if back.rejected.is_some() {
         status.rejected = back.rejected;
@@ -187,7 +187,7 @@ fn steps(view: &View<'_>) -> Plan {
     let mut status = status::make(view, &findings);
     let again = again(view, &findings.drain, &status);
     if let Some(switch) = record {
-        forget_drain(&mut status, &switch);
+        forget_drain(snapshot, &mut status, &switch);
         status.switch = Some(switch);
         actions.clear();
     }
@@ -280,9 +280,12 @@ fn failed(view: &View<'_>, smoke: &Smoke) -> Option<Rejected> {
 fn one_write_a_set(actions: &mut Vec<Action>) {
     let mut written = std::collections::BTreeSet::new();
     actions.retain(|action| match action {
-        Action::Fence { set, .. } | Action::PatchSet { set, .. } | Action::Retire { set, .. } | Action::DeleteSet { set } => {
-            written.insert(set.uid.clone())
-        }
+        Action::Fence { set, .. }
+        | Action::PatchSet { set, .. }
+        | Action::Retire { set, .. }
+        | Action::Part { set, .. }
+        | Action::Orphan { set, .. }
+        | Action::DeleteSet { set } => written.insert(set.uid.clone()),
         _ => true,
     });
 }

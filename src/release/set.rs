@@ -57,6 +57,8 @@ pub struct Set {
     pub created: Timestamp,
     /// The revision it holds.
     pub revision: String,
+    /// Which ReplicaSet of its revision it is ([`crate::api::keys::ISSUE`]): 1, or more for the successor of one whose pods leave one by one.
+    pub issue: i64,
     /// Its colour.
     pub color: Color,
     /// `spec.replicas`.
@@ -70,6 +72,8 @@ pub struct Set {
     /// `status.readyReplicas`, absent where there is no status: the ready pods that Kubernetes' controllers know of. They fill the
     /// endpoints from the same cache.
     pub counted: Option<i32>,
+    /// Whether the ReplicaSet controller has seen the latest spec; before that `replicas` tells nothing.
+    pub observed: bool,
     /// The annotations behind the fence, the proof and the pods that were told.
     pub marks: Marks,
     /// The fence.
@@ -90,6 +94,25 @@ pub struct Set {
     pub images: String,
     /// Whether it is being deleted.
     pub deleting: bool,
+    /// Of pods that leave one by one and have no ReplicaSet any more ([`super::part`]): since when they are being left.
+    pub loose: Option<Timestamp>,
+}
+
+/// The mark of a pod that leaves its ReplicaSet: all that must be known of the set when it is gone. Kept as an annotation of the pod.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// UID of the ReplicaSet.
+    pub set: String,
+    /// Its revision.
+    pub revision: String,
+    /// Which ReplicaSet of its revision it was.
+    pub issue: i64,
+    /// Its colour.
+    pub color: Color,
+    /// The fencing number under which it was left.
+    pub attempt: i64,
+    /// Since when it is being left: deadlines count from here.
+    pub since: Timestamp,
 }
 
 /// Annotations of a ReplicaSet that say what it may be used for, letter by letter.

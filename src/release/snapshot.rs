@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::set::{Set, parse_attempt};
+use super::set::{Left, Set, parse_attempt};
 use crate::api::{BlueGreenDeploymentSpec, BlueGreenDeploymentStatus, PodReport, ProbeResult, Switch};
 
 /// The time, twice: `wall` for what is written into objects, `mono` for durations, which a clock that is set must not change.
@@ -144,8 +144,12 @@ pub struct Pod {
     pub name: String,
     /// `metadata.uid`.
     pub uid: String,
-    /// UID of its ReplicaSet.
+    /// UID of its ReplicaSet; of one that has left it, of that which it left.
     pub set_uid: String,
+    /// Who controls it.
+    pub control: Control,
+    /// The mark of a pod that leaves its ReplicaSet.
+    pub left: Option<Left>,
     /// `status.podIPs`.
     pub addresses: Vec<String>,
     /// `spec.nodeName`.
@@ -177,6 +181,17 @@ impl Pod {
     pub fn alive(&self) -> bool {
         !self.terminating && !self.finished
     }
+}
+
+/// Who controls a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Control {
+    /// Its ReplicaSet.
+    Set,
+    /// The BlueGreenDeployment with this UID: no Service that selects the revision leads to the pod any more.
+    Object(String),
+    /// Nobody: the garbage collector has taken its ReplicaSet out of it. Its labels tell whose it was.
+    Nobody(BTreeMap<String, String>),
 }
 
 /// A probe that the kubelet runs, which opens connections of its own.

@@ -34,9 +34,15 @@ impl<'a> View<'a> {
         Self { snapshot, now, intent, rejected, revision }
     }
 
-    /// The set of a revision.
+    /// The set of a revision. Of several the first issue: its successor only waits for it to go.
     pub fn set(&self, revision: &str) -> Option<&'a Set> {
-        self.snapshot.sets.iter().find(|set| set.revision == revision && !set.deleting)
+        let sets = self.snapshot.sets.iter().filter(|set| set.revision == revision && !set.deleting && set.loose.is_none());
+        sets.min_by_key(|set| set.issue)
+    }
+
+    /// Whether a set is a successor whose predecessor is still there.
+    pub fn spare(&self, set: &Set) -> bool {
+        set.loose.is_none() && self.set(&set.revision).is_some_and(|first| first.uid != set.uid)
     }
 
     /// The active set, by recorded intent.
@@ -132,9 +138,11 @@ impl<'a> View<'a> {
         set.role.is_some_and(|role| role.kind != RoleKind::Retired)
     }
 
-    /// Sets that served, are no longer active and still have pods wanted: those being left, also while the target is one of them.
+    /// Sets that served, are no longer active and still have pods wanted: those being left, also while the target is one of them. Pods that
+    /// have lost their ReplicaSet are such a set for good, whatever becomes of their revision.
     pub fn being_left(&self) -> impl Iterator<Item = &'a Set> + use<'a, '_> {
-        self.snapshot.sets.iter().filter(|set| !set.deleting && set.desired > 0 && self.served(set) && !self.is_active(&set.revision))
+        let left = |set: &&Set| !set.deleting && set.desired > 0 && self.served(set);
+        self.snapshot.sets.iter().filter(left).filter(|set| set.loose.is_some() || !self.is_active(&set.revision))
     }
 
     /// Whether a set may serve as it is: it was not told to drain.

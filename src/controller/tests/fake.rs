@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
-use super::api::{ApiError, ApiServer, Change, Resource, Which};
+use super::api::{ApiError, ApiServer, Change, Dependents, Resource, Which};
 use super::context::{Clock, Context, Outlets, Wake};
 use super::keeper::Wanted;
 use super::observe::{Installation, observe};
@@ -220,7 +220,7 @@ impl ApiServer for Fake {
         Ok(answer)
     }
 
-    async fn delete(&self, resource: Resource, _: &str, name: &str, uid: &str, _: Option<&str>) -> Result<(), ApiError> {
+    async fn delete(&self, resource: Resource, _: &str, name: &str, (uid, _): (&str, Option<&str>), _: Dependents) -> Result<(), ApiError> {
         let mut inside = self.inside();
         inside.asked("delete", resource, name, &Value::Null)?;
         inside.objects.retain(|(kind, object)| *kind != resource || object["metadata"]["uid"] != uid);

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
-use crate::controller::api::Change;
+use crate::controller::api::{Change, Dependents};
 use crate::controller::context::{Clock, Outlets};
 use crate::controller::observe::{Installation, observe};
 use crate::controller::prober::Network;
@@ -40,7 +40,7 @@ impl ApiServer for Fake {
         Err(ApiError::NotFound)
     }
 
-    async fn delete(&self, _: Resource, _: &str, _: &str, _: &str, _: Option<&str>) -> Result<(), ApiError> {
+    async fn delete(&self, _: Resource, _: &str, _: &str, _: (&str, Option<&str>), _: Dependents) -> Result<(), ApiError> {
         Err(ApiError::NotFound)
     }
 

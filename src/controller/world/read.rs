@@ -43,8 +43,7 @@ impl World {
 
     /// ReplicaSets of a namespace without an owner that are named as those of this object are.
     pub fn orphans(&self, namespace: &str, name: &str) -> Vec<&Set> {
-        let prefix = format!("{name}-");
-        let mine = |set: &&In<Set>| set.namespace == namespace && set.owner.is_none() && set.value.name == format!("{prefix}{}", set.value.revision);
+        let mine = |set: &&In<Set>| set.namespace == namespace && set.owner.is_none() && super::heir(&set.value) == Some(name);
         self.sets.values().filter(mine).map(|set| &set.value).collect()
     }
 
@@ -111,7 +110,8 @@ impl World {
 
     /// UID of the BlueGreenDeployment that a pod belongs to.
     pub fn owner_of_pod(&self, pod: &str) -> Option<&str> {
-        self.pods.get(pod).and_then(|pod| self.sets.get(&pod.value.set_uid)).and_then(|set| set.owner.as_deref())
+        let pod = self.pods.get(pod)?;
+        self.sets.get(&pod.value.set_uid).and_then(|set| set.owner.as_deref()).or(pod.owner.as_deref())
     }
 
     /// Objects of a namespace.
@@ -172,6 +172,7 @@ impl World {
                 let serves = object.status.as_ref().and_then(|status| status.switch.as_ref()).is_some_and(|switch| switch.to == set.value.revision);
                 if serves { None } else { self.key_of(set.owner.as_ref()?) }
             })
+            .chain(self.leaving_on(here))
             .collect()
     }
 }

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::super::api::Resource;
 use super::super::trim;
-use super::{Concerned, Key, World, unlink};
+use super::{Concerned, Key, World, leaving, unlink};
 
 impl World {
     /// Forgets a deleted object.
@@ -40,7 +40,7 @@ impl World {
                 let Some(pod) = self.pods.remove(&uid, &version) else {
                     return Concerned::default();
                 };
-                self.left_set(&pod.value.set_uid, &uid)
+                self.left_set(&pod, &uid)
             }
             Resource::Service => {
                 let Some(service) = self.services.remove(&uid, &version) else {
@@ -86,12 +86,6 @@ impl World {
             Resource::DaemonSet => self.insert_agents(None),
             Resource::Lease | Resource::Event => Concerned::default(),
         }
-    }
-
-    /// A pod is no longer one of a ReplicaSet's.
-    pub(super) fn left_set(&mut self, set: &str, pod: &str) -> Concerned {
-        unlink(&mut self.pods_of, &set.to_owned(), pod);
-        Concerned::of(self.key_of_set(set))
     }
 
     /// A watch lists anew.
@@ -147,6 +141,10 @@ impl World {
         });
         self.pods_of.retain(|set, uids| {
             uids.retain(|uid| pods.get(uid).is_some_and(|pod| pod.value.set_uid == *set));
+            !uids.is_empty()
+        });
+        self.leaving.retain(|whose, uids| {
+            uids.retain(|uid| pods.get(uid).and_then(leaving::whose).as_ref() == Some(whose));
             !uids.is_empty()
         });
         self.services_in.retain(|_, names| {

@@ -151,12 +151,14 @@ pub fn set(revision: &str, color: Color, desired: i32) -> Set {
         resource_version: "1".into(),
         created: at(0.0).wall,
         revision: revision.into(),
+        issue: 1,
         color,
         desired,
         min_ready_seconds: 0,
         selector: selector(revision),
         replicas: 0,
         counted: None,
+        observed: true,
         marks: Marks::default(),
         role: None,
         switch: None,
@@ -167,6 +169,7 @@ pub fn set(revision: &str, color: Color, desired: i32) -> Set {
         failure: None,
         images: "shop".into(),
         deleting: false,
+        loose: None,
     }
 }
 
@@ -176,6 +179,8 @@ pub fn pod(name: &str, set_uid: &str) -> Pod {
         name: name.into(),
         uid: format!("pod-{name}"),
         set_uid: set_uid.into(),
+        control: Control::Set,
+        left: None,
         addresses: vec!["10.2.0.1".into()],
         node: Some("node-1".into()),
         ready: true,

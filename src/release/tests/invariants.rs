@@ -46,15 +46,21 @@ pub fn of_status(snapshot: &Snapshot, status: &BlueGreenDeploymentStatus) {
         return;
     }
     assert!(known.is_none_or(|known| switch.attempt > known.attempt), "another revision under the same fencing number");
-    let set = snapshot.sets.iter().find(|set| set.revision == switch.to).expect("an intent names a revision without a set");
+    let set = set_of(snapshot, &switch.to).expect("an intent names a revision without a set");
     assert!(set.drain_begun.is_none(), "traffic goes to pods that were told to drain");
     let ready = |set: &Set| snapshot.pods.iter().filter(|pod| pod.set_uid == set.uid && pod.alive() && pod.ready).count();
     assert!(ready(set) > 0, "traffic goes to a set without a ready pod");
     if switch.cause == SwitchCause::Rollback || switch.cause == SwitchCause::Failure {
-        let left = snapshot.sets.iter().find(|set| Some(&set.revision) == switch.from.as_ref()).map_or(0, ready);
+        let left = switch.from.as_ref().and_then(|from| set_of(snapshot, from)).map_or(0, ready);
         let needed = usize::try_from(snapshot.object.spec.replicas).unwrap().min(left).max(1);
         assert!(ready(set) >= needed || switch.cause == SwitchCause::Failure, "back to {} ready pods where {needed} are needed", ready(set));
     }
+}
+
+/// The set of a revision that counts: not the pods that have lost theirs, and not a successor while the first is there.
+pub fn set_of<'a>(snapshot: &'a Snapshot, revision: &str) -> Option<&'a Set> {
+    let sets = snapshot.sets.iter().filter(|set| set.revision == revision && set.loose.is_none() && !set.deleting);
+    sets.min_by_key(|set| set.issue)
 }
 
 /// Looks at one write, before it is carried out.
@@ -80,7 +86,7 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
             let serves = spec.traffic.services.contains(&service.name) && selected.revision != keys::REVISION_NONE;
             if serves {
                 assert!(!matches!(why, SelectWhy::Preview | SelectWhy::Park));
-                let set = planned.sets.iter().find(|set| set.revision == selected.revision).expect("a Service selects a revision without a set");
+                let set = set_of(planned, &selected.revision).expect("a Service selects a revision without a set");
                 match record {
                     Some(switch) => {
                         assert_eq!((&switch.to, switch.attempt), (&selected.revision, selected.attempt), "the record of another move");
@@ -121,7 +127,7 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
                         "a set that never served is scaled to zero while a Service may still be moved to it"
                     );
                 }
-                if Some(known.revision.as_str()) == active {
+                if Some(known.revision.as_str()) == active && set_of(planned, &known.revision).is_some_and(|first| first.uid == known.uid) {
                     assert!(replicas == spec.replicas || replicas > known.desired, "the active set shrinks");
                 } else if served {
                     assert!(replicas >= known.desired, "a set that is being left shrinks to {replicas}");
@@ -140,10 +146,29 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
         Action::Retire { set, .. } => {
             assert_ne!(Some(set.revision.as_str()), active, "the active set is retired");
             assert_eq!(planned.object.status.switch.as_ref().map(|switch| switch.completed_at.is_some()), Some(true), "retired during a move");
-            drained(world, planned, set.uid.as_str());
+            drained(world, planned, set.uid.as_str(), None);
+        }
+        Action::Part { set, .. } | Action::Orphan { set, .. } => {
+            assert_ne!(Some(set.revision.as_str()), active, "the active set is taken apart");
+            assert_eq!(planned.object.status.switch.as_ref().map(|switch| switch.completed_at.is_some()), Some(true), "taken apart during a move");
+            if matches!(action, Action::Orphan { .. }) {
+                let marked = planned.pods.iter().filter(|pod| pod.set_uid == set.uid && !pod.terminating).all(|pod| pod.left.is_some());
+                assert!(marked, "a set goes although a pod of it is not marked");
+            }
+        }
+        Action::Mark { .. } => {}
+        Action::Own { pod, .. } => {
+            let known = planned.pods.iter().find(|known| known.uid == pod.uid).unwrap();
+            assert!(matches!(known.control, Control::Nobody(_)), "a pod is taken from its set");
+        }
+        Action::DeletePod { pod, .. } => {
+            let known = planned.pods.iter().find(|known| known.uid == pod.uid).unwrap();
+            assert!(matches!(known.control, Control::Object(_)), "a pod is deleted that still belongs to a set, or to nobody");
+            drained(world, planned, &known.set_uid, Some(&pod.uid));
         }
         Action::DeleteSet { set } => {
-            assert_ne!(Some(set.revision.as_str()), active, "the active set is deleted");
+            let spare = set_of(planned, &set.revision).is_some_and(|first| first.uid != set.uid);
+            assert!(spare || Some(set.revision.as_str()) != active, "the active set is deleted");
             assert!(!planned.pods.iter().any(|pod| pod.set_uid == set.uid), "a set with pods is deleted");
         }
         Action::CreateSet { .. }
@@ -158,14 +183,14 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
 
 /// No pod of a set that served is deleted before the deadline while its latest sample shows an open connection or is unknown.
 /// Judged from the samples alone, without the code under test.
-fn drained(world: &World, planned: &Snapshot, set: &str) {
+fn drained(world: &World, planned: &Snapshot, set: &str, one: Option<&str>) {
     let drain = &planned.object.spec.drain;
     let now = world.now();
     let left = world.left_at.get(set).map_or(0.0, |at| now.seconds_since(*at));
     if left >= f64::from(drain.deadline_seconds) {
         return;
     }
-    for pod in planned.pods.iter().filter(|pod| pod.set_uid == set && pod.alive()) {
+    for pod in planned.pods.iter().filter(|pod| pod.set_uid == set && pod.alive() && one.is_none_or(|one| pod.uid == one)) {
         let lost = pod.node.as_ref().and_then(|node| planned.nodes.get(node)).is_some_and(|node| !node.exists);
         if lost || planned.late_pods.contains(&pod.uid) || pod.node.is_none() {
             continue;

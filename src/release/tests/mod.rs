@@ -1,6 +1,7 @@
 //! The release core, tested without a cluster: tables of single plans, whole stories against idealised peers, and properties.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod apart;
 mod fixtures;
 mod invariants;
 mod peers;
@@ -12,6 +13,7 @@ mod converging;
 mod draining;
 mod intent;
 mod judging;
+mod parting;
 mod paused;
 mod properties;
 mod releasing;

@@ -22,6 +22,7 @@ pub struct Count {
 impl World {
     /// What a controller derives while it reads: the intent on record, identity and pods born late.
     pub fn observe(&mut self) {
+        self.regroup();
         let snapshot = &mut self.snapshot;
         let status = &mut snapshot.object.status;
         let uid = &snapshot.object.uid;
@@ -38,7 +39,11 @@ impl World {
         }
         snapshot.late_pods.clear();
         let Some(switch) = &snapshot.object.status.switch else { return };
-        for set in snapshot.sets.iter().filter(|set| set.revision != switch.to && set.role.is_some_and(|role| role.kind != RoleKind::Retired)) {
+        for set in snapshot
+            .sets
+            .iter()
+            .filter(|set| (set.revision != switch.to || set.loose.is_some()) && set.role.is_some_and(|role| role.kind != RoleKind::Retired))
+        {
             let there: BTreeSet<String> = snapshot.pods.iter().filter(|pod| pod.set_uid == set.uid).map(|pod| pod.uid.clone()).collect();
             let known = self.present.entry(set.uid.clone()).or_insert_with(|| (switch.attempt, there.clone()));
             if known.0 != switch.attempt {
@@ -69,7 +74,10 @@ impl World {
         let now = self.now().wall;
         for place in 0..self.snapshot.sets.len() {
             let set = self.snapshot.sets[place].clone();
-            let mine = |pod: &&Pod| pod.set_uid == set.uid && pod.alive();
+            if set.loose.is_some() {
+                continue;
+            }
+            let mine = |pod: &&Pod| pod.set_uid == set.uid && pod.alive() && pod.control == Control::Set;
             let mut alive: Vec<(bool, String)> = self.snapshot.pods.iter().filter(mine).map(|pod| (pod.ready, pod.uid.clone())).collect();
             let desired = usize::try_from(set.desired).unwrap();
             while alive.len() < desired {
@@ -97,10 +105,7 @@ impl World {
                 changed = true;
             }
         }
-        let uids: BTreeSet<&String> = self.snapshot.sets.iter().map(|set| &set.uid).collect();
-        let before = self.snapshot.pods.len();
-        self.snapshot.pods.retain(|pod| uids.contains(&pod.set_uid));
-        changed || before != self.snapshot.pods.len()
+        changed | self.garbage_collector()
     }
 
     fn kubelets(&mut self) -> bool {
@@ -125,7 +130,10 @@ impl World {
             let wanted = service.selector.get(keys::REVISION);
             let reached = |pod: &&Pod| {
                 let set = snapshot.sets.iter().find(|set| set.uid == pod.set_uid);
-                pod.alive() && set.is_some_and(|set| wanted.is_none_or(|revision| *revision == set.revision))
+                // One that has left its set has another label.
+                pod.alive()
+                    && !matches!(pod.control, Control::Object(_))
+                    && set.is_some_and(|set| wanted.is_none_or(|revision| *revision == set.revision))
             };
             let pods: BTreeMap<String, bool> = snapshot.pods.iter().filter(reached).map(|pod| (pod.uid.clone(), pod.ready)).collect();
             let known = snapshot.endpoints.entry(service.name.clone()).or_default();
@@ -218,7 +226,7 @@ impl World {
         }
         for pod in &watched {
             let Some(revision) = self.revision_of(&pod.uid) else { continue };
-            let open = self.open.get(&revision).copied().unwrap_or(0);
+            let open = self.open.get(&revision).copied().unwrap_or(0) + self.holding.get(&pod.uid).copied().unwrap_or(0);
             let count = self.counts.entry(pod.uid.clone()).or_insert(Count { epoch: pod.epoch, ..Count::default() });
             if count.samples > 0 {
                 count.arrivals += self.arriving.get(&revision).copied().unwrap_or(0);

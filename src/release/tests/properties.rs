@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::fixtures::*;
 use super::simulator::World;
-use crate::api::{ConditionStatus, ConditionType, DrainSource, PhaseName, PromotionMode, keys};
+use crate::api::{ConditionStatus, ConditionType, DrainSource, PhaseName, PromotionMode, ScaleDown, keys};
 use crate::release::{Snapshot, plan};
 
 /// Something that happens.
@@ -37,6 +37,9 @@ enum Op {
     Silent(bool),
     Unread(bool),
     Source(bool),
+    PerPod(bool),
+    Litter(bool),
+    Hold(usize),
     Restart,
     Kill(usize),
     Stale(usize),
@@ -70,6 +73,9 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<bool>().prop_map(Op::Silent),
         1 => any::<bool>().prop_map(Op::Unread),
         1 => any::<bool>().prop_map(Op::Source),
+        3 => prop::bool::weighted(0.8).prop_map(Op::PerPod),
+        1 => any::<bool>().prop_map(Op::Litter),
+        4 => (0usize..8).prop_map(Op::Hold),
         1 => Just(Op::Restart),
         3 => (0usize..7).prop_map(Op::Kill),
         2 => (0usize..6).prop_map(Op::Stale),
@@ -149,6 +155,14 @@ fn happen(world: &mut World, op: &Op, before: &[Snapshot]) {
         Op::Silent(silent) => world.silent = silent,
         Op::Unread(unread) => world.snapshot.unread = if unread { vec!["Services".into()] } else { vec![] },
         Op::Source(timer) => world.edit(|spec| spec.drain.source = if timer { DrainSource::Timer } else { DrainSource::Auto }),
+        Op::PerPod(alone) => world.edit(|spec| spec.drain.scale_down = if alone { ScaleDown::PerPod } else { ScaleDown::Together }),
+        Op::Litter(littered) => world.littered = littered,
+        Op::Hold(place) => {
+            let number = world.snapshot.pods.len().max(1);
+            if let Some(pod) = world.snapshot.pods.get(place % number) {
+                world.holding.insert(pod.uid.clone(), 1);
+            }
+        }
         Op::Restart => world.restart(),
         Op::Kill(writes) => {
             world.writes_left = Some(writes);
@@ -172,6 +186,7 @@ fn happen(world: &mut World, op: &Op, before: &[Snapshot]) {
 fn heal(world: &mut World) {
     (world.broken, world.failing, world.undecided) = Default::default();
     (world.open, world.arriving, world.silent) = Default::default();
+    (world.holding, world.littered) = Default::default();
     world.snapshot.unread.clear();
     world.snapshot.repairs.clear();
     world.snapshot.nodes.values_mut().for_each(|node| node.exists = true);
@@ -218,6 +233,7 @@ proptest! {
             if world.phase() == PhaseName::Complete {
                 let left: Vec<_> = world.snapshot.sets.iter().filter(|set| set.desired > 0 && set.revision != switch.to).collect();
                 prop_assert!(left.is_empty(), "{left:?}");
+                prop_assert!(world.snapshot.sets.iter().all(|set| set.loose.is_none()), "{:#?}", world.snapshot.sets);
             }
         }
     }

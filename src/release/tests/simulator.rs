@@ -62,6 +62,12 @@ pub struct World {
     pub versions: BTreeMap<String, String>,
     /// What the agents have counted, by pod.
     pub counts: BTreeMap<String, Count>,
+    /// UIDs of sets that were deleted without their pods.
+    pub orphaned: BTreeSet<String>,
+    /// Whether the garbage collector does nothing.
+    pub littered: bool,
+    /// Open connections on single pods, by UID.
+    pub holding: BTreeMap<String, i64>,
     /// Pods that were there when a set was first found being left, by set, with the attempt.
     pub present: BTreeMap<String, (i64, BTreeSet<String>)>,
     /// The answer to the last dry run.
@@ -95,6 +101,9 @@ impl World {
             served: BTreeSet::new(),
             versions: BTreeMap::new(),
             counts: BTreeMap::new(),
+            orphaned: BTreeSet::new(),
+            littered: false,
+            holding: BTreeMap::new(),
             present: BTreeMap::new(),
             answer: None,
             number: 1,
@@ -139,7 +148,7 @@ impl World {
 
     /// The ReplicaSet of a version.
     pub fn set(&self, version: &str) -> &Set {
-        self.snapshot.sets.iter().find(|set| set.revision == revision(version)).unwrap_or_else(|| panic!("no set of {version}"))
+        invariants::set_of(&self.snapshot, &revision(version)).unwrap_or_else(|| panic!("no set of {version}"))
     }
 
     /// The same, to be changed behind the controller's back.
@@ -321,12 +330,12 @@ impl World {
             what += switch.converged_at.map_or("", |_| " converged");
             self.transcript.push(what);
             if let Some(at) = switch.completed_at.filter(|at| before.switch.as_ref().is_none_or(|known| known.completed_at != Some(*at))) {
-                for set in self.snapshot.sets.iter().filter(|set| set.desired > 0 && set.revision != switch.to) {
+                for set in self.snapshot.sets.iter().filter(|set| set.desired > 0 && (set.revision != switch.to || set.loose.is_some())) {
                     self.left_at.entry(set.uid.clone()).or_insert(at);
                     self.served.insert(set.uid.clone());
                 }
             }
-            if let Some(set) = self.snapshot.sets.iter().find(|set| set.revision == switch.to) {
+            if let Some(set) = invariants::set_of(&self.snapshot, &switch.to) {
                 self.left_at.remove(&set.uid);
             }
         }

@@ -66,6 +66,7 @@ impl World {
                 (set.role, set.switch, set.proof, set.drain_begun, set.desired) = (role(RoleKind::Retired), None, None, None, 0);
                 self.notices.extend(notice.clone());
             }
+            Action::Part { .. } | Action::Mark { .. } | Action::Orphan { .. } | Action::Own { .. } | Action::DeletePod { .. } => self.part(action)?,
             Action::DeleteSet { set } => {
                 self.guarded(&set.uid, &set.resource_version)?;
                 self.snapshot.sets.retain(|known| known.uid != set.uid);
@@ -114,7 +115,11 @@ impl World {
     /// Whether the API server takes a write that was decided on these versions.
     fn guards(&self, planned: &Snapshot, action: &Action) -> Result<(), Conflict> {
         let same = match action {
-            Action::PatchSet { set, .. } | Action::Retire { set, .. } | Action::DeleteSet { set } => {
+            Action::PatchSet { set, .. }
+            | Action::Retire { set, .. }
+            | Action::Part { set, .. }
+            | Action::Orphan { set, .. }
+            | Action::DeleteSet { set } => {
                 self.snapshot.sets.iter().any(|known| known.uid == set.uid && known.resource_version == set.resource_version)
             }
             Action::Fence { set, replicas, .. } => {
@@ -127,12 +132,15 @@ impl World {
                 self.snapshot.services.get(&service.name).is_some_and(|known| known.resource_version == service.resource_version)
             }
             Action::CreateSet { revision, .. } => !self.snapshot.sets.iter().any(|known| &known.revision == revision),
+            Action::Mark { pod, .. } | Action::Own { pod, .. } | Action::DeletePod { pod, .. } => {
+                self.snapshot.pods.iter().any(|known| known.uid == pod.uid && !known.terminating)
+            }
             Action::Identify { .. } | Action::Adopt { .. } | Action::LookUpOwner { .. } | Action::RemoveCommand { .. } => true,
         };
         if same { Ok(()) } else { Err(Conflict) }
     }
 
-    fn guarded(&mut self, uid: &str, version: &str) -> Result<(), Conflict> {
+    pub(super) fn guarded(&mut self, uid: &str, version: &str) -> Result<(), Conflict> {
         self.number += 1;
         let number = self.number.to_string();
         let set = self.snapshot.sets.iter_mut().find(|set| set.uid == uid && set.resource_version == version).ok_or(Conflict)?;
@@ -157,6 +165,11 @@ impl World {
                 words.join(" ")
             }
             Action::Retire { set, attempt, .. } => format!("retire {}@{attempt}", self.version(&set.revision)),
+            Action::Part { set, attempt, issue, .. } => format!("part {}@{attempt}, then {issue}", self.version(&set.revision)),
+            Action::Mark { left, .. } => format!("mark a pod of {}", self.version(&left.revision)),
+            Action::Orphan { set, .. } => format!("orphan {}", self.version(&set.revision)),
+            Action::Own { left, .. } => format!("own a pod of {}", self.version(&left.revision)),
+            Action::DeletePod { revision, .. } => format!("delete a pod of {}", self.version(revision)),
             Action::DeleteSet { set } => format!("delete {}", self.version(&set.revision)),
             Action::Select { service, selected, why, .. } => {
                 let why = match why {

@@ -278,6 +278,16 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     (keys::PROOF, "annotation of ReplicaSets", "Which pods passed which smoke probes, and how many pods the switch needs."),
     (keys::TEMPLATE_HASHES, "annotation of ReplicaSets", "Hashes of templates that are known to mean this revision."),
     (keys::DRAIN_BEGUN, "annotation of ReplicaSets", "UIDs of pods that were told to drain; such pods never serve again."),
+    (
+        keys::ISSUE,
+        "label of ReplicaSets and their pods",
+        "Which ReplicaSet of its revision it is, from the second on: the successor of one whose pods leave one by one.",
+    ),
+    (
+        keys::LEFT,
+        "annotation of pods",
+        "What must be known of the ReplicaSet that the pod leaves (`drain.scaleDown: PerPod`); then its revision's label begins with `left.`.",
+    ),
     (keys::OWNER, "annotation of Services", "`<name>/<uid>` of the BlueGreenDeployment that moves it."),
     (
         keys::SELECTED,

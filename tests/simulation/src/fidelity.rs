@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bluegreen::api::keys;
-use bluegreen::controller::api::{ApiError, ApiServer, Change, Resource, Which};
+use bluegreen::controller::api::{ApiError, ApiServer, Change, Dependents, Resource, Which};
 use futures::FutureExt;
 use serde_json::{Value, json};
 
@@ -51,6 +51,7 @@ pub async fn play<A: ApiServer>(api: A, namespace: &str) -> Result<Play<A>, Stri
     let mut play = Play { api, namespace: namespace.into(), lines: vec![], kinds: BTreeSet::new(), versions: BTreeMap::new() };
     play.services().await.map_err(|error| format!("services: {error}"))?;
     play.replica_sets().await.map_err(|error| format!("replicasets: {error}"))?;
+    play.pods().await.map_err(|error| format!("pods: {error}"))?;
     play.objects_with_status().await.map_err(|error| format!("bluegreendeployments: {error}"))?;
     play.watches().await.map_err(|error| format!("connectionwatches: {error}"))?;
     play.leases().await.map_err(|error| format!("leases: {error}"))?;
@@ -125,7 +126,15 @@ impl<A: ApiServer> Play<A> {
     fn facts(&mut self, resource: Resource, object: &Value, pointers: &[&str]) -> String {
         let version = json::text(object, VERSION).to_owned();
         let known = self.versions.insert(format!("{resource:?} {}", json::name(object)), version.clone());
-        let version = if known.is_some_and(|known| known == version) { "same version" } else { "new version" };
+        let same = known.is_some_and(|known| known == version);
+        // A pod's version changes with every word of the scheduler.
+        let version = if resource == Resource::Pod {
+            "a version"
+        } else if same {
+            "same version"
+        } else {
+            "new version"
+        };
         let fields: Vec<String> = pointers.iter().map(|pointer| format!("{pointer} {}", of(object, pointer))).collect();
         [vec![version.to_owned()], fields].concat().join(", ")
     }
@@ -195,9 +204,20 @@ impl<A: ApiServer> Play<A> {
     }
 
     async fn delete(&mut self, resource: Resource, name: &str, (uid, version): (&Value, Option<&Value>), about: &str) -> Result<(), ApiError> {
+        self.delete_with(resource, name, (uid, version), Dependents::Deleted, about).await
+    }
+
+    async fn delete_with(
+        &mut self,
+        resource: Resource,
+        name: &str,
+        (uid, version): (&Value, Option<&Value>),
+        dependents: Dependents,
+        about: &str,
+    ) -> Result<(), ApiError> {
         let there = self.api.get(resource, &self.namespace, name).await?.is_some();
-        let version = version.and_then(Value::as_str);
-        let answer = self.api.delete(resource, &self.namespace, name, uid.as_str().unwrap_or_default(), version).await;
+        let guard = (uid.as_str().unwrap_or_default(), version.and_then(Value::as_str));
+        let answer = self.api.delete(resource, &self.namespace, name, guard, dependents).await;
         let told = answer.as_ref().map_or_else(word, |()| "done");
         // The client takes 404 for done.
         self.count("delete", resource, false, answer.as_ref().map_or_else(|error| code(error, false), |()| if there { 200 } else { 404 }));
@@ -299,7 +319,44 @@ impl<A: ApiServer> Play<A> {
         self.list(KIND, &format!("app={NAME}"), "by a label").await?;
         self.delete(KIND, NAME, (&uid, Some(&version)), "of an earlier version").await?;
         self.delete(KIND, NAME, (&uid, None), "of this UID").await?;
-        self.get(KIND, NAME, "after it was deleted", &[]).await.map(drop)
+        self.get(KIND, NAME, "after it was deleted", &[]).await?;
+        let made = self.create(KIND, good(), false, "made again", &defaults).await?;
+        let uid = of(&made, UID);
+        self.delete_with(KIND, NAME, (&uid, Some(&version)), Dependents::Kept, "of an earlier version, without its pods").await?;
+        // When it is gone is the garbage collector's affair.
+        self.delete_with(KIND, NAME, (&uid, None), Dependents::Kept, "of this UID, without its pods").await
+    }
+
+    async fn pods(&mut self) -> Result<(), ApiError> {
+        const KIND: Resource = Resource::Pod;
+        const NAME: &str = "fidelity-pod";
+        const OWNER: &str = "fidelity-owner";
+        // For no node at all, so that nobody else writes it.
+        let new = json!({
+            "apiVersion": "v1", "kind": "Pod", "metadata": {"name": NAME, "labels": {"app": NAME, keys::REVISION: "a"}},
+            "spec": {"nodeSelector": {"fidelity": "none"}, "terminationGracePeriodSeconds": 0, "containers": [{"name": "app", "image": "app:1"}]},
+        });
+        let seen = ["/metadata/labels", "/metadata/annotations", "/metadata/deletionTimestamp"];
+        self.get(KIND, NAME, "before there is one", &[]).await?;
+        self.patch((KIND, NAME), false, Change::Merge(json!({"metadata": {"annotations": {"a": "b"}}})), "before there is one", &seen).await.ok();
+        let made = self.create(KIND, new, false, "made", &seen).await?;
+        let uid = of(&made, UID);
+        // One that is there: the garbage collector would delete it otherwise.
+        let owner = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": OWNER}, "spec": {"ports": [{"name": "http", "port": 80}]}});
+        let owner = of(&self.create(Resource::Service, owner, false, "an owner", &[]).await?, UID);
+        let owner = json!({"apiVersion": "v1", "kind": "Service", "name": OWNER, "uid": owner, "controller": false, "blockOwnerDeletion": false});
+        let owned = json!({"metadata": {"uid": uid, "annotations": {keys::LEFT: "{}"}, "ownerReferences": [owner]}});
+        self.patch((KIND, NAME), false, Change::Merge(owned), "an owner that does not control", &seen).await?;
+        let away = json!({"metadata": {"labels": {keys::REVISION: "left.a"}, "ownerReferences": []}});
+        self.patch((KIND, NAME), false, guarded(&of(&made, VERSION), &uid, away.clone()), "as of an earlier version", &seen).await.ok();
+        let other = json!("00000000-0000-0000-0000-000000000000");
+        self.patch((KIND, NAME), false, Change::Merge(away), "another label, and no owner", &seen).await?;
+        self.get(KIND, NAME, "as it is", &seen).await?;
+        self.delete(KIND, NAME, (&uid, Some(&of(&made, VERSION))), "of an earlier version").await?;
+        self.delete(KIND, NAME, (&other, None), "of another UID").await?;
+        self.delete(KIND, NAME, (&uid, None), "of this UID").await?;
+        self.get(KIND, NAME, "after it was deleted", &[]).await?;
+        self.delete(KIND, NAME, (&uid, None), "a second time").await
     }
 
     async fn objects_with_status(&mut self) -> Result<(), ApiError> {

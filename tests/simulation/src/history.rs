@@ -10,7 +10,7 @@ use bluegreen::controller::context::Clock;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::controller::api::Call;
+use crate::controller::api::{Call, Request};
 use crate::faults::Phase;
 use crate::json;
 use crate::sim::Sim;
@@ -100,6 +100,12 @@ pub struct History {
     pub endpoints: BTreeSet<String>,
     /// Decisions to retire a set, by process and set.
     pub retirements: BTreeMap<(usize, String), Retirement>,
+    /// What a process had been told when it last began to look whether a Service leads to pods: before each of them that goes alone.
+    pub glances: BTreeMap<usize, Retirement>,
+    /// Since when pods that leave one by one had really been left when they were marked, by UID.
+    pub parted: BTreeMap<String, Duration>,
+    /// Pods that went alone, with the time of that decision, and whether their deadline was over by then.
+    pub alone: BTreeMap<String, (Duration, bool)>,
     /// Moves under way, by process and Service.
     pub moves: BTreeMap<(usize, String), Move>,
     /// What a process knew when it sent a new intent.
@@ -176,6 +182,10 @@ impl Sim {
     pub fn decided(&mut self, process: usize, call: &Call) {
         if let Some(to) = call.begins() {
             self.decides_on(process, &to);
+        }
+        if call.resource == Resource::Service && matches!(call.request, Request::Get) && self.scenario.services.first() == Some(&call.name) {
+            let (at, told) = (self.now(), self.told_to(process));
+            self.history.glances.insert(process, Retirement { at, wall: Timestamp::default(), told, reads: BTreeMap::new() });
         }
         let Some(body) = call.merge() else { return };
         match call.resource {

@@ -32,6 +32,7 @@ impl Matrix {
         let totals = [
             ("moves of traffic", outcome.moves),
             ("sets drained and scaled to 0", outcome.retired),
+            ("old pods deleted one by one", outcome.alone),
             ("writes of the operator", outcome.writes),
             ("happenings", outcome.steps),
             ("edits of selectors with a second to put them back", outcome.repairs),

@@ -32,6 +32,8 @@ pub struct Outcome {
     pub moves: u64,
     /// Sets that were drained and scaled to 0.
     pub retired: u64,
+    /// Old pods deleted one by one.
+    pub alone: u64,
     /// Edits of selectors that had to be put back at once.
     pub repairs: u64,
     /// Connections of clients.
@@ -104,6 +106,7 @@ impl Outcome {
             writes: sim.faults.writes,
             moves: sim.history.releases,
             retired: sim.history.retired,
+            alone: u64::try_from(sim.history.alone.len()).unwrap_or(0),
             repairs: sim.history.repairs,
             connections: sim.history.connections,
             cut: [sim.history.cut_early, sim.history.cut_late, sim.history.cut],

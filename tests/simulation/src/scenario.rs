@@ -114,6 +114,11 @@ impl Scenario {
             "onFailure": {"keepSeconds": random.between(0, 30)},
             "drain": drain(random, deadline),
         });
+        let mut spec = spec;
+        // With a chance of its own, so that every other seed means what it meant before.
+        if Random::new(what.seed, "scale down").percent(40) {
+            crate::json::set(&mut spec, "drain", "scaleDown", json!("PerPod"));
+        }
         Self {
             agent: random.percent(85) || aim.is_some_and(|(fault, _)| fault.needs_agent()),
             watch_delay: *random.one(&[(1, 20), (5, 200), (20, 900)]).unwrap_or(&(5, 200)),

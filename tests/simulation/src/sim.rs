@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use bluegreen::controller::api::{ApiError, Resource};
+use bluegreen::api::keys;
+use bluegreen::controller::api::{ApiError, Dependents, Resource};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -12,7 +13,7 @@ use crate::agenda::{Agenda, Happening};
 use crate::controller::process::Process;
 use crate::faults::{Faults, Phase};
 use crate::history::History;
-use crate::peers::Peers;
+use crate::peers::{Peers, garbage};
 use crate::people::Act;
 use crate::random::Random;
 use crate::scenario::Scenario;
@@ -202,7 +203,7 @@ impl Sim {
     /// A peer or a person deletes an object.
     pub fn delete(&mut self, resource: Resource, namespace: &str, name: &str) {
         let now = self.now();
-        self.store.delete(resource, (namespace, name), None, None, now).ok();
+        self.store.delete(resource, (namespace, name), (None, None), Dependents::Deleted, now).ok();
         self.changed();
     }
 
@@ -221,6 +222,10 @@ impl Sim {
             (Resource::Pod, Kind::Applied) => self.pod_written(object, entry.before.as_deref()),
             (Resource::Pod, Kind::Deleted) => self.pod_gone(json::uid(object)),
             (Resource::ReplicaSet | Resource::BlueGreenDeployment | Resource::Service | Resource::Node, Kind::Deleted) => {
+                let wait = self.random.millis(50, 1500);
+                self.later(wait, Happening::Collect(json::uid(object).to_owned()));
+            }
+            (Resource::ReplicaSet, Kind::Applied) if garbage::orphans(object) && !entry.before.as_deref().is_some_and(garbage::orphans) => {
                 let wait = self.random.millis(50, 1500);
                 self.later(wait, Happening::Collect(json::uid(object).to_owned()));
             }
@@ -250,12 +255,11 @@ impl Sim {
         }
     }
 
-    fn collect(&mut self, owner: &str) {
-        for (resource, object) in self.store.dependents(owner) {
-            let (namespace, name) = (json::text(&object, "/metadata/namespace").to_owned(), json::name(&object).to_owned());
-            self.say("garbage collector", || format!("deletes {resource:?} {name}"));
-            self.delete(resource, &namespace, &name);
-        }
+    /// The ReplicaSet of a revision; not the successor of one that is still there.
+    pub fn first_set(&self, revision: &str) -> Option<&Arc<Value>> {
+        let there = |set: &&Arc<Value>| json::label(set, keys::REVISION) == Some(revision) && set.pointer("/metadata/deletionTimestamp").is_none();
+        let issue = |set: &Arc<Value>| json::label(set, keys::ISSUE).and_then(|issue| issue.parse::<i64>().ok()).unwrap_or(1);
+        self.store.all(Resource::ReplicaSet).filter(there).min_by_key(|set| issue(set))
     }
 
     /// One line of the transcript.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use bluegreen::api::keys;
-use bluegreen::controller::api::{ApiError, ApiServer, Change, Resource, Which};
+use bluegreen::controller::api::{ApiError, ApiServer, Change, Dependents, Resource, Which};
 use bluegreen::release::action::Notice;
 use serde_json::Value;
 
@@ -55,6 +55,8 @@ pub enum Request {
         uid: String,
         /// Precondition.
         version: Option<String>,
+        /// What becomes of its dependents.
+        dependents: Dependents,
     },
     /// POST of an Event.
     Publish(Notice),
@@ -209,8 +211,15 @@ impl ApiServer for SimApi {
         self.ask(call(resource, namespace, name, Request::Patch { status, change })).await?.object()
     }
 
-    async fn delete(&self, resource: Resource, namespace: &str, name: &str, uid: &str, version: Option<&str>) -> Result<(), ApiError> {
-        let request = Request::Delete { uid: uid.to_owned(), version: version.map(str::to_owned) };
+    async fn delete(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        (uid, version): (&str, Option<&str>),
+        dependents: Dependents,
+    ) -> Result<(), ApiError> {
+        let request = Request::Delete { uid: uid.to_owned(), version: version.map(str::to_owned), dependents };
         self.ask(call(resource, namespace, name, request)).await.gone()
     }
 

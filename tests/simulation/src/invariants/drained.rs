@@ -8,6 +8,7 @@ use bluegreen::controller::api::Resource;
 use serde_json::Value;
 
 use super::Invariant;
+use crate::controller::api::Request;
 use crate::controller::serve::Write;
 use crate::history::Retirement;
 use crate::json;
@@ -22,6 +23,9 @@ pub const INVARIANT: Invariant = Invariant { name: "4 nobody is cut off", check 
 const OLD: Duration = Duration::from_secs(6 + 9 + 6 + 2);
 
 fn check(sim: &Sim, write: &Write) -> Result<(), String> {
+    if let (Resource::Pod, Request::Delete { .. }, Some(before)) = (write.call.resource, &write.call.request, &write.before) {
+        return alone(sim, write, before);
+    }
     let (Resource::ReplicaSet, Some(before)) = (write.call.resource, &write.before) else { return Ok(()) };
     let replicas = |object: &Value| json::number(object, "/spec/replicas");
     let revision = json::label(before, keys::REVISION).unwrap_or_default();
@@ -68,6 +72,33 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
         measured(sim, retirement, uid, pod).map_err(|why| format!("pod {} of {name} ends {why}", pod.name))?;
     }
     Ok(())
+}
+
+/// A pod that goes alone.
+fn alone(sim: &Sim, write: &Write, before: &Value) -> Result<(), String> {
+    let (uid, name) = (json::uid(before), json::name(before));
+    let revision = json::label(before, keys::REVISION).unwrap_or_default();
+    if sim.scenario.services.iter().filter_map(|service| sim.store.get(Resource::Service, &write.call.namespace, service)).any(|service| {
+        json::annotation(service, keys::SELECTED).is_some() && json::member(service, "/spec/selector", keys::REVISION) == Some(revision)
+    }) {
+        return Err(format!("pod {name} is deleted, which a Service selects"));
+    }
+    let (Some(glance), Some(left)) = (sim.history.glances.get(&write.process), sim.history.parted.get(uid)) else {
+        // One that was made while its set went away, and was never marked before that.
+        return if sim.history.endpoints.contains(uid) { Err(format!("pod {name} is deleted without a mark")) } else { Ok(()) };
+    };
+    let Some(object) = sim.object() else { return Ok(()) };
+    let slack = Duration::from_millis(2 * sim.history.wrong + 1500);
+    let over = |seconds: i64| glance.at + slack >= *left + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+    let Some(pod) = sim.peers.pods.get(uid) else { return Ok(()) };
+    if over(json::number(&object, "/spec/drain/deadlineSeconds")) || sim.peers.nodes.get(&pod.node).is_none_or(|node| !node.up) {
+        return Ok(());
+    }
+    if !sim.scenario.agent || json::text(&object, "/spec/drain/source") == "Timer" {
+        let early = !over(json::number(&object, "/spec/drain/fallbackSeconds")) && sim.history.endpoints.contains(uid);
+        return if early { Err(format!("pod {name}, which nobody measures, ends before its time")) } else { Ok(()) };
+    }
+    measured(sim, glance, uid, pod).map_err(|why| format!("pod {name} ends alone {why}"))
 }
 
 fn measured(sim: &Sim, retirement: &Retirement, uid: &str, pod: &Running) -> Result<(), String> {

@@ -38,7 +38,7 @@ fn target(sim: &Sim, before: &serde_json::Value, after: &serde_json::Value) -> R
     let revision = |object| json::member(object, "/spec/selector", keys::REVISION).unwrap_or_default();
     let to = revision(after);
     let moved = json::annotation(before, keys::SELECTED) != json::annotation(after, keys::SELECTED);
-    let set = sim.store.all(Resource::ReplicaSet).find(|set| json::label(set, keys::REVISION) == Some(to));
+    let set = sim.first_set(to);
     let nothing = sim.object().is_none_or(|object| json::number(&object, "/spec/replicas") == 0)
         || sim.history.replicas.iter().any(|(_, replicas)| *replicas == 0);
     match set {

@@ -10,12 +10,12 @@ use crate::controller::serve::Write;
 use crate::json;
 use crate::sim::Sim;
 
-/// Patches of ReplicaSets, Services and of the object's status name UID and resourceVersion; so do deletions of ReplicaSets. What never
-/// served is scaled to 0 only where no Service can be moved to it any more.
+/// Patches of ReplicaSets, pods, Services and of the object's status name UID and resourceVersion; so do deletions of ReplicaSets and pods.
+/// What never served is scaled to 0 only where no Service can be moved to it any more.
 pub const INVARIANT: Invariant = Invariant { name: "7 guarded writes", check };
 
 fn check(sim: &Sim, write: &Write) -> Result<(), String> {
-    if !matches!(write.call.resource, Resource::ReplicaSet | Resource::Service | Resource::BlueGreenDeployment) {
+    if !matches!(write.call.resource, Resource::ReplicaSet | Resource::Pod | Resource::Service | Resource::BlueGreenDeployment) {
         return Ok(());
     }
     if let Some(body) = write.call.merge()

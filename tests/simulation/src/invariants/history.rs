@@ -5,6 +5,7 @@ use std::time::Duration;
 use bluegreen::api::keys;
 use bluegreen::controller::api::Resource;
 
+use crate::controller::api::Request;
 use crate::controller::serve::Write;
 use crate::intent::{attempt, recorded};
 use crate::json;
@@ -36,6 +37,27 @@ pub fn remember(sim: &mut Sim, write: &Write) {
             if from != to {
                 sim.history.left_at.insert(from, now);
                 sim.history.left_at.remove(&to);
+            }
+        }
+        Resource::Pod if matches!(write.call.request, Request::Delete { .. }) => {
+            let uid = json::uid(&write.after).to_owned();
+            if let (Some(glance), Some(left), Some(object)) = (sim.history.glances.get(&write.process), sim.history.parted.get(&uid), sim.object()) {
+                let seconds = json::number(&object, "/spec/drain/deadlineSeconds");
+                let slack = Duration::from_millis(2 * sim.history.wrong + 1500);
+                let over = glance.at + slack >= *left + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+                sim.history.alone.insert(uid, (glance.at, over));
+            }
+        }
+        Resource::Pod => {
+            let mark = json::annotation(&write.after, keys::LEFT).and_then(|mark| serde_json::from_str::<serde_json::Value>(mark).ok());
+            let revision = mark.map(|mark| json::text(&mark, "/revision").to_owned()).unwrap_or_default();
+            if let Some(left) = sim.history.left_at.get(&revision).copied() {
+                let uid = json::uid(&write.after).to_owned();
+                // Marked again after a return to its set and another leave, it was left later.
+                let back = json::label(&write.after, keys::REVISION) == Some(revision.as_str());
+                if back || !sim.history.parted.contains_key(&uid) {
+                    sim.history.parted.insert(uid, left);
+                }
             }
         }
         Resource::ReplicaSet => {

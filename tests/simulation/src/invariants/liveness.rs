@@ -47,6 +47,13 @@ fn settled(sim: &Sim) -> Result<(), String> {
     if json::items(&status, "/draining").next().is_some() {
         return Err("a set still drains".into());
     }
+    if let Some(pod) = sim
+        .store
+        .all(Resource::Pod)
+        .find(|pod| json::text(pod, "/metadata/namespace") == NAMESPACE && json::alive(pod) && live_set(sim, pod).is_none())
+    {
+        return Err(format!("pod {} belongs to no ReplicaSet and is still there", json::name(pod)));
+    }
     serving(sim, &object, &to)?;
     let expecting = expected(sim, &object, &to)?;
     let refused = object.pointer("/spec/template/spec/contaners").is_some();
@@ -59,6 +66,11 @@ fn settled(sim: &Sim) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// The ReplicaSet that controls a pod.
+fn live_set<'a>(sim: &Sim, pod: &'a Value) -> Option<&'a str> {
+    json::controller(pod).filter(|controller| sim.store.by_uid(Resource::ReplicaSet, controller).is_some())
 }
 
 /// Everyone is served by the active revision, at full size.

@@ -48,7 +48,7 @@ fn intent(sim: &Sim, write: &Write) -> Result<(), String> {
     let each = paths("EachPod");
     let passed = pods.iter().filter(|uid| each.iter().all(|path| sim.history.passed.contains(&((*uid).clone(), path.clone())))).count();
     // Frozen when the probes passed; later growth is scaling.
-    let set = sim.store.all(Resource::ReplicaSet).find(|set| json::label(set, keys::REVISION) == Some(to));
+    let set = sim.first_set(to);
     let frozen = set.and_then(|set| json::annotation(set, keys::PROOF)).and_then(|proof| serde_json::from_str::<serde_json::Value>(proof).ok());
     let replicas = json::number(object, "/spec/replicas");
     let needed = frozen.map_or(replicas, |proof| json::number(&proof, "/needed").min(replicas)).max(1);

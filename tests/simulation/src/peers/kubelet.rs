@@ -110,6 +110,15 @@ impl Sim {
         if let Some(gone) = self.peers.pods.remove(uid) {
             let open = |before: Duration| u64::try_from(gone.sockets.values().filter(|socket| socket.opened < before).count()).unwrap_or(0);
             let all = open(Duration::MAX);
+            if let Some((at, overdue)) = self.history.alone.get(uid) {
+                let (early, late) = (open(at.saturating_sub(Duration::from_secs(1))), all);
+                if *overdue {
+                    self.history.cut_late += late
+                } else {
+                    self.history.cut_early += early
+                }
+                return;
+            }
             // What ended already, a retirement did not end.
             match self.history.drained.get(&gone.set).filter(|retired| gone.ends.is_none_or(|ends| ends >= **retired)) {
                 // What was opened later nobody can have counted.

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod autoscaler;
 pub mod clients;
 pub mod endpoint_slices;
+pub mod garbage;
 pub mod kubelet;
 pub mod replica_sets;
 

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::agenda::Happening;
 use crate::json;
 use crate::sim::{NAMESPACE, Sim};
-use crate::store::Manager;
+use crate::store::{Manager, selector};
 
 /// Its state.
 #[derive(Debug, Default)]
@@ -45,14 +45,61 @@ impl Sim {
         controller.ended.retain(|uid| pods.mirror.get(uid).is_some_and(|pod| json::alive(pod)));
         let sets: Vec<Arc<Value>> = sets.mirror.values().cloned().collect();
         for set in sets {
-            let owned = |pod: &&Arc<Value>| json::controller(pod) == Some(json::uid(&set)) && json::alive(pod);
-            let pods: Vec<Arc<Value>> = self
-                .watchers
-                .get(self.peers.replica_sets.pods)
-                .map(|watch| watch.mirror.values().filter(owned).cloned().collect())
-                .unwrap_or_default();
+            let selected = |pod: &&Arc<Value>| selector::map(pod, set.pointer("/spec/selector/matchLabels"));
+            let mirror = self.watchers.get(self.peers.replica_sets.pods).map(|watch| watch.mirror.values());
+            let (mut pods, mut free) = (vec![], vec![]);
+            for pod in mirror.into_iter().flatten().filter(|pod| json::alive(pod)) {
+                match json::controller(pod) {
+                    Some(controller) if controller == json::uid(&set) => pods.push(pod.clone()),
+                    None if selected(&pod) && json::text(pod, "/metadata/namespace") == NAMESPACE => free.push(pod.clone()),
+                    _ => {}
+                }
+            }
+            let released: Vec<Arc<Value>> = pods.iter().filter(|pod| !selected(pod)).cloned().collect();
+            pods.retain(|pod| selected(&pod));
+            let deleting = set.pointer("/metadata/deletionTimestamp").is_some();
+            for pod in released {
+                self.release(&set, &pod);
+            }
+            if !deleting && !free.is_empty() && !self.adopt(&set, &free, &mut pods) {
+                continue;
+            }
             self.sync(&set, &pods);
         }
+    }
+
+    /// What no longer has its labels is let go.
+    fn release(&mut self, set: &Value, pod: &Value) {
+        let uid = json::uid(set).to_owned();
+        self.write(Manager::updates("replicaset-controller"), Resource::Pod, NAMESPACE, json::name(pod), |pod| {
+            let left: Vec<Value> = json::items(pod, "/metadata/ownerReferences").filter(|owner| json::text(owner, "/uid") != uid).cloned().collect();
+            json::set(pod, "metadata", "ownerReferences", json!(left));
+        });
+    }
+
+    /// Takes what nobody controls and has its labels, unless it is being deleted by a live read; then it does nothing else this time.
+    fn adopt(&mut self, set: &Value, free: &[Arc<Value>], pods: &mut Vec<Arc<Value>>) -> bool {
+        let live = self.store.by_uid(Resource::ReplicaSet, json::uid(set));
+        if live.is_none_or(|live| live.pointer("/metadata/deletionTimestamp").is_some()) {
+            return false;
+        }
+        for pod in free {
+            let version = json::text(pod, "/metadata/resourceVersion").to_owned();
+            let current =
+                self.store.by_uid(Resource::Pod, json::uid(pod)).is_some_and(|live| json::text(live, "/metadata/resourceVersion") == version);
+            if !current {
+                self.peers.replica_sets.again = true;
+                return false;
+            }
+            let owner = json!({"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": json::name(set), "uid": json::uid(set), "controller": true});
+            self.say("replicaset controller", || format!("adopts pod {}", json::name(pod)));
+            self.write(Manager::updates("replicaset-controller"), Resource::Pod, NAMESPACE, json::name(pod), |pod| {
+                let owners: Vec<Value> = json::items(pod, "/metadata/ownerReferences").cloned().chain([owner]).collect();
+                json::set(pod, "metadata", "ownerReferences", json!(owners));
+            });
+            pods.push(pod.clone());
+        }
+        true
     }
 
     fn sync(&mut self, set: &Value, pods: &[Arc<Value>]) {
@@ -66,7 +113,10 @@ impl Sim {
         }
         let wanted = usize::try_from(json::number(set, "/spec/replicas")).unwrap_or(0);
         let name = json::name(set).to_owned();
-        if pods.len() < wanted {
+        let deleting = set.pointer("/metadata/deletionTimestamp").is_some();
+        if deleting {
+            // One that is being deleted manages nothing any more.
+        } else if pods.len() < wanted {
             for _ in pods.len()..wanted {
                 self.make_pod(set);
             }

@@ -9,11 +9,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use bluegreen::controller::api::{ApiError, Change, Resource};
+use bluegreen::controller::api::{ApiError, Change, Dependents, Resource};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::json::{self, object};
+
+/// The finalizer of an object that goes when the garbage collector has taken it out of its dependents.
+pub const ORPHAN: &str = "orphan";
 
 /// What became of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -248,13 +251,19 @@ impl Store {
         Ok(self.put(resource, Kind::Applied, after, Some(before)))
     }
 
-    /// DELETE. A pod only begins to end; everything else is gone at once. Answers what was deleted.
+    /// Whether an object of any kind with this UID is there.
+    pub fn exists(&self, uid: &str) -> bool {
+        self.objects.values().any(|object| json::uid(object) == uid)
+    }
+
+    /// DELETE. A pod only begins to end, and what keeps its dependents waits for the garbage collector; everything else is gone at once.
+    /// Answers what was deleted.
     pub fn delete(
         &mut self,
         resource: Resource,
         (namespace, name): (&str, &str),
-        uid: Option<&str>,
-        version: Option<&str>,
+        (uid, version): (Option<&str>, Option<&str>),
+        dependents: Dependents,
         now: Duration,
     ) -> Result<Arc<Value>, ApiError> {
         let before = self.get(resource, namespace, name).cloned().ok_or(ApiError::NotFound)?;
@@ -268,6 +277,16 @@ impl Store {
                 let mut after = (*before).clone();
                 json::set(&mut after, "metadata", "deletionTimestamp", stamp(now));
                 self.put(resource, Kind::Applied, after, Some(before.clone()));
+            }
+            return Ok(before);
+        }
+        if dependents == Dependents::Kept {
+            if before.pointer("/metadata/deletionTimestamp").is_none() {
+                let mut after = (*before).clone();
+                json::set(&mut after, "metadata", "deletionTimestamp", stamp(now));
+                json::set(&mut after, "metadata", "finalizers", json!([ORPHAN]));
+                json::set(&mut after, "metadata", "generation", json!(json::number(&before, "/metadata/generation") + 1));
+                return Ok(self.put(resource, Kind::Applied, after, Some(before)));
             }
             return Ok(before);
         }
@@ -296,13 +315,20 @@ impl Store {
     }
 }
 
-/// Maps without members are left out, so that a later patch finds no parent where they were.
+/// Maps and lists without members are left out, so that a later patch finds no parent where they were.
 fn without_empty(object: &mut Value) {
     for (outer, inner) in [("metadata", "annotations"), ("metadata", "labels"), ("spec", "selector")] {
         if let Some(outer) = object.get_mut(outer).and_then(Value::as_object_mut)
             && outer.get(inner).and_then(Value::as_object).is_some_and(serde_json::Map::is_empty)
         {
             outer.remove(inner);
+        }
+    }
+    for list in ["ownerReferences", "finalizers"] {
+        if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut)
+            && metadata.get(list).and_then(Value::as_array).is_some_and(Vec::is_empty)
+        {
+            metadata.remove(list);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use bluegreen::controller::api::{ApiError, ApiServer, Change, FIELD_MANAGER, Resource, Which};
+use bluegreen::controller::api::{ApiError, ApiServer, Change, Dependents, FIELD_MANAGER, Resource, Which};
 use bluegreen::release::action::Notice;
 use serde_json::Value;
 
@@ -32,7 +32,7 @@ impl Store {
             Request::Publish(_) => return Ok(Answer::Done),
             Request::Create { object, dry_run } => self.create(resource, namespace, object.clone(), *dry_run, now)?,
             Request::Patch { status, change } => self.patch(resource, place, *status, change, Manager::updates(FIELD_MANAGER), now)?,
-            Request::Delete { uid, version } => self.delete(resource, place, Some(uid), version.as_deref(), now)?,
+            Request::Delete { uid, version, dependents } => self.delete(resource, place, (Some(uid), version.as_deref()), *dependents, now)?,
         };
         Ok(Answer::Object(Some(object)))
     }
@@ -73,8 +73,15 @@ impl ApiServer for Prompt {
         self.ask(resource, namespace, name, Request::Patch { status, change })?.object()
     }
 
-    async fn delete(&self, resource: Resource, namespace: &str, name: &str, uid: &str, version: Option<&str>) -> Result<(), ApiError> {
-        self.ask(resource, namespace, name, Request::Delete { uid: uid.to_owned(), version: version.map(str::to_owned) }).gone()
+    async fn delete(
+        &self,
+        resource: Resource,
+        namespace: &str,
+        name: &str,
+        (uid, version): (&str, Option<&str>),
+        dependents: Dependents,
+    ) -> Result<(), ApiError> {
+        self.ask(resource, namespace, name, Request::Delete { uid: uid.to_owned(), version: version.map(str::to_owned), dependents }).gone()
     }
 
     async fn publish(&self, _: &Value, _: &Notice) -> Result<(), ApiError> {

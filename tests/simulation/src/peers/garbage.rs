@@ -1,0 +1,41 @@
+//! The garbage collector: what has lost its last owner goes, and what is deleted without its dependents is taken out of them first.
+
+use bluegreen::controller::api::Resource;
+use serde_json::{Value, json};
+
+use crate::json;
+use crate::sim::Sim;
+use crate::store::{Manager, ORPHAN};
+
+/// Whether an object is being deleted without its dependents.
+pub fn orphans(object: &Value) -> bool {
+    json::items(object, "/metadata/finalizers").any(|finalizer| finalizer == ORPHAN)
+}
+
+impl Sim {
+    /// Looks at the dependents of an owner that is gone, or is being deleted.
+    pub fn collect(&mut self, owner: &str) {
+        let waits = self.store.by_uid(Resource::ReplicaSet, owner).filter(|set| orphans(set)).cloned();
+        for (resource, object) in self.store.dependents(owner) {
+            let (namespace, name) = (json::text(&object, "/metadata/namespace").to_owned(), json::name(&object).to_owned());
+            let others = json::items(&object, "/metadata/ownerReferences").any(|other| {
+                let uid = json::text(other, "/uid");
+                uid != owner && self.store.exists(uid)
+            });
+            if waits.is_some() || others {
+                self.say("garbage collector", || format!("takes its owner out of {resource:?} {name}"));
+                self.write(Manager::updates("garbage-collector"), resource, &namespace, &name, |object| {
+                    let left: Vec<Value> =
+                        json::items(object, "/metadata/ownerReferences").filter(|other| json::text(other, "/uid") != owner).cloned().collect();
+                    json::set(object, "metadata", "ownerReferences", json!(left));
+                });
+            } else {
+                self.say("garbage collector", || format!("deletes {resource:?} {name}"));
+                self.delete(resource, &namespace, &name);
+            }
+        }
+        if let Some(set) = waits {
+            self.delete(Resource::ReplicaSet, json::text(&set, "/metadata/namespace"), json::name(&set));
+        }
+    }
+}
