@@ -42,7 +42,7 @@ pub fn remember(sim: &mut Sim, write: &Write) {
         Resource::Pod if matches!(write.call.request, Request::Delete { .. }) => {
             let uid = json::uid(&write.after).to_owned();
             if let (Some(glance), Some(left), Some(object)) = (sim.history.glances.get(&write.process), sim.history.parted.get(&uid), sim.object()) {
-                let seconds = json::number(&object, "/spec/drain/deadlineSeconds");
+                let seconds = seconds(sim, &object);
                 let slack = Duration::from_millis(2 * sim.history.wrong + 1500);
                 let over = glance.at + slack >= *left + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
                 sim.history.alone.insert(uid, (glance.at, over));
@@ -87,11 +87,16 @@ fn retirement(sim: &Sim, write: &Write) -> Option<(Duration, bool)> {
     let revision = json::label(&write.after, keys::REVISION)?;
     let left = sim.history.left_at.get(revision).copied().unwrap_or_default();
     let object = sim.object()?;
-    let timer = !sim.scenario.agent || json::text(&object, "/spec/drain/source") == "Timer";
-    let deadline = json::number(&object, "/spec/drain/deadlineSeconds");
-    let seconds = if timer { deadline.min(json::number(&object, "/spec/drain/fallbackSeconds")) } else { deadline };
+    let seconds = seconds(sim, &object);
     let slack = Duration::from_millis(2 * sim.history.wrong + 1500);
     Some((retirement.at, retirement.at + slack >= left + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))))
+}
+
+/// Seconds after which pods may go with whatever is open: the deadline, or the timer where nothing is measured.
+fn seconds(sim: &Sim, object: &serde_json::Value) -> i64 {
+    let timer = !sim.scenario.agent || json::text(object, "/spec/drain/source") == "Timer";
+    let deadline = json::number(object, "/spec/drain/deadlineSeconds");
+    if timer { deadline.min(json::number(object, "/spec/drain/fallbackSeconds")) } else { deadline }
 }
 
 /// After a step: which pods have been endpoints, and how wrong clocks have been.
