@@ -170,6 +170,7 @@ fn loose(left: &Left, pods: &[&Pod], selector: &BTreeMap<String, String>) -> Set
         desired: count(pods.iter().filter(|pod| pod.alive()).count()),
         min_ready_seconds: 0,
         replicas: count(pods.len()),
+        counted: None,
         observed: true,
         marks: Marks::default(),
         role: Some(Role::retiring(left.attempt)),

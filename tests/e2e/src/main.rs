@@ -9,6 +9,7 @@ mod cases;
 mod diagnosis;
 mod failure;
 mod manifest;
+mod outside;
 mod proxy;
 mod runner;
 mod sockets;

@@ -6,6 +6,7 @@ mod acts;
 mod applier;
 mod fault;
 mod leaders;
+mod parted;
 mod release;
 mod table;
 mod upgrade;
@@ -49,7 +50,7 @@ pub async fn run(rounds: u32, filter: Vec<String>, keep: bool) -> Result<bool> {
             let notes = Notes::default();
             let outcome = story.told(&world, number, notes.clone()).await;
             let word = if outcome.is_ok() { "ok" } else { "FAILED" };
-            told = (told.0 + story.releases(), told.1 + u32::from(outcome.is_err()));
+            told = (told.0 + outcome.as_ref().copied().unwrap_or(1), told.1 + u32::from(outcome.is_err()));
             println!("round {number}  {word:6} {}  {}{}", story.name(), notes.all().join("; "), outcome.err().unwrap_or_default());
         }
         for fault in Fault::ALL {
@@ -90,37 +91,32 @@ enum Story {
     Upgraded,
     /// An applier forces its own selector on the Service every second.
     Applied,
+    /// Pods that leave one by one, while the controller manager stands still, and with a controller that is killed after each write.
+    Parted,
 }
 
 impl Story {
-    const ALL: [Self; 3] = [Self::LeaderLost, Self::Upgraded, Self::Applied];
+    const ALL: [Self; 4] = [Self::LeaderLost, Self::Upgraded, Self::Applied, Self::Parted];
 
     fn name(self) -> &'static str {
         match self {
             Self::LeaderLost => "LeaderLost",
             Self::Upgraded => "Upgraded",
             Self::Applied => "Applied",
+            Self::Parted => "Parted",
         }
     }
 
-    /// Releases in it, besides the first install.
-    fn releases(self) -> usize {
-        match self {
-            Self::LeaderLost => 2,
-            Self::Upgraded => 4,
-            Self::Applied => 1,
-        }
-    }
-
-    /// Tells it; a failure comes with what the cluster saw.
-    async fn told(self, world: &World, number: u32, notes: Notes) -> Result<(), String> {
+    /// Tells it, and how many releases were in it besides the first install; a failure comes with what the cluster saw.
+    async fn told(self, world: &World, number: u32, notes: Notes) -> Result<usize, String> {
         let namespace = format!("r{number}-{}", self.name()).to_lowercase();
         let stage = Arc::new(Stage::new(world.clone(), namespace, notes).await.map_err(|failure| failure.to_string())?);
         let story = async {
             match self {
-                Self::LeaderLost => leaders::lost(&stage).await,
-                Self::Upgraded => upgrade::midway(&stage).await,
-                Self::Applied => applier::forced(stage.clone()).await,
+                Self::LeaderLost => leaders::lost(&stage).await.map(|()| 2),
+                Self::Upgraded => upgrade::midway(&stage).await.map(|()| 4),
+                Self::Applied => applier::forced(stage.clone()).await.map(|()| 1),
+                Self::Parted => parted::apart(&stage).await,
             }
         };
         let limit = std::time::Duration::from_secs(900);

@@ -1,117 +1,19 @@
 //! A controller that is killed between any two of its writes.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bluegreen::api::PhaseName;
-use k8s_openapi::api::core::v1::Pod;
-use kube::api::ListParams;
-use kube::{Api, ResourceExt};
 
 use crate::claim;
-use crate::failure::{Failure, Result, io};
+use crate::failure::{Failure, Result};
 use crate::manifest::shop;
+use crate::outside::{Controller, inside};
 use crate::stage::{Stage, revision};
 use crate::wait::{Look, wait_for, when};
-use crate::world::{RELEASE, SYSTEM, beside};
-
-/// A controller outside the cluster, behind the proxy that may kill it.
-struct Controller {
-    process: Child,
-    /// What the proxy said: at most one line, when it killed.
-    lines: Lines,
-    /// What both wrote to standard error.
-    errors: Lines,
-}
-
-type Lines = Arc<Mutex<Vec<String>>>;
-
-/// Collects lines in the background.
-fn collect(output: Option<impl Read + Send + 'static>) -> Lines {
-    let lines = Lines::default();
-    if let Some(output) = output {
-        let lines = lines.clone();
-        std::thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(std::result::Result::ok) {
-                lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-            }
-        });
-    }
-    lines
-}
-
-impl Controller {
-    fn start(stage: &Stage, kill_after: u64) -> Result<Self> {
-        let me = std::env::current_exe().map_err(io("finding this program"))?;
-        let operator = beside("bluegreen")?;
-        let cluster = &stage.world.cluster;
-        let kubeconfig = cluster.kubeconfig();
-        let number = kill_after.to_string();
-        let agent = format!("{RELEASE}-agent");
-        let words: Vec<&std::ffi::OsStr> = vec![
-            me.as_os_str(),
-            "proxy".as_ref(),
-            "--kill-after".as_ref(),
-            number.as_ref(),
-            "--kubeconfig".as_ref(),
-            kubeconfig.as_os_str(),
-            "--server".as_ref(),
-            "https://198.19.0.1:443".as_ref(),
-            "--".as_ref(),
-            operator.as_os_str(),
-            "controller".as_ref(),
-            "--namespace".as_ref(),
-            SYSTEM.as_ref(),
-            "--identity".as_ref(),
-            "outside".as_ref(),
-            "--agent".as_ref(),
-            agent.as_ref(),
-            "--health-address".as_ref(),
-            "127.0.0.1:0".as_ref(),
-        ];
-        let mut command = cluster.command_in_node(1, words)?;
-        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(io("starting the proxy"))?;
-        let (lines, errors) = (collect(process.stdout.take()), collect(process.stderr.take()));
-        Ok(Self { process, lines, errors })
-    }
-
-    /// What it was killed after, if it was.
-    fn killed(&self) -> Option<String> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner).first().cloned()
-    }
-
-    /// A failure, with the end of what the controller wrote: it is in no pod's log.
-    fn explain(&self, about: &str, error: &Failure) -> Failure {
-        let errors = self.errors.lock().unwrap_or_else(PoisonError::into_inner);
-        let end: Vec<&str> = errors.iter().skip(errors.len().saturating_sub(30)).map(String::as_str).collect();
-        Failure::Claim(format!("{about}{error}; the controller's log ends:\n{}", end.join("\n")))
-    }
-}
-
-impl Drop for Controller {
-    fn drop(&mut self) {
-        // The proxy kills its child when its input ends.
-        drop(self.process.stdin.take());
-        let _ = self.process.wait();
-    }
-}
 
 /// A controller that is killed right after its k-th write was stored, for every k of a release: the next one ends the release, and nobody notices.
 pub async fn killed_after_every_write(stage: Arc<Stage>) -> Result {
-    stage.world.kubectl(&["scale", "-n", SYSTEM, &format!("deployment/{RELEASE}"), "--replicas=0"])?;
-    let pods: Api<Pod> = Api::namespaced(stage.world.client.clone(), SYSTEM);
-    wait_for("the controller's pods are gone", 40, || async {
-        let left: Vec<String> = pods
-            .list(&ListParams::default().labels("app.kubernetes.io/component=controller"))
-            .await?
-            .items
-            .iter()
-            .map(ResourceExt::name_any)
-            .collect();
-        Ok(when(left.is_empty(), || format!("{left:?}")))
-    })
-    .await?;
+    inside(&stage.world, 0).await?;
     let quick = |version: String| {
         shop(&version).spec("/replicas", 1).spec("/traffic/quietSeconds", 1).spec("/drain/minimumSeconds", 0).spec("/revisionHistoryLimit", 2).told()
     };
@@ -120,7 +22,7 @@ pub async fn killed_after_every_write(stage: Arc<Stage>) -> Result {
     let users = stage.users_of("shop", &["--rate", "20", "--keepalive", "2"]).await?;
     drop(controller);
     let mut writes = vec![];
-    for k in 1_u64..=60 {
+    for k in 1..=60 {
         let controller = Controller::start(&stage, k)?;
         let manifest = quick(format!("v{k}"));
         stage.apply(&manifest).await?;

@@ -11,6 +11,7 @@ mod faults;
 mod fidelity;
 mod killed;
 mod mistakes;
+mod parting;
 mod release;
 mod services;
 mod smoke;
@@ -77,6 +78,7 @@ pub fn all() -> Vec<Case> {
         shared!(drain::drain_names_holders, 120),
         shared!(drain::drain_counts_its_ports, 120),
         shared!(drain::drain_by_timer, 120),
+        shared!(parting::drain_one_by_one, 150),
         shared!(agents::drain_unmeasurable, 150),
         shared!(agents::agent_reads_no_environment, 60),
         shared!(services::drift_is_repaired, 90),
