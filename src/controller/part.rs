@@ -36,7 +36,13 @@ pub async fn part<A: ApiServer>(
             if trim::controller(&found).is_none_or(|(.., uid)| uid != object.uid) {
                 return Err(ApiError::Invalid(format!("ReplicaSet \"{name}\" exists and belongs to somebody else")));
             }
-            context.wrote(Resource::ReplicaSet, &found);
+            let found = trim::set(&found).filter(|found| !found.deleting).ok_or(ApiError::Conflict)?;
+            // Written anew in any case: a deletion that was decided when it was in vain must not find the same version.
+            if found.role.is_some_and(|role| role.attempt > attempt) {
+                return Err(ApiError::Conflict);
+            }
+            let found = SetRef::of(&found);
+            patch_set(context, object, &found, manifest::retired(&found, attempt)).await?;
         }
         Err(error) => return Err(error),
     }
@@ -46,7 +52,7 @@ pub async fn part<A: ApiServer>(
 /// Marks a pod, and makes the object an owner of it beside its ReplicaSet.
 pub async fn mark<A: ApiServer>(context: &Context<A>, object: &Object, pod: &PodRef, left: &Left) -> Result<(), ApiError> {
     let Some(live) = alive(context, object, pod).await? else { return Ok(()) };
-    if trim::controller(&live).is_none_or(|(.., uid)| uid != left.set) {
+    if trim::controller(&live).is_none_or(|(.., uid)| uid != left.set) || outdated(&live, left) {
         return changed(context, &live);
     }
     write(context, object, pod, marked(object, &live, left)).await
@@ -70,7 +76,7 @@ pub async fn orphan<A: ApiServer>(
 /// Takes over a pod that nobody controls any more.
 pub async fn own<A: ApiServer>(context: &Context<A>, object: &Object, pod: &PodRef, left: &Left) -> Result<(), ApiError> {
     let Some(live) = alive(context, object, pod).await? else { return Ok(()) };
-    if trim::controller(&live).is_some() {
+    if trim::controller(&live).is_some() || outdated(&live, left) {
         return changed(context, &live);
     }
     write(context, object, pod, owned(object, &live, left)).await
@@ -117,6 +123,11 @@ async fn see<A: ApiServer>(context: &Context<A>, object: &Object, resource: Reso
 fn changed<A: ApiServer>(context: &Context<A>, live: &Value) -> Result<(), ApiError> {
     context.wrote(Resource::Pod, live);
     Err(ApiError::Conflict)
+}
+
+/// Whether another leader has marked the pod for a later move.
+fn outdated(live: &Value, left: &Left) -> bool {
+    trim::left(live).is_some_and(|mark| mark.attempt > left.attempt)
 }
 
 async fn write<A: ApiServer>(context: &Context<A>, object: &Object, pod: &PodRef, patch: Value) -> Result<(), ApiError> {

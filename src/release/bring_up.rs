@@ -3,6 +3,7 @@
 use crate::api::keys;
 
 use super::action::{Action, SetChange, SetRef};
+use super::part;
 use super::services::Block;
 use super::set::{Color, Set};
 use super::snapshot::Identity;
@@ -67,14 +68,8 @@ pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
                 vec![],
             );
         }
-        if set.desired == 0 && super::part::within_reach(view, revision) {
-            return (
-                BringUp::Waiting(
-                    "PartingFirst",
-                    format!("the earlier pods of {revision} are leaving their ReplicaSet; new ones start when all have left it"),
-                ),
-                vec![],
-            );
+        if set.desired == 0 && part::within_reach(view, revision) {
+            return (parting_first(revision), vec![]);
         }
         let (outcome, mut actions) = up(view, set, wanted);
         if set.desired < wanted || set.min_ready_seconds != spec.min_ready_seconds {
@@ -94,6 +89,10 @@ pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
     }
     if !view.forward() {
         return (BringUp::Waiting("RevisionGone", format!("revision {revision} to return to no longer exists; apply its template again")), vec![]);
+    }
+    // A ReplicaSet that lacks the label of a successor would adopt pods that have just lost theirs, and end the surplus.
+    if part::within_reach(view, revision) {
+        return (parting_first(revision), vec![]);
     }
     if spec.paused {
         return (paused(), vec![]);
@@ -115,6 +114,10 @@ fn too_many(view: &View<'_>) -> Option<BringUp> {
             format!("{left} earlier revisions still drain (spec.drain.maxSets is {maximum}); the release goes on when one of them has ended"),
         )
     })
+}
+
+fn parting_first(revision: &str) -> BringUp {
+    BringUp::Waiting("PartingFirst", format!("the earlier pods of {revision} are leaving their ReplicaSet; new ones start when all have left it"))
 }
 
 fn paused() -> BringUp {

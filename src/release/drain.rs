@@ -95,7 +95,8 @@ fn known<'a>(view: &View<'a>, set: &Set) -> Option<&'a DrainingStatus> {
     let mut rows = view.snapshot.object.status.draining.iter().filter(|entry| entry.revision == set.revision);
     match set.loose {
         Some(since) => rows.find(|entry| entry.since == since),
-        None => rows.find(|entry| !is_loose(view.snapshot, entry)),
+        // A row from before the traffic came to this set is about pods of the same revision that are gone.
+        None => rows.find(|entry| !is_loose(view.snapshot, entry) && set.switch.as_ref().is_none_or(|switch| entry.since >= switch.started_at)),
     }
 }
 
@@ -144,8 +145,11 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
     let mut going: Vec<(&Pod, PodState)> = states.into_iter().filter(|(_, state)| over || one_by_one && done(state)).collect();
     if set.loose.is_some() {
         going.retain(|(pod, _)| part::taken(pod));
-        // One at a time: whether the next may go is judged anew, as reports come in while this one is deleted.
-        going.truncate(if overdue { usize::MAX } else { 1 });
+        // One at a time: whether the next may go is judged anew, as reports come in while this one is deleted. Where a deletion is refused
+        // the others do not wait for it.
+        if !overdue && view.snapshot.refused.is_none() {
+            going.truncate(1);
+        }
     }
     let notice = lost(&entry, &going).or_else(|| (!ended && overdue).then(|| cut(&entry, object.spec.drain.deadline_seconds)));
     outcome.status.push(entry);

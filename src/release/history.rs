@@ -14,7 +14,7 @@ pub fn step(view: &View<'_>) -> Vec<Action> {
             || view.target() == Some(revision)
             || view.revision == Some(revision)
             || view.rejected.is_some_and(|rejected| rejected.return_to.as_deref() == Some(revision))
-            || view.snapshot.sets.iter().any(|set| set.loose.is_some() && set.revision == revision)
+            || view.snapshot.sets.iter().any(|set| (set.loose.is_some() || set.deleting) && set.revision == revision)
     };
     let empty = view
         .snapshot

@@ -95,7 +95,12 @@ pub fn taken(pod: &Pod) -> bool {
 /// Whether a Service that selects a revision could lead to pods that have lost their set: new pods must not stand beside them.
 pub fn within_reach(view: &View<'_>, revision: &str) -> bool {
     let loose = view.snapshot.sets.iter().filter(|set| set.loose.is_some() && set.revision == revision);
-    loose.flat_map(|set| view.pods(set)).any(|pod| !taken(pod))
+    loose.flat_map(|set| view.pods(set)).any(|pod| match &pod.control {
+        Control::Set => true,
+        Control::Object(_) => false,
+        // Of an earlier object of the same name.
+        Control::Nobody(labels) => labels.get(keys::REVISION).is_none_or(|label| label == revision),
+    })
 }
 
 /// Gives pods without a ReplicaSet their place among the sets of a reading: those that are marked form a set for themselves, by UID of the

@@ -1,6 +1,7 @@
 //! Scaling: `spec.replicas` is for the set that serves, whatever else is going on.
 
 use super::action::{Action, SetChange, SetRef};
+use super::part;
 use super::snapshot::Identity;
 use super::view::View;
 
@@ -16,6 +17,7 @@ pub fn step(view: &View<'_>) -> Vec<Action> {
         if let Identity::Known { raw_hash, revision } = &view.snapshot.identity
             && *revision == intent.to
             && !spec.paused
+            && !part::within_reach(view, revision)
         {
             let color = view.being_left().next().map_or(super::set::Color::Blue, |set| set.color.other());
             actions.push(Action::CreateSet { revision: revision.clone(), color, replicas: spec.replicas, raw_hash: raw_hash.clone() });
