@@ -57,7 +57,8 @@ pub fn observe(
         uid,
     };
     let mut pods = pods(world, &object, &sets);
-    part::regroup(&mut sets, &mut pods, &object.spec.selector.match_labels, now.wall);
+    let selectors: Vec<_> = world.services(&key.namespace).map(|service| &service.selector).collect();
+    part::regroup(&mut sets, &mut pods, &object.spec.selector.match_labels, &selectors, now.wall);
     let identity = identity(&object, &sets, remembered);
 
     let mut late_pods = BTreeSet::new();

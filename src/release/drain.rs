@@ -36,6 +36,7 @@ pub struct Outcome {
 pub fn step(view: &View<'_>) -> Outcome {
     let mut outcome = Outcome::default();
     unserved(view, &mut outcome);
+    outcome.actions.extend(part::lost_sets(view));
     let Some(intent) = view.intent else {
         return outcome;
     };
@@ -49,7 +50,6 @@ pub fn step(view: &View<'_>) -> Outcome {
         }
         left(view, set, &mut outcome);
     }
-    outcome.actions.extend(part::lost_sets(view, intent));
     outcome
 }
 
@@ -153,7 +153,7 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
     }
     let notice = lost(&entry, &going).or_else(|| (!ended && overdue).then(|| cut(&entry, object.spec.drain.deadline_seconds)));
     outcome.status.push(entry);
-    if selected || !part::may_write(view, set, intent) {
+    if selected || !part::may_write(view, set) {
         return;
     }
     match (set.loose, over) {

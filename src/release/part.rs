@@ -26,8 +26,8 @@ use super::view::{View, count};
 
 /// Whether a set that is being left may be written: nobody overwrites a higher attempt, as another leader then has plans for it that are not
 /// in the caches yet.
-pub fn may_write(view: &View<'_>, set: &Set, intent: &Switch) -> bool {
-    let outdated = set.role.is_some_and(|role| role.attempt > intent.attempt);
+pub fn may_write(view: &View<'_>, set: &Set) -> bool {
+    let outdated = view.intent.is_some_and(|intent| set.role.is_some_and(|role| role.attempt > intent.attempt));
     !outdated && !view.snapshot.object.spec.paused && view.snapshot.unread.is_empty()
 }
 
@@ -52,9 +52,9 @@ pub fn step(view: &View<'_>, set: &Set, intent: &Switch, since: Timestamp) -> Ve
 }
 
 /// Pods that have lost their set are taken over, and those that have ended are cleared away.
-pub fn lost_sets(view: &View<'_>, intent: &Switch) -> Vec<Action> {
+pub fn lost_sets(view: &View<'_>) -> Vec<Action> {
     let mut actions = vec![];
-    for set in view.snapshot.sets.iter().filter(|set| set.loose.is_some() && may_write(view, set, intent)) {
+    for set in view.snapshot.sets.iter().filter(|set| set.loose.is_some() && may_write(view, set)) {
         for pod in view.snapshot.pods.iter().filter(|pod| pod.set_uid == set.uid && !pod.terminating) {
             match (&pod.control, &pod.left) {
                 (Control::Nobody(_), Some(left)) => actions.push(Action::Own { pod: PodRef::of(pod), left: left.clone() }),
@@ -105,13 +105,31 @@ pub fn within_reach(view: &View<'_>, revision: &str) -> bool {
 
 /// Gives pods without a ReplicaSet their place among the sets of a reading: those that are marked form a set for themselves, by UID of the
 /// one that they left; a set that is being deleted is replaced by it. One that its ReplicaSet created just before its end is unmarked: it is
-/// known by its labels (`selector` are those of the object), and marked as the others are.
-pub fn regroup(sets: &mut Vec<Set>, pods: &mut Vec<Pod>, selector: &BTreeMap<String, String>, now: Timestamp) {
-    let mine = |labels: &BTreeMap<String, String>| selector.iter().all(|(key, value)| labels.get(key) == Some(value));
+/// known by its labels (`selector` are those of the object), and marked as the others are. Pods that a Service (of `services` the selectors)
+/// sends users to are nobody's until others of their revision are ready: somebody has deleted a set that serves without its pods, or has
+/// chosen them by hand.
+pub fn regroup(
+    sets: &mut Vec<Set>,
+    pods: &mut Vec<Pod>,
+    selector: &BTreeMap<String, String>,
+    services: &[&BTreeMap<String, String>],
+    now: Timestamp,
+) {
+    let within =
+        |selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>| selector.iter().all(|(key, value)| labels.get(key) == Some(value));
+    let mine = |labels: &BTreeMap<String, String>| within(selector, labels);
+    let ready: BTreeSet<String> =
+        pods.iter().filter(|pod| pod.ready && pod.alive() && pod.control == Control::Set).map(|pod| pod.set_uid.clone()).collect();
+    let replaced: BTreeSet<&str> = sets.iter().filter(|set| ready.contains(&set.uid)).map(|set| set.revision.as_str()).collect();
+    let serves = |labels: &BTreeMap<String, String>| {
+        let revision = labels.get(keys::REVISION);
+        services.iter().any(|selector| selector.get(keys::REVISION).is_some_and(|selected| Some(selected) == revision) && within(selector, labels))
+            && !revision.is_some_and(|revision| replaced.contains(revision.as_str()))
+    };
     let there: BTreeSet<String> = sets.iter().filter(|set| !set.deleting).map(|set| set.uid.clone()).collect();
     // Taken out of a set that is still there, or not to be told by its labels: somebody wants it so.
     pods.retain(|pod| match &pod.control {
-        Control::Nobody(labels) => !there.contains(&pod.set_uid) && mine(labels),
+        Control::Nobody(labels) => !there.contains(&pod.set_uid) && mine(labels) && !serves(labels),
         Control::Set | Control::Object(_) => true,
     });
     let marks: Vec<Left> = pods.iter().filter_map(|pod| pod.left.clone()).collect();

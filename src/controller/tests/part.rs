@@ -169,3 +169,36 @@ async fn pods_of_an_object_made_again_are_found_by_their_labels() {
     assert_eq!(found.len(), 2);
     assert!(found.iter().all(|pod| matches!(pod.control, Control::Nobody(_)) && pod.left.is_some()));
 }
+
+#[tokio::test]
+async fn a_successor_that_is_found_is_written_anew_or_waited_for() {
+    let (stage, old, left) = left().await;
+    done(&stage, part_of(&old, left.attempt)).await.unwrap();
+    let name = format!("shop-{}-2", old.revision);
+    let first = stage.api.now(Resource::ReplicaSet, &name);
+    // Left a second time: a deletion of the successor that was decided in between names a version that is no more.
+    done(&stage, part_of(set_of(&stage.snapshot(), &old.uid), left.attempt + 2)).await.unwrap();
+    let mut again = stage.api.now(Resource::ReplicaSet, &name);
+    assert_ne!(first["metadata"]["resourceVersion"], again["metadata"]["resourceVersion"]);
+    assert_eq!(trim::annotation(&again, keys::ROLE), Some("retired@4"));
+    // One that ends is no successor, and one that another leader has plans for is left alone.
+    let mut ends = again.clone();
+    ends["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    again["metadata"]["annotations"][keys::ROLE] = json!("serving@9");
+    for found in [ends, again] {
+        stage.api.put(Resource::ReplicaSet, found);
+        stage.feed();
+        let parted = done(&stage, part_of(set_of(&stage.snapshot(), &old.uid), left.attempt + 2)).await;
+        assert_eq!(parted, Err(ApiError::Conflict));
+    }
+}
+
+#[tokio::test]
+async fn a_mark_of_a_later_move_stays() {
+    let (stage, old, left) = left().await;
+    let pod = pods(&stage, &old.uid)[0].clone();
+    let later = Left { attempt: left.attempt + 2, ..left.clone() };
+    done(&stage, Action::Mark { pod: pod.clone(), left: later.clone() }).await.unwrap();
+    assert_eq!(done(&stage, Action::Mark { pod: pod.clone(), left }).await, Err(ApiError::Conflict));
+    assert_eq!(trim::left(&stage.api.now(Resource::Pod, &pod.name)), Some(later));
+}

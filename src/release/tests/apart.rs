@@ -75,7 +75,12 @@ impl World {
         let now = self.now().wall;
         let snapshot = &mut self.snapshot;
         snapshot.sets.retain(|set| set.loose.is_none());
-        part::regroup(&mut snapshot.sets, &mut snapshot.pods, &snapshot.object.spec.selector.match_labels, now);
+        snapshot.pods.append(&mut self.nobodys);
+        let all = snapshot.pods.clone();
+        let selectors: Vec<_> = snapshot.services.values().map(|service| &service.selector).collect();
+        part::regroup(&mut snapshot.sets, &mut snapshot.pods, &snapshot.object.spec.selector.match_labels, &selectors, now);
+        let known = |pod: &Pod| snapshot.pods.iter().any(|known| known.uid == pod.uid);
+        self.nobodys = all.into_iter().filter(|pod| !known(pod)).collect();
     }
 
     /// Pods go with their set, unless it was deleted without them, or the object owns them, too.

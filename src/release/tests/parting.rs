@@ -214,8 +214,37 @@ fn a_pod_that_a_person_took_out_is_left_alone() {
     quarantined.control = Control::Nobody(labels);
     let mut pods = vec![quarantined];
     let mut sets = world.snapshot.sets.clone();
-    part::regroup(&mut sets, &mut pods, &labels_of_shop(), world.now().wall);
+    part::regroup(&mut sets, &mut pods, &labels_of_shop(), &[], world.now().wall);
     assert!(pods.is_empty());
+}
+
+#[test]
+fn pods_that_users_are_sent_to_stay_as_they_are_until_others_are_ready() {
+    let mut world = held(1);
+    world.littered = true;
+    world.until("all are marked", |world| world.loose("v1").is_empty() && world.snapshot.pods.iter().filter(|pod| pod.left.is_some()).count() == 3);
+    world.observe();
+    let old = revision("v1");
+    let mut pods: Vec<Pod> = world.snapshot.pods.iter().filter(|pod| pod.left.is_some()).cloned().collect();
+    for pod in &mut pods {
+        pod.control = Control::Nobody(selector(&old));
+    }
+    let regroup = |sets: &[Set], pods: &[Pod], selects: &str| {
+        let (mut sets, mut pods, selects) = (sets.to_vec(), pods.to_vec(), selector(selects));
+        part::regroup(&mut sets, &mut pods, &labels_of_shop(), &[&selects, &labels_of_shop()], world.now().wall);
+        (pods.len(), sets.iter().filter(|set| set.loose.is_some()).count())
+    };
+    // Back in service by their set, which somebody has then deleted without them; a new one finds them by their labels.
+    let without: Vec<Set> = world.snapshot.sets.iter().filter(|set| set.revision != old).cloned().collect();
+    assert_eq!(regroup(&without, &pods, &old), (0, 0));
+    assert_eq!(regroup(&without, &pods, &revision("v2")), (3, 1));
+    // Their successor serves beside them: now they leave.
+    let mut successor = without.clone();
+    successor.push(Set { uid: "successor".into(), issue: 2, ..set(&old, Color::Blue, 1) });
+    assert_eq!(regroup(&successor, &pods, &old), (0, 0));
+    let newer = Pod { set_uid: "successor".into(), control: Control::Set, left: None, ready: true, ..pod("newer", "successor") };
+    let both: Vec<Pod> = pods.iter().cloned().chain([newer]).collect();
+    assert_eq!(regroup(&successor, &both, &old), (4, 1));
 }
 
 fn labels_of_shop() -> std::collections::BTreeMap<String, String> {
@@ -246,4 +275,51 @@ fn together_goes_on_as_it_was_also_for_what_was_begun_one_by_one() {
     world.holding.clear();
     world.run(30);
     assert_eq!(old(&world), 0);
+}
+
+#[test]
+fn without_its_successor_too_a_revision_waits_until_its_pods_are_out_of_reach() {
+    let mut world = held(1);
+    world.littered = true;
+    world.until("the set is gone", |world| world.snapshot.sets.iter().any(|set| set.loose.is_some()));
+    world.run(3);
+    // Somebody deletes the successor: what is created now would adopt the pods.
+    world.snapshot.sets.retain(|set| set.loose.is_some() || set.revision != revision("v1"));
+    world.apply_version("v1");
+    world.run(5);
+    assert!(message(world.status(), crate::api::ConditionType::Reconciling).contains("leaving their ReplicaSet"), "{:#?}", world.status().conditions);
+    assert!(!world.snapshot.sets.iter().any(|set| set.loose.is_none() && set.revision == revision("v1")));
+    world.littered = false;
+    world.run(5);
+    assert_eq!(world.set("v1").desired, 3);
+}
+
+#[test]
+fn a_row_about_pods_that_are_gone_shortens_nobodys_drain() {
+    let mut world = held(1);
+    world.until("two have gone", |world| old(world) == 1);
+    let stale = world.status().draining[0].clone();
+    world.command(command::ROLLBACK, format!("{}-{}", revision("v2"), revision("v1")));
+    world.until("v1 serves", |world| world.active() == "v1" && world.status().switch.as_ref().unwrap().completed_at.is_some());
+    world.open.clear();
+    world.holding.clear();
+    world.run(60);
+    assert!(world.status().draining.is_empty());
+    // Another release has just begun to move traffic, and whoever leads now reads a status from before the pods went.
+    world.observe();
+    let mut planned = world.snapshot.clone();
+    let before = planned.object.status.switch.clone().unwrap();
+    let next = crate::api::Switch {
+        to: revision("v3"),
+        from: Some(revision("v1")),
+        attempt: before.attempt + 1,
+        completed_at: None,
+        converged_at: None,
+        ..before
+    };
+    planned.object.status.switch = Some(next.clone());
+    planned.object.stored_switch = Some(next);
+    planned.object.status.draining = vec![stale.clone()];
+    let rows = plan(&planned, world.now()).status.draining;
+    assert!(!rows.iter().any(|row| row.since == stale.since), "{rows:#?}");
 }

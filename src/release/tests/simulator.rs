@@ -64,6 +64,8 @@ pub struct World {
     pub counts: BTreeMap<String, Count>,
     /// UIDs of sets that were deleted without their pods.
     pub orphaned: BTreeSet<String>,
+    /// Pods that lost their set and are none of the operator's business.
+    pub nobodys: Vec<Pod>,
     /// Whether the garbage collector does nothing.
     pub littered: bool,
     /// Open connections on single pods, by UID.
@@ -102,6 +104,7 @@ impl World {
             versions: BTreeMap::new(),
             counts: BTreeMap::new(),
             orphaned: BTreeSet::new(),
+            nobodys: vec![],
             littered: false,
             holding: BTreeMap::new(),
             present: BTreeMap::new(),

@@ -30,9 +30,6 @@ impl World {
                 self.snapshot.owners.insert(owner.uid.clone(), OwnerState::Gone);
             }
             Action::CreateSet { revision, color, replicas, raw_hash } => {
-                if self.snapshot.sets.iter().any(|set| &set.revision == revision) {
-                    return Err(Conflict);
-                }
                 self.number += 1;
                 let mut made = set(revision, *color, *replicas);
                 made.uid = format!("set-{}", self.number);
@@ -131,7 +128,7 @@ impl World {
             Action::Select { service, .. } | Action::Release { service } | Action::Withdraw { service, .. } => {
                 self.snapshot.services.get(&service.name).is_some_and(|known| known.resource_version == service.resource_version)
             }
-            Action::CreateSet { revision, .. } => !self.snapshot.sets.iter().any(|known| &known.revision == revision),
+            Action::CreateSet { revision, .. } => !self.snapshot.sets.iter().any(|known| &known.revision == revision && known.loose.is_none()),
             Action::Mark { pod, .. } | Action::Own { pod, .. } | Action::DeletePod { pod, .. } => {
                 self.snapshot.pods.iter().any(|known| known.uid == pod.uid && !known.terminating)
             }
