@@ -116,6 +116,8 @@ pub struct History {
     answers: BTreeMap<(usize, String), Arc<Value>>,
     /// A ReplicaSet was deleted by hand.
     pub by_hand: bool,
+    /// Names of ReplicaSets that a person deleted without their pods, which belong to nobody then, unless they were marked.
+    pub set_free: BTreeSet<String>,
     /// How often the release came to stand in each phase.
     pub phases: BTreeMap<Phase, u64>,
     /// Edits that had to be put back within a second.

@@ -202,8 +202,13 @@ impl Sim {
 
     /// A peer or a person deletes an object.
     pub fn delete(&mut self, resource: Resource, namespace: &str, name: &str) {
+        self.delete_with(Dependents::Deleted, resource, namespace, name);
+    }
+
+    /// The same, and what becomes of its dependents.
+    pub fn delete_with(&mut self, dependents: Dependents, resource: Resource, namespace: &str, name: &str) {
         let now = self.now();
-        self.store.delete(resource, (namespace, name), (None, None), Dependents::Deleted, now).ok();
+        self.store.delete(resource, (namespace, name), (None, None), dependents, now).ok();
         self.changed();
     }
 

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bluegreen::api::keys;
-use bluegreen::controller::api::Resource;
+use bluegreen::controller::api::{Dependents, Resource};
 use serde_json::{Value, json};
 
 use super::Fault;
@@ -105,8 +105,12 @@ impl Sim {
                 let sets: Vec<String> = self.store.all(Resource::ReplicaSet).map(|set| json::name(set).to_owned()).collect();
                 let name = self.faults.random.one(&sets)?.clone();
                 self.history.by_hand = true;
-                self.delete(Resource::ReplicaSet, NAMESPACE, &name);
-                Some(name)
+                let kept = self.faults.random.percent(25);
+                if kept {
+                    self.history.set_free.insert(name.clone());
+                }
+                self.delete_with(if kept { Dependents::Kept } else { Dependents::Deleted }, Resource::ReplicaSet, NAMESPACE, &name);
+                Some(if kept { format!("{name}, without its pods") } else { name })
             }
             Fault::PodDeleted => {
                 let name = self.some_pod()?;

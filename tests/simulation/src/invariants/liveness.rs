@@ -1,5 +1,6 @@
 //! Once nothing goes wrong any more: the release is finished, or stalled for a reason that really holds (8, 11).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bluegreen::api::keys::{self, command};
@@ -47,11 +48,12 @@ fn settled(sim: &Sim) -> Result<(), String> {
     if json::items(&status, "/draining").next().is_some() {
         return Err("a set still drains".into());
     }
-    if let Some(pod) = sim
-        .store
-        .all(Resource::Pod)
-        .find(|pod| json::text(pod, "/metadata/namespace") == NAMESPACE && json::alive(pod) && live_set(sim, pod).is_none())
-    {
+    let nobodys = |pod: &Value| {
+        let set_free = sim.history.set_free.iter().any(|set| json::name(pod).starts_with(&format!("{set}-")));
+        set_free && json::controller(pod).is_none() && json::annotation(pod, keys::LEFT).is_none()
+    };
+    let stays = |pod: &&Arc<Value>| json::text(pod, "/metadata/namespace") == NAMESPACE && json::alive(pod) && live_set(sim, pod).is_none();
+    if let Some(pod) = sim.store.all(Resource::Pod).filter(stays).find(|pod| !nobodys(pod)) {
         return Err(format!("pod {} belongs to no ReplicaSet and is still there", json::name(pod)));
     }
     serving(sim, &object, &to)?;
@@ -60,7 +62,8 @@ fn settled(sim: &Sim) -> Result<(), String> {
     for set in sim.store.all(Resource::ReplicaSet) {
         let revision = json::label(set, keys::REVISION).unwrap_or_default();
         // What a refused template supersedes is not known.
-        let unknown = refused && json::annotation(set, keys::ROLE).is_none() && json::text(&status, "/rejected/revision") != revision;
+        let serves = json::annotation(set, keys::ROLE).is_some_and(|role| !role.starts_with("retired"));
+        let unknown = refused && !serves && json::text(&status, "/rejected/revision") != revision;
         if revision != to && !unknown && Some(revision) != expecting.as_deref() && json::number(set, "/spec/replicas") > 0 {
             return Err(format!("the set of {} still has {} replicas", sim.named(revision), json::number(set, "/spec/replicas")));
         }

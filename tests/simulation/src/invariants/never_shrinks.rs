@@ -1,9 +1,11 @@
 //! Invariant 3: the active revision is never scaled down or deleted, except for `spec.replicas`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bluegreen::api::keys;
 use bluegreen::controller::api::Resource;
+use serde_json::Value;
 
 use super::Invariant;
 use crate::controller::api::Request;
@@ -15,6 +17,9 @@ use crate::sim::{NAMESPACE, Sim};
 pub const INVARIANT: Invariant = Invariant { name: "3 the active set stays", check };
 
 fn check(sim: &Sim, write: &Write) -> Result<(), String> {
+    if let (Resource::Pod, Request::Patch { .. }, Some(before)) = (write.call.resource, &write.call.request, &write.before) {
+        return stays_reached(sim, write, before);
+    }
     let (Resource::ReplicaSet, Some(before)) = (write.call.resource, &write.before) else { return Ok(()) };
     let revision = json::label(before, keys::REVISION).unwrap_or_default();
     let serves = |name: &String| {
@@ -41,4 +46,25 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
         return Err(format!("the set of {name}, which Service {service} selects, shrinks from {had} to {has}"));
     }
     Ok(())
+}
+
+/// No pod that a Service leads to is taken out of it by another label, unless ready ones of a ReplicaSet of that revision stay.
+fn stays_reached(sim: &Sim, write: &Write, before: &Value) -> Result<(), String> {
+    let revision = json::label(before, keys::REVISION).unwrap_or_default();
+    if json::label(&write.after, keys::REVISION) == Some(revision) {
+        return Ok(());
+    }
+    let leads = |name: &&String| {
+        let service = sim.store.get(Resource::Service, NAMESPACE, name);
+        service.is_some_and(|service| json::member(service, "/spec/selector", keys::REVISION) == Some(revision))
+    };
+    let Some(service) = sim.scenario.services.iter().find(leads) else { return Ok(()) };
+    let of_a_set = |pod: &&Arc<Value>| {
+        let set = json::controller(pod).and_then(|set| sim.store.by_uid(Resource::ReplicaSet, set));
+        json::label(pod, keys::REVISION) == Some(revision) && set.is_some() && json::ready(pod) && json::alive(pod)
+    };
+    if sim.store.all(Resource::Pod).any(|pod| of_a_set(&pod)) {
+        return Ok(());
+    }
+    Err(format!("pod {} is taken out of Service {service}, which has no other", json::name(before)))
 }

@@ -8,23 +8,25 @@ use bluegreen::controller::api::Resource;
 use crate::json;
 use crate::sim::{NAMESPACE, Sim};
 
-/// A quarter of an hour before nobody may have edited that Service, since repairs back off.
+/// For so long before nobody may have edited that Service, since repairs back off.
 const CALM: Duration = Duration::from_secs(300);
 
 /// Looks a second, and what the watches and requests take, after an edit. Where anything else went wrong meanwhile nothing is promised
 /// about the time; that the selector comes back at all is checked at the end.
-pub fn repaired(sim: &mut Sim, edit: usize) {
-    let Some(edit) = sim.history.edits.get(edit).cloned() else { return };
+pub fn repaired(sim: &mut Sim, number: usize) {
+    let Some(edit) = sim.history.edits.get(number).cloned() else { return };
     let Some(service) = sim.store.get(Resource::Service, NAMESPACE, &edit.service).cloned() else { return };
     let Some(object) = sim.object() else { return };
-    let before = sim.history.edits.iter().any(|other| other.service == edit.service && other.at < edit.at && other.at + CALM > edit.at);
+    // One that came after it may have put it back.
+    let others = sim.history.edits.iter().enumerate().filter(|(other, _)| *other != number).map(|(_, other)| other);
+    let another = others.filter(|other| other.service == edit.service).any(|other| other.at + CALM > edit.at);
     let disturbed = sim.faults.disturbed(edit.at);
     let paused = object.pointer("/spec/paused").and_then(serde_json::Value::as_bool).unwrap_or(false);
     let moving = sim.intent().is_some_and(|intent| intent.get("completedAt").is_none());
     let led = sim.working().len() == 1 && sim.led_since().is_some_and(|since| since + Duration::from_secs(10) < edit.at);
     let moving = moving || edit.moving;
     let taken = json::annotation(&service, keys::OWNER).is_some() && edit.revision.is_some();
-    if before || disturbed || paused || moving || !led || !taken {
+    if another || disturbed || paused || moving || !led || !taken {
         return;
     }
     sim.history.repairs += 1;

@@ -3,6 +3,7 @@
 use bluegreen::controller::api::Resource;
 use serde_json::{Value, json};
 
+use crate::agenda::Happening;
 use crate::json;
 use crate::sim::Sim;
 use crate::store::{Manager, ORPHAN};
@@ -13,10 +14,12 @@ pub fn orphans(object: &Value) -> bool {
 }
 
 impl Sim {
-    /// Looks at the dependents of an owner that is gone, or is being deleted.
+    /// Looks at the next dependent of an owner that is gone, or is being deleted. A real one takes them one by one, and others write meanwhile.
     pub fn collect(&mut self, owner: &str) {
         let waits = self.store.by_uid(Resource::ReplicaSet, owner).filter(|set| orphans(set)).cloned();
-        for (resource, object) in self.store.dependents(owner) {
+        // One that ends already ends.
+        let next = self.store.dependents(owner).into_iter().find(|(_, object)| waits.is_some() || json::alive(object));
+        if let Some((resource, object)) = next {
             let (namespace, name) = (json::text(&object, "/metadata/namespace").to_owned(), json::name(&object).to_owned());
             let others = json::items(&object, "/metadata/ownerReferences").any(|other| {
                 let uid = json::text(other, "/uid");
@@ -33,8 +36,9 @@ impl Sim {
                 self.say("garbage collector", || format!("deletes {resource:?} {name}"));
                 self.delete(resource, &namespace, &name);
             }
-        }
-        if let Some(set) = waits {
+            let wait = self.random.millis(1, 200);
+            self.later(wait, Happening::Collect(owner.to_owned()));
+        } else if let Some(set) = waits {
             self.delete(Resource::ReplicaSet, json::text(&set, "/metadata/namespace"), json::name(&set));
         }
     }

@@ -97,6 +97,9 @@ impl Sim {
                 let owners: Vec<Value> = json::items(pod, "/metadata/ownerReferences").cloned().chain([owner]).collect();
                 json::set(pod, "metadata", "ownerReferences", json!(owners));
             });
+            if let Some(running) = self.peers.pods.get_mut(json::uid(pod)) {
+                json::uid(set).clone_into(&mut running.set);
+            }
             pods.push(pod.clone());
         }
         true
