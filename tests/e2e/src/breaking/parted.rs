@@ -24,8 +24,8 @@ fn alone(version: &str) -> Manifest {
 
 /// First without a controller manager for a while, then with a controller that is killed. Answers how many releases these were.
 pub async fn apart(stage: &Stage) -> Result<usize> {
-    let first = stage.installed(&alone("v0")).await?;
-    let users = stage.users_from(1, "shop", &["--rate", "20", "--keepalive", "2"]).await?;
+    let first = stage.installed(&alone("v0").spec("/promotion/mode", "Automatic")).await?;
+    let users = stage.users_from(1, "shop", &["--rate", "20", "--keepalive", "0"]).await?;
     without_manager(stage, &first).await?;
     inside(&stage.world, 0).await?;
     let outcome = killed(stage, &users).await;

@@ -38,6 +38,8 @@ pub struct Release {
     pub fault: Fault,
     /// Where the release is to stand then.
     pub phase: PhaseName,
+    /// Whether old pods leave one by one (`drain.scaleDown: PerPod`): then there is one more of them than connections that last.
+    pub one_by_one: bool,
     /// The revision that is left.
     pub old: String,
     /// The revision that comes; empty before it is known.
@@ -48,18 +50,18 @@ pub struct Release {
 
 impl Release {
     /// Installs the first version, with users and connections that last.
-    pub async fn prepare(stage: Stage, fault: Fault, phase: PhaseName) -> Result<Self> {
+    pub async fn prepare(stage: Stage, fault: Fault, phase: PhaseName, one_by_one: bool) -> Result<Self> {
         stage.service("shop").await?;
-        stage.apply(&version(&stage, "v1", fault, phase)).await?;
+        stage.apply(&version(&stage, "v1", fault, phase, one_by_one)).await?;
         let old = revision(&stage.complete(120).await?)?;
         let users = stage.users_from(1, "shop", &["--rate", "25", "--keepalive", "0"]).await?;
         let mut held = vec![];
-        for _ in 0..HELD {
+        for _ in 0..if one_by_one { HELD - 1 } else { HELD } {
             let load = stage.long(1, &["echo", "--target", "tcp://{echo}"]).await?;
             let pod = load.open()?.pod.unwrap_or_default();
             held.push((load, pod));
         }
-        Ok(Self { stage, fault, phase, old, new: String::new(), users, held })
+        Ok(Self { stage, fault, phase, one_by_one, old, new: String::new(), users, held })
     }
 
     /// Begins the release. Phases in which it can be kept come first, and then those that pass: they are reached at about the same time in all
@@ -100,7 +102,7 @@ impl Release {
     }
 
     async fn begin(&mut self, phase: PhaseName) -> Result {
-        self.stage.apply(&version(&self.stage, "v2", self.fault, self.phase)).await?;
+        self.stage.apply(&version(&self.stage, "v2", self.fault, self.phase, self.one_by_one)).await?;
         self.is_in(phase, 90).await
     }
 
@@ -117,7 +119,7 @@ impl Release {
 
     /// Brings the release to its end, and counts what users noticed.
     pub async fn finish(self, broken: Instant, happened: &Happened) -> Result<Measured> {
-        let Self { stage, fault, phase, old: _, new, users, held } = self;
+        let Self { stage, fault, phase, one_by_one, old: _, new, users, held } = self;
         if phase == PhaseName::AwaitPromotion {
             stage.until("it waits for a person", 120, |status| status.phase == Some(PhaseName::AwaitPromotion)).await?;
             stage.command("bluegreen.dev/promote", &new).await?;
@@ -151,7 +153,8 @@ impl Release {
         claim!(unexplained.is_empty(), "{} requests failed; the first: {:?}", unexplained.len(), unexplained.first());
         claim!(summary.failed == u64::try_from(failures.len()).unwrap_or_default(), "requests failed at the very end: {:?}", summary.failures);
         claim!(fault.moves_traffic() || measured.wrong == 0, "{early} early answers of v2, {late} late ones of v1");
-        stage.notes.say(format!("{} requests, {} failed, {cut} cut, {} wrong, {seconds:.0} s", summary.ok, summary.failed, measured.wrong));
+        let how = if one_by_one { "one by one: " } else { "" };
+        stage.notes.say(format!("{how}{} requests, {} failed, {cut} cut, {} wrong, {seconds:.0} s", summary.ok, summary.failed, measured.wrong));
         Ok(measured)
     }
 }
@@ -168,7 +171,7 @@ fn millis(time: jiff::Timestamp) -> u64 {
 }
 
 /// A version whose release stands long enough in each phase for something to happen there.
-fn version(stage: &Stage, version: &str, fault: Fault, phase: PhaseName) -> Manifest {
+fn version(stage: &Stage, version: &str, fault: Fault, phase: PhaseName, one_by_one: bool) -> Manifest {
     let manual = matches!(phase, PhaseName::AwaitPromotion | PhaseName::Converge);
     let mut manifest = shop(version)
         .spec("/smokeProbes/0/successThreshold", if phase == PhaseName::Smoke && version == "v2" { 14 } else { 3 })
@@ -178,6 +181,9 @@ fn version(stage: &Stage, version: &str, fault: Fault, phase: PhaseName) -> Mani
         .spec("/promotion/mode", if manual && version == "v2" { "Manual" } else { "Automatic" });
     if phase == PhaseName::BringUp && version == "v2" {
         manifest = manifest.env("APP_READY_AFTER", "6");
+    }
+    if one_by_one {
+        manifest = manifest.spec("/drain/scaleDown", "PerPod").spec("/replicas", HELD);
     }
     if fault.deletes_pods() {
         manifest = manifest.container("/lifecycle/preStop/sleep/seconds", 3);
