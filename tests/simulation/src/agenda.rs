@@ -37,6 +37,8 @@ pub enum Happening {
     Fault(usize),
     /// A fault is over.
     Mend(usize),
+    /// A person applies the object that was deleted.
+    Apply,
     /// A process of the operator is started in a place.
     Start(usize),
     /// The deadline by which a selector must have been put back.

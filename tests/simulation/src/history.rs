@@ -116,6 +116,8 @@ pub struct History {
     answers: BTreeMap<(usize, String), Arc<Value>>,
     /// A ReplicaSet was deleted by hand.
     pub by_hand: bool,
+    /// The object was deleted and applied again.
+    pub remade: bool,
     /// Names of ReplicaSets that a person deleted without their pods, which belong to nobody then, unless they were marked.
     pub set_free: BTreeSet<String>,
     /// How often the release came to stand in each phase.

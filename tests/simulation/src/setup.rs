@@ -38,11 +38,7 @@ impl Sim {
         if self.scenario.preview {
             self.make_service("shop-preview");
         }
-        let object =
-            json!({"apiVersion": "bluegreen.dev/v1alpha1", "kind": "BlueGreenDeployment", "metadata": {"name": NAME}, "spec": self.scenario.spec});
-        self.make(Resource::BlueGreenDeployment, NAMESPACE, object).ok();
-        let replicas = json::number(&self.scenario.spec, "/replicas");
-        self.history.replicas.push((Duration::ZERO, replicas));
+        self.apply_object();
         self.peers_watch();
         self.clients();
         for place in 0..PLACES {
@@ -51,6 +47,24 @@ impl Sim {
         }
         self.plan_acts();
         self.later(Duration::from_secs(self.scenario.busy_seconds), Happening::Calm);
+    }
+
+    /// The object, as soon as nothing of that name is there any more.
+    pub fn apply_object(&mut self) {
+        if let Some(there) = self.object() {
+            if !json::alive(&there) {
+                self.later(Duration::from_millis(500), Happening::Apply);
+            }
+            return;
+        }
+        let object =
+            json!({"apiVersion": "bluegreen.dev/v1alpha1", "kind": "BlueGreenDeployment", "metadata": {"name": NAME}, "spec": self.scenario.spec});
+        self.say("person", || "applies the BlueGreenDeployment".into());
+        // What another one was called, and which numbers it gave to its moves, is none of its business.
+        self.history.stored.clear();
+        self.make(Resource::BlueGreenDeployment, NAMESPACE, object).ok();
+        let (now, replicas) = (self.now(), json::number(&self.scenario.spec, "/replicas"));
+        self.history.replicas.push((now, replicas));
     }
 
     fn peers_watch(&mut self) {

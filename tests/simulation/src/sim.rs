@@ -161,6 +161,7 @@ impl Sim {
             Happening::Deliver(watcher) => self.deliver(watcher),
             Happening::Relist(watcher) => self.list_anew(watcher, self.store.revision()),
             Happening::Collect(owner) => self.collect(&owner),
+            Happening::Apply => self.apply_object(),
             Happening::ReplicaSets => self.replica_sets(),
             Happening::EndpointSlices => self.endpoint_slices(),
             Happening::Pod(uid, step) => self.pod_step(&uid, step),
@@ -230,11 +231,18 @@ impl Sim {
                 let wait = self.random.millis(50, 1500);
                 self.later(wait, Happening::Collect(json::uid(object).to_owned()));
             }
-            (Resource::ReplicaSet, Kind::Applied) if garbage::orphans(object) && !entry.before.as_deref().is_some_and(garbage::orphans) => {
+            (Resource::ReplicaSet | Resource::BlueGreenDeployment, Kind::Applied)
+                if garbage::orphans(object) && !entry.before.as_deref().is_some_and(garbage::orphans) =>
+            {
                 let wait = self.random.millis(50, 1500);
                 self.later(wait, Happening::Collect(json::uid(object).to_owned()));
             }
             (Resource::ReplicaSet, Kind::Applied) if entry.before.is_none() => {
+                // An owner that is gone already is found out by the garbage collector.
+                if let Some(owner) = json::controller(object).filter(|owner| !self.store.exists(owner)).map(str::to_owned) {
+                    let wait = self.random.millis(200, 2000);
+                    self.later(wait, Happening::Collect(owner));
+                }
                 let revision = json::label(object, bluegreen::api::keys::REVISION).unwrap_or_default().to_owned();
                 let image = crate::scenario::version_of(object.pointer("/spec/template").unwrap_or(&Value::Null)).to_owned();
                 self.names.entry(revision).or_insert(image);
@@ -265,6 +273,12 @@ impl Sim {
         let there = |set: &&Arc<Value>| json::label(set, keys::REVISION) == Some(revision) && set.pointer("/metadata/deletionTimestamp").is_none();
         let issue = |set: &Arc<Value>| json::label(set, keys::ISSUE).and_then(|issue| issue.parse::<i64>().ok()).unwrap_or(1);
         self.store.all(Resource::ReplicaSet).filter(there).min_by_key(|set| issue(set))
+    }
+
+    /// Whether living pods are of the revision that a Service selects.
+    pub fn leads(&self, service: &Value) -> bool {
+        let revision = json::member(service, "/spec/selector", keys::REVISION).unwrap_or_default();
+        self.store.all(Resource::Pod).any(|pod| json::label(pod, keys::REVISION) == Some(revision) && json::alive(pod))
     }
 
     /// One line of the transcript.

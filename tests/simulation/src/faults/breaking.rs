@@ -13,7 +13,7 @@ use crate::agenda::Happening;
 use crate::controller::process::{PLACES, Start};
 use crate::json;
 use crate::peers::kubelet::Step;
-use crate::sim::{NAMESPACE, Sim};
+use crate::sim::{NAME, NAMESPACE, Sim};
 use crate::store::{Manager, stamp};
 
 impl Sim {
@@ -144,6 +144,14 @@ impl Sim {
                 self.history.left_at.entry(revision).or_insert(now);
                 self.delete(Resource::Service, NAMESPACE, &name);
                 Some(name)
+            }
+            Fault::ObjectRemade => {
+                let object = self.object().filter(|object| json::alive(object))?;
+                let kept = self.faults.random.percent(60);
+                self.scenario.spec = object.get("spec")?.clone();
+                self.history.remade = true;
+                self.delete_with(if kept { Dependents::Kept } else { Dependents::Deleted }, Resource::BlueGreenDeployment, NAMESPACE, NAME);
+                Some(if kept { "without its ReplicaSets" } else { "with its ReplicaSets" }.into())
             }
         }
     }

@@ -36,6 +36,7 @@ impl Sim {
             }
             Fault::WatchesSlow | Fault::OldCache => self.quicken(),
             Fault::ServiceRemade => self.make_service(&planned.what),
+            Fault::ObjectRemade => self.apply_object(),
             _ => {}
         }
     }

@@ -106,11 +106,13 @@ pub enum Fault {
     SelectorEmptied,
     /// A Service is deleted and made again.
     ServiceRemade,
+    /// The BlueGreenDeployment is deleted, with all that it owns or without, and applied again.
+    ObjectRemade,
 }
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Conflict,
         Self::Throttled,
         Self::ServerError,
@@ -135,6 +137,7 @@ impl Fault {
         Self::SelectorEdited,
         Self::SelectorEmptied,
         Self::ServiceRemade,
+        Self::ObjectRemade,
     ];
 
     /// Whether it is one of the drain agent.

@@ -2,6 +2,7 @@
 
 use bluegreen::api::keys;
 use bluegreen::controller::api::Resource;
+use serde_json::Value;
 
 use super::Invariant;
 use crate::controller::serve::Write;
@@ -9,13 +10,18 @@ use crate::json;
 use crate::sim::{NAMESPACE, Sim};
 
 /// Every write of a declared Service's selector has a revision and nothing that the spec does not ask for; a move counts as done only when
-/// every Service that exists has been moved by it.
+/// every Service that exists has been moved by it. What an object that is gone has left behind may be given back, or parked by the next one,
+/// once no pod is reached through it any more.
 pub const INVARIANT: Invariant = Invariant { name: "2 whole selectors, all Services", check };
 
 fn check(sim: &Sim, write: &Write) -> Result<(), String> {
     match write.call.resource {
         Resource::Service if sim.is_active_service(&write.call.name) => {
-            let Some(selector) = write.after.pointer("/spec/selector").and_then(serde_json::Value::as_object) else {
+            let left = write.before.as_ref().is_some_and(|before| left_behind(sim, before));
+            if left && json::annotation(&write.after, keys::OWNER).is_none() {
+                return Ok(());
+            }
+            let Some(selector) = write.after.pointer("/spec/selector").and_then(Value::as_object) else {
                 return Err("a selector without anything".into());
             };
             // Parked is what has never served; a write that took its time may come after the first intent, but not after the first move.
@@ -24,7 +30,7 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
                 .as_ref()
                 .and_then(|before| json::annotation(before, keys::SELECTED))
                 .is_some_and(|had| !had.starts_with(keys::REVISION_NONE));
-            if had && selector.get(keys::REVISION).and_then(serde_json::Value::as_str) == Some(keys::REVISION_NONE) {
+            if had && !left && selector.get(keys::REVISION).and_then(Value::as_str) == Some(keys::REVISION_NONE) {
                 return Err("a Service that has served is parked".into());
             }
             let keys: Vec<&str> = selector.keys().map(String::as_str).collect();
@@ -35,8 +41,15 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
     }
 }
 
+/// Whether a Service was an object's that is gone, and leads to nobody.
+fn left_behind(sim: &Sim, service: &Value) -> bool {
+    let owner = json::annotation(service, keys::OWNER).and_then(|owner| owner.rsplit_once('/')).map(|(_, uid)| uid.to_owned());
+    let gone = owner.is_some_and(|uid| sim.store.by_uid(Resource::BlueGreenDeployment, &uid).is_none());
+    gone && !sim.leads(service)
+}
+
 fn done(sim: &Sim, write: &Write) -> Result<(), String> {
-    let at = |object: &serde_json::Value| json::text(object, "/status/switch/completedAt").to_owned();
+    let at = |object: &Value| json::text(object, "/status/switch/completedAt").to_owned();
     if at(&write.after).is_empty() || write.before.as_ref().is_some_and(|before| at(before) == at(&write.after)) {
         return Ok(());
     }

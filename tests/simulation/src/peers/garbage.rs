@@ -16,7 +16,8 @@ pub fn orphans(object: &Value) -> bool {
 impl Sim {
     /// Looks at the next dependent of an owner that is gone, or is being deleted. A real one takes them one by one, and others write meanwhile.
     pub fn collect(&mut self, owner: &str) {
-        let waits = self.store.by_uid(Resource::ReplicaSet, owner).filter(|set| orphans(set)).cloned();
+        let kinds = [Resource::ReplicaSet, Resource::BlueGreenDeployment];
+        let waits = kinds.into_iter().find_map(|kind| Some((kind, self.store.by_uid(kind, owner).filter(|owner| orphans(owner))?.clone())));
         // One that ends already ends.
         let next = self.store.dependents(owner).into_iter().find(|(_, object)| waits.is_some() || json::alive(object));
         if let Some((resource, object)) = next {
@@ -38,8 +39,8 @@ impl Sim {
             }
             let wait = self.random.millis(1, 200);
             self.later(wait, Happening::Collect(owner.to_owned()));
-        } else if let Some(set) = waits {
-            self.delete(Resource::ReplicaSet, json::text(&set, "/metadata/namespace"), json::name(&set));
+        } else if let Some((kind, owner)) = waits {
+            self.delete(kind, json::text(&owner, "/metadata/namespace"), json::name(&owner));
         }
     }
 }
