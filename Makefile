@@ -59,6 +59,7 @@ test: cluster lint unit chart docs side-by-side e2e ## everything: unit, propert
 .PHONY: lint
 lint: ## format, clippy
 	@cargo fmt --all --check
+	@tests/simulation/mutations/check --applies
 	@cargo clippy --release --workspace --all-targets --locked -- --deny warnings
 
 .PHONY: unit

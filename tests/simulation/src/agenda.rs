@@ -39,6 +39,8 @@ pub enum Happening {
     Mend(usize),
     /// A person applies the object that was deleted.
     Apply,
+    /// The bystander's second version is released.
+    Bystander,
     /// A process of the operator is started in a place.
     Start(usize),
     /// The deadline by which a selector must have been put back.

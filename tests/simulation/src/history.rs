@@ -10,10 +10,11 @@ use bluegreen::controller::context::Clock;
 use jiff::Timestamp;
 use serde_json::Value;
 
+use crate::bystander::is_its;
 use crate::controller::api::{Call, Request};
 use crate::faults::Phase;
 use crate::json;
-use crate::sim::Sim;
+use crate::sim::{NAME, Sim};
 
 /// What a process had been told about a pod's connections.
 #[derive(Clone, Copy, Debug)]
@@ -184,6 +185,9 @@ impl History {
 impl Sim {
     /// A process sends something on which it has just decided.
     pub fn decided(&mut self, process: usize, call: &Call) {
+        if is_its(&call.name) {
+            return;
+        }
         if let Some(to) = call.begins() {
             self.decides_on(process, &to);
         }
@@ -216,7 +220,7 @@ impl Sim {
     fn decides_on(&mut self, process: usize, to: &str) {
         let pods = self.delivered(process, Resource::Pod).filter(|pod| json::label(pod, keys::REVISION) == Some(to) && json::alive(pod));
         let pods = pods.map(|pod| json::uid(pod).to_owned()).collect();
-        let object = self.delivered(process, Resource::BlueGreenDeployment).next().cloned().unwrap_or_default();
+        let object = self.delivered(process, Resource::BlueGreenDeployment).find(|object| json::name(object) == NAME).cloned().unwrap_or_default();
         self.history.known.insert(process, Known { pods, object });
     }
 

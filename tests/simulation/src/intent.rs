@@ -1,10 +1,13 @@
 //! The intent on record, read from the store and not by the operator's code: in status, beside the selector of a Service, or beside the
 //! fence of a ReplicaSet.
 
+use std::sync::Arc;
+
 use bluegreen::api::keys;
 use bluegreen::controller::api::Resource;
 use serde_json::Value;
 
+use crate::bystander::is_its;
 use crate::controller::serve::Write;
 use crate::json;
 use crate::sim::Sim;
@@ -13,7 +16,8 @@ impl Sim {
     /// The intent on record, in the form of `status.switch`.
     pub fn intent(&self) -> Option<Value> {
         let stored = self.object().and_then(|object| object.pointer("/status/switch").cloned());
-        let fences = self.store.all(Resource::ReplicaSet).filter_map(|set| {
+        let ours = |set: &&Arc<Value>| !is_its(json::name(set));
+        let fences = self.store.all(Resource::ReplicaSet).filter(ours).filter_map(|set| {
             let switch = written(set)?;
             let stands = json::annotation(set, keys::ROLE) == Some(&format!("serving@{}", attempt(&switch)));
             stands.then_some(switch)

@@ -7,6 +7,7 @@ use bluegreen::controller::api::Resource;
 use serde_json::{Value, json};
 
 use crate::agenda::Happening;
+use crate::bystander::is_its;
 use crate::faults::Phase;
 use crate::json;
 use crate::random::Random;
@@ -176,6 +177,7 @@ impl Sim {
         let others: Vec<String> = self
             .store
             .all(Resource::ReplicaSet)
+            .filter(|set| !is_its(json::name(set)))
             .filter_map(|set| json::label(set, label))
             .filter(|revision| *revision != but)
             .map(str::to_owned)

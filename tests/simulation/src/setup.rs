@@ -39,6 +39,7 @@ impl Sim {
             self.make_service("shop-preview");
         }
         self.apply_object();
+        self.make_bystander();
         self.peers_watch();
         self.clients();
         for place in 0..PLACES {

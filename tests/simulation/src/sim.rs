@@ -162,6 +162,7 @@ impl Sim {
             Happening::Relist(watcher) => self.list_anew(watcher, self.store.revision()),
             Happening::Collect(owner) => self.collect(&owner),
             Happening::Apply => self.apply_object(),
+            Happening::Bystander => self.release_bystander(),
             Happening::ReplicaSets => self.replica_sets(),
             Happening::EndpointSlices => self.endpoint_slices(),
             Happening::Pod(uid, step) => self.pod_step(&uid, step),
@@ -249,7 +250,9 @@ impl Sim {
             }
             // A move begins on a Service or a ReplicaSet; status tells of it when it is done, or takes longer.
             (Resource::ReplicaSet | Resource::Service, Kind::Applied) if self.moving() => self.stands(Phase::Switch),
-            (Resource::BlueGreenDeployment, Kind::Applied) => self.stands(Phase::read(json::text(object, "/status/phase"))),
+            (Resource::BlueGreenDeployment, Kind::Applied) if json::name(object) == NAME => {
+                self.stands(Phase::read(json::text(object, "/status/phase")))
+            }
             _ => {}
         }
     }

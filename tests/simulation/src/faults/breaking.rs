@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::Fault;
 use crate::agenda::Happening;
+use crate::bystander::is_its;
 use crate::controller::process::{PLACES, Start};
 use crate::json;
 use crate::peers::kubelet::Step;
@@ -102,7 +103,8 @@ impl Sim {
                 Some(String::new())
             }
             Fault::SetDeleted => {
-                let sets: Vec<String> = self.store.all(Resource::ReplicaSet).map(|set| json::name(set).to_owned()).collect();
+                let sets = self.store.all(Resource::ReplicaSet).map(|set| json::name(set).to_owned());
+                let sets: Vec<String> = sets.filter(|name| !is_its(name)).collect();
                 let name = self.faults.random.one(&sets)?.clone();
                 self.history.by_hand = true;
                 let kept = self.faults.random.percent(25);
@@ -157,8 +159,12 @@ impl Sim {
     }
 
     fn some_pod(&mut self) -> Option<Arc<Value>> {
-        let pods: Vec<Arc<Value>> =
-            self.store.all(Resource::Pod).filter(|pod| json::label(pod, keys::REVISION).is_some() && json::alive(pod)).cloned().collect();
+        let pods: Vec<Arc<Value>> = self
+            .store
+            .all(Resource::Pod)
+            .filter(|pod| json::label(pod, keys::REVISION).is_some() && json::alive(pod) && !is_its(json::name(pod)))
+            .cloned()
+            .collect();
         self.faults.random.one(&pods).cloned()
     }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::is_steady;
 use crate::agenda::Happening;
+use crate::bystander::is_its;
 use crate::json;
 use crate::scenario::version_of;
 use crate::sim::{NAMESPACE, Sim};
@@ -39,6 +40,7 @@ pub fn look(sim: &mut Sim) {
 }
 
 fn settled(sim: &Sim) -> Result<(), String> {
+    sim.bystander_rests()?;
     let object = sim.object().ok_or("the object is gone")?;
     let status = object.get("status").cloned().unwrap_or_default();
     if json::number(&status, "/observedGeneration") != json::number(&object, "/metadata/generation") {
@@ -59,7 +61,7 @@ fn settled(sim: &Sim) -> Result<(), String> {
     serving(sim, &object, &to)?;
     let expecting = expected(sim, &object, &to)?;
     let refused = object.pointer("/spec/template/spec/contaners").is_some();
-    for set in sim.store.all(Resource::ReplicaSet) {
+    for set in sim.store.all(Resource::ReplicaSet).filter(|set| !is_its(json::name(set))) {
         let revision = json::label(set, keys::REVISION).unwrap_or_default();
         // What a refused template supersedes is not known.
         let serves = json::annotation(set, keys::ROLE).is_some_and(|role| !role.starts_with("retired"));

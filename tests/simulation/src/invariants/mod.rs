@@ -20,7 +20,9 @@ pub use liveness::look;
 pub use repair::repaired;
 pub use steady::is_steady;
 
+use crate::bystander;
 use crate::controller::serve::Write;
+use crate::json;
 use crate::sim::Sim;
 
 /// One property.
@@ -47,6 +49,12 @@ pub const ALL: [Invariant; 10] = [
 
 /// After each write of the operator.
 pub fn at_each_write(sim: &mut Sim, write: &Write) {
+    if bystander::is_its(json::name(&write.after)) {
+        if let Err(story) = bystander::serves(sim, write) {
+            sim.violated("3 the active set stays", story);
+        }
+        return;
+    }
     for Invariant { name, check } in &ALL {
         if let Err(story) = check(sim, write) {
             let who = sim.processes.get(write.process).map(|process| process.name.clone()).unwrap_or_default();
