@@ -37,6 +37,8 @@ pub enum Happening {
     Fault(usize),
     /// A fault is over.
     Mend(usize),
+    /// An applier looks at a Service.
+    Applier(String),
     /// A person applies the object that was deleted.
     Apply,
     /// The bystander's second version is released.

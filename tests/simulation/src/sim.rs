@@ -161,6 +161,7 @@ impl Sim {
             Happening::Deliver(watcher) => self.deliver(watcher),
             Happening::Relist(watcher) => self.list_anew(watcher, self.store.revision()),
             Happening::Collect(owner) => self.collect(&owner),
+            Happening::Applier(service) => self.applier(&service),
             Happening::Apply => self.apply_object(),
             Happening::Bystander => self.release_bystander(),
             Happening::ReplicaSets => self.replica_sets(),
@@ -257,7 +258,8 @@ impl Sim {
         }
     }
 
-    fn moving(&self) -> bool {
+    /// Whether a move is on record that status does not tell of yet.
+    pub fn moving(&self) -> bool {
         let stored = self.object().map_or(0, |object| json::number(&object, "/status/switch/attempt"));
         self.intent().is_some_and(|intent| intent::attempt(&intent) > stored)
     }

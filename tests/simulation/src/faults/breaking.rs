@@ -12,6 +12,7 @@ use super::Fault;
 use crate::agenda::Happening;
 use crate::bystander::is_its;
 use crate::controller::process::{PLACES, Start};
+use crate::history::Edit;
 use crate::json;
 use crate::peers::kubelet::Step;
 use crate::sim::{NAME, NAMESPACE, Sim};
@@ -136,6 +137,12 @@ impl Sim {
                 Some(if all { format!("all like {}", json::name(&pod)) } else { json::name(&pod).to_owned() })
             }
             Fault::SelectorEdited | Fault::SelectorEmptied => self.edit_selector(fault),
+            Fault::SelectorApplied => {
+                let services = self.scenario.services.clone();
+                let name = self.faults.random.one(&services)?.clone();
+                self.later(Duration::from_millis(1), Happening::Applier(name.clone()));
+                Some(name)
+            }
             Fault::ServiceRemade => {
                 let services = self.scenario.services.clone();
                 let name = self.faults.random.one(&services)?.clone();
@@ -206,6 +213,35 @@ impl Sim {
             _ => self.peers.agents.get_mut(&node)?.late = (500, 9000),
         }
         Some(node)
+    }
+
+    /// An applier applies what it takes for the Service's selector, and will do so again.
+    pub fn applier(&mut self, name: &str) {
+        if !self.faults.on(Fault::SelectorApplied) {
+            return;
+        }
+        self.later(Duration::from_secs(1), Happening::Applier(name.to_owned()));
+        let Some(before) = self.store.get(Resource::Service, NAMESPACE, name).cloned() else { return };
+        let selector = json!({"app": "shop"});
+        if before.pointer("/spec/selector") == Some(&selector) {
+            return;
+        }
+        self.say("applier", || format!("applies {selector} to {name}"));
+        let applier = Manager { name: "applier", operation: "Apply" };
+        self.write(applier, Resource::Service, NAMESPACE, name, |service| json::set(service, "spec", "selector", selector));
+        let revision = json::member(&before, "/spec/selector", keys::REVISION).map(str::to_owned);
+        let at = self.now();
+        self.history.edited(Edit { service: name.to_owned(), revision, moving: self.moving(), at });
+    }
+
+    /// The applier is told better: its manifest no longer has a selector, so what it had applied goes, if nobody has written it since.
+    pub fn applier_ends(&mut self, name: &str) {
+        let Some(service) = self.store.get(Resource::Service, NAMESPACE, name).cloned() else { return };
+        if json::items(&service, "/metadata/managedFields").any(|entry| json::text(entry, "/operation") == "Apply") {
+            self.say("applier", || format!("no longer applies a selector to {name}"));
+            let applier = Manager { name: "applier", operation: "Apply" };
+            self.write(applier, Resource::Service, NAMESPACE, name, |service| json::set(service, "spec", "selector", json!({})));
+        }
     }
 
     fn edit_selector(&mut self, fault: Fault) -> Option<String> {

@@ -36,6 +36,11 @@ impl Sim {
             }
             Fault::WatchesSlow | Fault::OldCache => self.quicken(),
             Fault::ServiceRemade => self.make_service(&planned.what),
+            Fault::SelectorApplied if !self.faults.on(planned.fault) => {
+                for service in self.scenario.services.clone() {
+                    self.applier_ends(&service);
+                }
+            }
             Fault::ObjectRemade => self.apply_object(),
             _ => {}
         }

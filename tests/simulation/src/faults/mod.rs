@@ -104,6 +104,8 @@ pub enum Fault {
     SelectorEdited,
     /// A Service's selector is emptied.
     SelectorEmptied,
+    /// An applier forces a bare selector on a Service, every second, by server-side apply.
+    SelectorApplied,
     /// A Service is deleted and made again.
     ServiceRemade,
     /// The BlueGreenDeployment is deleted, with all that it owns or without, and applied again.
@@ -112,7 +114,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::Conflict,
         Self::Throttled,
         Self::ServerError,
@@ -136,6 +138,7 @@ impl Fault {
         Self::PodsUnready,
         Self::SelectorEdited,
         Self::SelectorEmptied,
+        Self::SelectorApplied,
         Self::ServiceRemade,
         Self::ObjectRemade,
     ];

@@ -245,8 +245,10 @@ impl Store {
         if resource == Resource::Service && before.pointer("/spec/selector") != after.pointer("/spec/selector") {
             // Whoever wrote the selector last owns it; that is all the operator reads of managed fields.
             let at = wall(now).strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+            // An applier owns what stands in its manifest, and so nothing of what it has just removed.
+            let none = manager.operation == "Apply" && after.pointer("/spec/selector").is_none();
             let entry = json!({"manager": manager.name, "operation": manager.operation, "time": at, "fieldsV1": {"f:spec": {"f:selector": {}}}});
-            json::set(&mut after, "metadata", "managedFields", json!([entry]));
+            json::set(&mut after, "metadata", "managedFields", if none { json!([]) } else { json!([entry]) });
         }
         Ok(self.put(resource, Kind::Applied, after, Some(before)))
     }
