@@ -7,6 +7,7 @@ pub mod api;
 pub mod controller;
 pub mod drain_agent;
 pub mod listen;
+pub mod pauses;
 pub mod probe;
 pub mod release;
 pub mod serve;

@@ -193,7 +193,7 @@ async fn acquire(api: &KubeApi, client: &Client, args: &Args, candidate: &mut Ca
     let leases: kube::Api<kube::api::DynamicObject> =
         kube::Api::namespaced_with(client.clone(), &args.namespace, &api::Resource::Lease.api_resource());
     let config = watcher::Config::default().fields(&format!("metadata.name={}", args.lease));
-    let mut changes = std::pin::pin!(watcher(leases, config).default_backoff());
+    let mut changes = std::pin::pin!(watcher(leases, config).backoff(crate::pauses::Pauses::default()));
     let mut said = false;
     let mut blind = false;
     loop {

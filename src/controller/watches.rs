@@ -11,6 +11,7 @@ use kube::{Api, Client};
 use serde_json::Value;
 
 use crate::api::keys;
+use crate::pauses::Pauses;
 
 use super::api::{ApiServer, Resource};
 use super::context::Context;
@@ -88,7 +89,7 @@ pub async fn feed<A: ApiServer>(context: Arc<Context<A>>, client: Client, watch:
     config.label_selector.clone_from(&watch.labels);
     config.field_selector.clone_from(&watch.fields);
     loop {
-        let events = watcher(api.clone(), config.clone()).default_backoff();
+        let events = watcher(api.clone(), config.clone()).backoff(Pauses::default());
         drive(&context, &watch, Box::pin(events)).await;
     }
 }

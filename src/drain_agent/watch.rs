@@ -9,6 +9,7 @@ use kube::{Client, ResourceExt};
 use tracing::{info, warn};
 
 use crate::api::{ConnectionWatch, ConnectionWatchSpec, ConnectionWatchStatus};
+use crate::pauses::Pauses;
 
 /// Who the reports' fields belong to.
 pub const FIELD_MANAGER: &str = "bluegreen-drain-agent";
@@ -68,7 +69,7 @@ impl NodeWatch {
         let config = watcher::Config::default().fields(&format!("metadata.name={}", self.node));
         let mut listed = None;
         let mut trouble: Option<String> = None;
-        watcher(self.api.clone(), config).default_backoff().filter_map(move |event| {
+        watcher(self.api.clone(), config).backoff(Pauses::default()).filter_map(move |event| {
             let asked = match event {
                 Ok(event) => {
                     if trouble.take().is_some() {
