@@ -106,8 +106,8 @@ e2e: cluster ## end-to-end tests on real clusters; CASES="name ..." for some
 	@$(BIN)/e2e $(CASES)
 
 .PHONY: faults
-faults: cluster ## every fault in every phase of a release on a real cluster, under load: ROUNDS=3 CASES="etcd /drain"
-	@$(BIN)/e2e --faults $(ROUNDS) $(CASES)
+faults: cluster ## every fault in every phase of a release on a real cluster, under load: ROUNDS=3 FROM=1 CASES="etcd /drain"
+	@$(BIN)/e2e --faults $(ROUNDS) --from $(FROM) $(CASES)
 
 .PHONY: bench
 bench: cluster ## the figures of docs/benchmarks.md

@@ -42,6 +42,9 @@ struct Cli {
     /// Instead of the cases: every fault in every phase of a release, so many times; FILTER picks from them.
     #[arg(long, value_name = "ROUNDS")]
     faults: Option<u32>,
+    /// Number of the first of these rounds: in odd ones and in even ones other releases let their old pods leave one by one.
+    #[arg(long, default_value_t = 1)]
+    from: u32,
     /// Writes the table of mistakes into docs/troubleshooting.md and ends.
     #[arg(long)]
     write_docs: bool,
@@ -98,7 +101,7 @@ fn main() -> ExitCode {
 }
 
 async fn work(cli: Cli) -> failure::Result<bool> {
-    let Cli { filter, list, jobs, keep, faults, write_docs, command } = cli;
+    let Cli { filter, list, jobs, keep, faults, from, write_docs, command } = cli;
     match command {
         Some(Command::Proxy { kill_after, kubeconfig, server, controller }) => {
             return proxy::run(kill_after, &kubeconfig, &server, &controller).await.map(|()| true);
@@ -110,7 +113,7 @@ async fn work(cli: Cli) -> failure::Result<bool> {
         return cases::bad_input::write_docs().map(|()| true);
     }
     if let Some(rounds) = faults {
-        return until_told(keep, breaking::clear, breaking::run(rounds, filter, keep)).await;
+        return until_told(keep, breaking::clear, breaking::run(from..from + rounds, filter, keep)).await;
     }
     let wanted = |name: &str| filter.is_empty() || filter.iter().any(|part| name.contains(part.as_str()));
     let cases: Vec<runner::Case> = cases::all().into_iter().filter(|case| wanted(case.name)).collect();
