@@ -62,6 +62,15 @@ lint: ## format, clippy
 	@tests/simulation/mutations/check --applies
 	@cargo clippy --release --workspace --all-targets --locked -- --deny warnings
 
+.PHONY: check
+check: lint ## lint; licences, sources and duplicates of dependencies (cargo-deny is built once where it is missing: some minutes)
+	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
+	@cargo deny --locked check bans licenses sources
+
+.PHONY: advisories
+advisories: ## known holes in dependencies, by the list that cargo-deny fetches
+	@cargo deny --locked check advisories
+
 .PHONY: unit
 unit: ## unit and property tests
 	@cargo test --release --workspace --locked
