@@ -296,6 +296,9 @@ pub fn node(object: &Value) -> Option<Node> {
         exists: true,
         linux: os.is_none_or(|os| os == "linux"),
         unreachable: list(object, "/spec/taints").any(|taint| taint.get("key").and_then(Value::as_str) == Some("node.kubernetes.io/unreachable")),
+        ready: list(object, "/status/conditions")
+            .find(|condition| condition.get("type").and_then(Value::as_str) == Some("Ready"))
+            .is_none_or(|condition| condition.get("status").and_then(Value::as_str) == Some("True")),
         addresses: list(object, "/status/addresses")
             .filter(|address| matches!(address.get("type").and_then(Value::as_str), Some("InternalIP" | "ExternalIP")))
             .filter_map(|address| text(address, "/address"))

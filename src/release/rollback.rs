@@ -32,7 +32,10 @@ pub fn step(view: &View<'_>) -> Option<Back> {
     }
     let active = view.active()?;
     let lost = view.ready(active) == 0 && spec.replicas > 0 && active.desired > 0 && !view.up_from_zero();
-    let whole = view.served(from) && !view.retiring(from) && view.warm(from) && from.desired > 0 && view.ready(from) >= 1;
+    // A node that is given up takes the readiness of its pods, one after the other. After an outage of the API server Kubernetes may give up all
+    // nodes for a moment: who is still ready on such a node is about to follow, and nobody's version is to blame.
+    let carries = view.pods(from).any(|pod| pod.ready && view.on_ready_node(pod));
+    let whole = view.served(from) && !view.retiring(from) && view.warm(from) && from.desired > 0 && carries;
     // Only a release is taken back by itself: what a person or an earlier failure decided is not decided again.
     if intent.cause != SwitchCause::Release || !lost || !whole {
         return None;

@@ -375,6 +375,8 @@ pub struct Node {
     pub linux: bool,
     /// Taint node.kubernetes.io/unreachable.
     pub unreachable: bool,
+    /// Condition Ready, where it says anything.
+    pub ready: bool,
     /// Its addresses, which are never ignored.
     pub addresses: Vec<String>,
 }

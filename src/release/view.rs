@@ -90,6 +90,12 @@ impl<'a> View<'a> {
         count(self.pods(set).filter(|pod| pod.ready).count())
     }
 
+    /// Whether the node of a pod is ready itself, as far as is known.
+    pub fn on_ready_node(&self, pod: &Pod) -> bool {
+        let node = pod.node.as_ref().and_then(|name| self.snapshot.nodes.get(name));
+        node.is_none_or(|node| node.exists && node.ready && !node.unreachable)
+    }
+
     /// Ready pods of the active set.
     pub fn ready_active(&self) -> i32 {
         self.active().map_or(0, |active| self.ready(active))

@@ -85,7 +85,7 @@ impl World {
             Some((_, node)) => Some(node.clone()),
             // A list that is old lacks whatever has joined since.
             None if self.nodes_readable && self.nodes.synced(&[String::new()]) && !self.fails(Feed::Nodes, "") => {
-                Some(Node { exists: false, linux: true, unreachable: true, addresses: vec![] })
+                Some(Node { exists: false, linux: true, unreachable: true, ready: false, addresses: vec![] })
             }
             None => None,
         }

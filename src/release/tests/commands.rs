@@ -231,6 +231,19 @@ fn a_new_revision_that_loses_its_last_pod_is_left_for_the_old_one_once() {
 }
 
 #[test]
+fn nodes_that_are_given_up_are_no_reason_to_go_back_to_pods_on_such_nodes() {
+    let mut world = released();
+    world.snapshot.nodes.values_mut().for_each(|node| node.ready = false);
+    world.broken.insert(revision("v2"));
+    world.settle();
+    assert_eq!(world.active(), "v2", "the old pods are about to lose their readiness, too");
+    assert!(world.status().rejected.is_none());
+    world.snapshot.nodes.values_mut().for_each(|node| node.ready = true);
+    world.settle();
+    assert_eq!(world.active(), "v1", "their nodes are well: it was the version");
+}
+
+#[test]
 fn a_lost_pod_is_no_lost_revision_and_nobody_goes_back_to_a_set_that_is_gone() {
     let mut world = released();
     world.idle = true;

@@ -140,7 +140,7 @@ pub fn snapshot(version: &str, changes: &Value) -> Snapshot {
 
 /// A healthy Linux node.
 pub fn node(address: &str) -> Node {
-    Node { exists: true, linux: true, unreachable: false, addresses: vec![address.into()] }
+    Node { exists: true, linux: true, unreachable: false, ready: true, addresses: vec![address.into()] }
 }
 
 /// A ReplicaSet without pods or marks.

@@ -33,7 +33,7 @@ impl Sim {
         let now = self.now();
         self.faults.note(fault, now);
         if let Some(planned) = self.faults.planned.get_mut(number) {
-            planned.what = what;
+            (planned.what, planned.on) = (what, true);
         }
         self.later(planned.lasts, Happening::Mend(number));
     }
@@ -183,7 +183,12 @@ impl Sim {
             self.history.lost += u64::try_from(running.sockets.len()).unwrap_or(0);
             running.sockets.clear();
         }
-        // The node controller notices, and says so: sooner than a real one, to keep runs short.
+        // The node controller notices, and says so: sooner than a real one, to keep runs short. Of the node first, and then of its pods.
+        let at = stamp(self.now());
+        self.write(Manager::updates("node-controller"), Resource::Node, "", &name, |node| {
+            json::set(node, "status", "conditions", json!([{"type": "Ready", "status": "Unknown"}]));
+            json::set(node, "spec", "taints", json!([{"key": "node.kubernetes.io/unreachable", "effect": "NoExecute", "timeAdded": at}]));
+        });
         let pods: Vec<Arc<Value>> = self
             .store
             .all(Resource::Pod)
@@ -193,10 +198,6 @@ impl Sim {
         for pod in pods {
             self.set_ready(&pod, false);
         }
-        let at = stamp(self.now());
-        self.write(Manager::updates("node-controller"), Resource::Node, "", &name, |node| {
-            json::set(node, "spec", "taints", json!([{"key": "node.kubernetes.io/unreachable", "effect": "NoExecute", "timeAdded": at}]));
-        });
         Some(name)
     }
 

@@ -17,7 +17,9 @@ use crate::store::Manager;
 impl Sim {
     /// A fault is over.
     pub fn mend(&mut self, number: usize) {
-        let Some(planned) = self.faults.planned.get(number).cloned() else { return };
+        let Some(planned) = self.faults.planned.get_mut(number).filter(|planned| planned.on) else { return };
+        planned.on = false;
+        let planned = planned.clone();
         let Some(going_on) = self.faults.active.get_mut(&planned.fault).filter(|number| **number > 0) else { return };
         *going_on -= 1;
         let now = self.now();
@@ -85,6 +87,7 @@ impl Sim {
             return;
         }
         self.write(Manager::updates("node-controller"), Resource::Node, "", name, |node| {
+            json::set(node, "status", "conditions", json!([{"type": "Ready", "status": "True"}]));
             json::set(node, "spec", "taints", json!([]));
         });
         let back: Vec<String> = self.peers.pods.iter().filter(|(_, pod)| pod.node == name && pod.listens).map(|(uid, _)| uid.clone()).collect();
@@ -99,9 +102,7 @@ impl Sim {
         self.calm = true;
         self.say("world", || "everything goes well from now on".into());
         for number in 0..self.faults.planned.len() {
-            while self.faults.planned.get(number).is_some_and(|planned| self.faults.on(planned.fault)) {
-                self.mend(number);
-            }
+            self.mend(number);
         }
         let now = self.now();
         for agent in self.peers.agents.values_mut() {

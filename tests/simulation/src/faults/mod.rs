@@ -174,6 +174,8 @@ pub struct Planned {
     /// Whether the run aims at it: where it comes too late for its phase, or finds nothing to break, it waits for the next time.
     aimed: bool,
     begun: bool,
+    /// Whether it goes on now.
+    on: bool,
     /// What was broken: a node, a place of the operator.
     pub what: String,
 }
@@ -190,12 +192,12 @@ impl Planned {
             _ => random.millis(0, 4000),
         };
         let lasts = random.millis(1000, 30_000);
-        Some(Self { fault, phase, time: 1, delay, lasts, aimed: aim.is_some(), begun: false, what: String::new() })
+        Some(Self { fault, phase, time: 1, delay, lasts, aimed: aim.is_some(), begun: false, on: false, what: String::new() })
     }
 
     fn told((fault, phase, time, lasts): &(Fault, Phase, u32, u64)) -> Self {
         let lasts = Duration::from_millis(*lasts);
-        Self { fault: *fault, phase: *phase, time: *time, delay: Duration::ZERO, lasts, aimed: false, begun: false, what: String::new() }
+        Self { fault: *fault, phase: *phase, time: *time, delay: Duration::ZERO, lasts, aimed: false, begun: false, on: false, what: String::new() }
     }
 }
 
