@@ -50,12 +50,8 @@ fn settled(sim: &Sim) -> Result<(), String> {
     if json::items(&status, "/draining").next().is_some() {
         return Err("a set still drains".into());
     }
-    let nobodys = |pod: &Value| {
-        let set_free = sim.history.set_free.iter().any(|set| json::name(pod).starts_with(&format!("{set}-")));
-        set_free && json::controller(pod).is_none() && json::annotation(pod, keys::LEFT).is_none()
-    };
     let stays = |pod: &&Arc<Value>| json::text(pod, "/metadata/namespace") == NAMESPACE && json::alive(pod) && live_set(sim, pod).is_none();
-    if let Some(pod) = sim.store.all(Resource::Pod).filter(stays).find(|pod| !nobodys(pod)) {
+    if let Some(pod) = sim.store.all(Resource::Pod).filter(stays).find(|pod| !nobodys(sim, pod)) {
         return Err(format!("pod {} belongs to no ReplicaSet and is still there", json::name(pod)));
     }
     serving(sim, &object, &to)?;
@@ -71,6 +67,12 @@ fn settled(sim: &Sim) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether a pod is of a ReplicaSet that a person deleted without its pods, and was not marked before that.
+fn nobodys(sim: &Sim, pod: &Value) -> bool {
+    let set_free = sim.history.set_free.iter().any(|set| json::name(pod).starts_with(&format!("{set}-")));
+    set_free && json::controller(pod).is_none() && json::annotation(pod, keys::LEFT).is_none() && json::alive(pod)
 }
 
 /// The ReplicaSet that controls a pod.
@@ -132,6 +134,8 @@ fn expected(sim: &Sim, object: &Value, to: &str) -> Result<Option<String>, Strin
         "TemplateRefused" => object.pointer("/spec/template/spec/contaners").is_some(),
         "ProgressDeadlineExceeded" => !sim.peers.pods.values().any(|pod| pod.revision == revision && pod.listens),
         "RevisionGone" => sim.history.by_hand,
+        // A pod that a person set free serves, through a Service that was given back when the object was deleted.
+        "ServiceServesOthers" => !sim.history.set_free.is_empty() && sim.store.all(Resource::Pod).any(|pod| nobodys(sim, pod)),
         _ => false,
     };
     if !holds {
