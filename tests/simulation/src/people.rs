@@ -68,6 +68,8 @@ impl Sim {
             Some(Phase::Blocked) => self.plan_act(at, Act::Misspell),
             Some(Phase::Paused) => {
                 self.plan_act(at, Act::Pause);
+                // Where nothing is under way nothing is paused.
+                self.plan_act(at + random.millis(300, 1500), Act::Release(AIMED));
                 self.plan_act(at + random.millis(8000, 25_000), Act::Unpause);
             }
             _ => {}
