@@ -10,7 +10,7 @@ may_not() {
   # Before the answer kubectl may warn, such as of a resource without namespaces.
   [[ ${said##*$'\n'} == no* && $said != *"doesn't have a resource type"* ]] || { echo "$said"; return 1; }
 }
-for right in "create secrets" "get secrets" "list secrets" "get configmaps" "create pods" "delete pods" "patch pods" "create pods --subresource exec" "create services" \
+for right in "create secrets" "get secrets" "list secrets" "get configmaps" "create pods" "create pods --subresource exec" "create services" \
   "delete services" "delete bluegreendeployments" "create bluegreendeployments" "patch deployments" "create jobs" "impersonate serviceaccounts" \
   "create serviceaccounts --subresource token" "patch nodes" "create rolebindings" "patch validatingadmissionpolicies"; do
   # shellcheck disable=SC2086

@@ -10,6 +10,9 @@ helm template "$release" "$chart" --namespace "$system" --set crds.install=false
 cat >"$scratch/explained" <<'REASONS'
 bluegreen-operator get bluegreendeployments        an owner is looked up live before its ReplicaSet or Service is taken over
 bluegreen-operator get replicasets                 read live where a name is taken, and between two writes of a retirement
+bluegreen-operator get pods                        read live before they leave one by one (drain.scaleDown: PerPod), which no release here asks for
+bluegreen-operator patch pods                      the same; rights-check takes these away one by one
+bluegreen-operator delete pods                     the same
 bluegreen-operator patch connectionwatches         a second release drains on the same node
 bluegreen-operator update bluegreendeployments/finalizers   asked for by OwnerReferencesPermissionEnforcement only
 REASONS
