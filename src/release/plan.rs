@@ -253,7 +253,9 @@ fn converged(view: &View<'_>, convergence: &Convergence) -> Option<Switch> {
 fn begin_switch(view: &View<'_>, block: Option<&Block>, smoke: &Smoke) -> Option<Vec<Action>> {
     let revision = view.target()?;
     let ready = matches!(smoke, Smoke::Passed { .. });
-    if !ready || block.is_some() || !view.settled() || view.snapshot.object.spec.paused || !promotion::granted(view, revision) {
+    // A move that can be neither finished nor undone ends with the next one: that moves every Service, with a higher number.
+    let free = view.intent.is_none_or(|intent| view.settled() || switch::direction(view, intent) == Direction::Wait);
+    if !ready || block.is_some() || !free || view.snapshot.object.spec.paused || !promotion::granted(view, revision) {
         return None;
     }
     let cause = if view.forward() { crate::api::SwitchCause::Release } else { crate::api::SwitchCause::Rollback };

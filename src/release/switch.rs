@@ -260,7 +260,8 @@ pub fn direction(view: &View<'_>, intent: &Switch) -> Direction {
     let somebody_moved = view.snapshot.object.spec.traffic.services.iter().any(|name| place(view, intent, name) == Place::Right);
     match from {
         Some(from) if view.warm(from) && from.desired > 0 && view.ready(from) >= replicas.min(ready(to)).max(1) => Direction::Back,
-        _ if somebody_moved => Direction::On,
+        // A set that somebody deleted never gets ready.
+        _ if somebody_moved && to.is_some() => Direction::On,
         _ => Direction::Wait,
     }
 }

@@ -64,6 +64,16 @@ fn a_revision_that_another_leader_gave_up_while_its_move_began_goes_back() {
 }
 
 #[test]
+fn a_move_to_a_set_that_somebody_deleted_does_not_hold_up_the_next_release() {
+    let mut world = halfway();
+    world.snapshot.sets.clear();
+    world.snapshot.pods.clear();
+    world.apply_version("v3");
+    world.until("v3 serves", |world| world.active() == "v3" && world.status().switch.as_ref().unwrap().completed_at.is_some());
+    assert!(world.snapshot.services.values().all(|service| service.selector == selector(&revision("v3"))), "{:#?}", world.snapshot.services);
+}
+
+#[test]
 fn an_interrupted_move_with_both_ends_broken_stays_where_it_is() {
     let mut world = halfway();
     world.broken.extend([revision("v1"), revision("v2")]);

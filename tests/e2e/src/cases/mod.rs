@@ -12,6 +12,7 @@ mod fidelity;
 mod killed;
 mod mistakes;
 mod parting;
+mod reads;
 mod release;
 mod services;
 mod smoke;
@@ -114,6 +115,7 @@ pub fn all() -> Vec<Case> {
         own!(faults::etcd_restarted, 240, &[]),
         own!(faults::kubelet_stopped, 240, &["nodeSelector.kubernetes\\.io/hostname=e2e-kubelet-stopped-n1"]),
         own!(faults::leader_cut_off, 300, &["replicas=2"]),
+        own!(reads::reads_refused, 240, &[]),
         own!(fidelity::simulated_api_server, 120, &["replicas=0"]),
     ]);
     cases
