@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{BlueGreenDeploymentStatus, Drain, SmokeProbe, Traffic};
+use super::{Bake, BlueGreenDeploymentStatus, Drain, SmokeProbe, Traffic};
 
 /// What should run, and how a new version of it takes over the traffic.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -54,6 +54,7 @@ use super::{BlueGreenDeploymentStatus, Drain, SmokeProbe, Traffic};
     validation = Rule::new("!has(self.template.spec) || !has(self.template.spec.hostNetwork) || !self.template.spec.hostNetwork || self.drain.source == 'Timer'").message("pods with hostNetwork share their node's connections, which can't be told apart; set spec.drain.source to Timer").field_path(".template.spec.hostNetwork"),
     validation = Rule::new("!has(self.template.spec) || !has(self.template.spec.hostNetwork) || !self.template.spec.hostNetwork || !has(self.drain.begin)").message("pods with hostNetwork have their node's address, to which nothing is sent; remove spec.drain.begin").field_path(".drain.begin"),
     validation = Rule::new("!has(self.template.spec) || !has(self.template.spec.hostNetwork) || !self.template.spec.hostNetwork || !self.smokeProbes.exists(p, p.target == 'EachPod')").message("pods with hostNetwork have their node's address, which is never probed; use the target PreviewService").field_path(".smokeProbes"),
+    validation = Rule::new("!has(self.template.spec) || !has(self.template.spec.hostNetwork) || !self.template.spec.hostNetwork || self.bake.probes.size() == 0").message("pods with hostNetwork have their node's address, which is never probed; remove the probes of the bake").field_path(".bake.probes"),
 )]
 pub struct BlueGreenDeploymentSpec {
     /// Pods of the active revision. While a release is under way the incoming revision is brought up in the same size.
@@ -91,6 +92,9 @@ pub struct BlueGreenDeploymentSpec {
     /// When the switch may happen.
     #[serde(default)]
     pub promotion: Promotion,
+    /// What the new revision must bear after the switch, before the old one may go.
+    #[serde(default)]
+    pub bake: Bake,
     /// What happens to a revision that was rejected.
     #[serde(default)]
     pub on_failure: OnFailure,
@@ -109,18 +113,25 @@ pub struct Selector {
 }
 
 /// When the switch may happen.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("self.afterSeconds == 0 || self.mode == 'Automatic'").message("with mode Manual a person decides, however long that takes; remove afterSeconds, or set mode to Automatic").field_path(".afterSeconds")
+)]
 pub struct Promotion {
-    /// `Automatic`: as soon as the smoke probes passed. `Manual`: when a person sets the annotation bluegreen.dev/promote to the revision.
+    /// `Automatic`: as soon as the smoke probes passed, or afterSeconds later. `Manual`: when a person sets the annotation bluegreen.dev/promote to the revision.
     #[serde(default)]
     pub mode: PromotionMode,
+    /// Seconds after the smoke probes passed until the switch, with mode Automatic. Meanwhile a person can look at the preview, abort, or promote at once.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self >= 0 && self <= 604800").message("must be between 0 and 604800 seconds"))]
+    pub after_seconds: i32,
 }
 
 /// Who decides about the switch.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum PromotionMode {
-    /// The smoke probes alone.
+    /// The smoke probes alone, and afterSeconds.
     #[default]
     Automatic,
     /// A person, by annotation.

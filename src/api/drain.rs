@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 #[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.minimumSeconds <= self.deadlineSeconds").message("minimumSeconds must not exceed deadlineSeconds").field_path(".minimumSeconds")
+    validation = Rule::new("self.minimumSeconds <= self.deadlineSeconds").message("minimumSeconds must not exceed deadlineSeconds").field_path(".minimumSeconds"),
+    validation = Rule::new("self.keepWarmSeconds == 0 || !has(self.begin)").message("pods that were told to drain never serve again, so there is nothing to keep warm; remove begin, or set keepWarmSeconds to 0").field_path(".keepWarmSeconds")
 )]
 pub struct Drain {
     /// Tells each old pod once, after the traffic has moved, that it should end its connections politely. By default nothing is told.
@@ -43,6 +44,10 @@ pub struct Drain {
     /// `Together`: the old pods leave in one step when the last of them has drained. `PerPod`: each leaves when it has drained itself.
     #[serde(default)]
     pub scale_down: ScaleDown,
+    /// Seconds after a release for which the old pods stay at full size although they have drained: until then the way back is one write.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self >= 0 && self <= 604800").message("must be between 0 and 604800 seconds"))]
+    pub keep_warm_seconds: i32,
     /// How many old revisions may drain at once; with that many the next release waits.
     #[serde(default = "max_sets")]
     #[x_kube(validation = Rule::new("self >= 1 && self <= 10").message("must be between 1 and 10"))]
@@ -125,6 +130,7 @@ impl Default for Drain {
             ports: vec![],
             ignore_peers: vec![],
             scale_down: ScaleDown::Together,
+            keep_warm_seconds: 0,
             max_sets: max_sets(),
         }
     }

@@ -24,6 +24,10 @@ pub const TEMPLATE_HASHES: &str = "bluegreen.dev/template-hashes";
 /// Annotation of a ReplicaSet: UIDs of pods that were told to drain. Its presence makes the set cold: it never serves again with these pods.
 pub const DRAIN_BEGUN: &str = "bluegreen.dev/drain-begun";
 
+/// Annotation of a ReplicaSet: how often its template had been started anew by [`command::RESTART`] when it was made; absent from the first.
+/// Of several ReplicaSets of one template the latest is what the template means.
+pub const RESTARTS: &str = "bluegreen.dev/restarts";
+
 /// Label of a ReplicaSet and its pods: which ReplicaSet of its revision it is; absent from the first. A set whose pods leave one by one has
 /// a successor that keeps the template, and with this label in its selector never takes pods that are not its own.
 pub const ISSUE: &str = "bluegreen.dev/issue";
@@ -51,6 +55,10 @@ pub mod command {
     pub const RETRY: &str = "bluegreen.dev/retry";
     /// `<from>-<to>`: leave the active revision `from` for the earlier one `to`.
     pub const ROLLBACK: &str = "bluegreen.dev/rollback";
+    /// Start the named, active revision anew: new pods of the same template, released like any other revision.
+    pub const RESTART: &str = "bluegreen.dev/restart";
+    /// End the drain of the named revision now, with whatever is still connected.
+    pub const FINISH_DRAIN: &str = "bluegreen.dev/finish-drain";
     /// All of them, in the order they are looked at: giving up goes before going on.
-    pub const ALL: [&str; 4] = [ABORT, ROLLBACK, RETRY, PROMOTE];
+    pub const ALL: [&str; 6] = [ABORT, ROLLBACK, RETRY, PROMOTE, RESTART, FINISH_DRAIN];
 }

@@ -1,6 +1,7 @@
 //! The kinds of `bluegreen.dev/v1alpha1`, one file a concern: fields, defaults and the rules that refuse what can never
 //! work stand together.
 
+mod bake;
 mod blue_green_deployment;
 mod condition;
 mod connection_watch;
@@ -12,6 +13,7 @@ mod smoke_probe;
 mod status;
 mod traffic;
 
+pub use bake::*;
 pub use blue_green_deployment::*;
 pub use condition::*;
 pub use connection_watch::*;

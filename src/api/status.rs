@@ -93,6 +93,8 @@ pub enum PhaseName {
     Switch,
     /// The Services are moved; old pods may still be reached.
     Converge,
+    /// The new revision serves everyone; the old one stays as it was until that has gone well for a while.
+    Bake,
     /// Old pods end their connections.
     Drain,
     /// The revision asked for serves and nothing is left to do.
@@ -135,6 +137,10 @@ pub struct Switch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub converged_at: Option<Timestamp>,
+    /// When the new revision had borne the traffic for long enough (`spec.bake`), or converged where nothing bakes; absent before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub baked_at: Option<Timestamp>,
 }
 
 /// Why traffic moved.
@@ -234,7 +240,7 @@ pub struct Holder {
 pub struct Rejected {
     /// Name of the revision.
     pub revision: String,
-    /// `SmokeFailed`, `Aborted`, `RolledBack` or `LostAllReadyPods`.
+    /// `SmokeFailed`, `Aborted`, `RolledBack`, `LostAllReadyPods` or `BakeFailed`.
     pub reason: String,
     /// What happened, in a sentence.
     #[schemars(length(max = 512))]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::api::keys;
 use crate::release::action::{Action, Notice, SelectWhy, SetRef};
-use crate::release::revision::{revision_name, template_identity};
+use crate::release::revision::{meant, revision_name, template_identity};
 use crate::release::services::may_lead;
 use crate::release::{Identity, Object, OwnerState, Refusal, Role, Service, Snapshot};
 
@@ -37,9 +37,10 @@ pub async fn apply<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, acti
             context.remember(&object.uid, |remembered| remembered.owners.insert(owner.uid.clone(), (state, context.clock.now().mono)));
             Ok(())
         }
-        Action::CreateSet { revision, color, replicas, raw_hash } => {
+        Action::CreateSet { revision, color, replicas, raw_hash, restarts } => {
             let name = format!("{}-{revision}", object.name);
-            let body = manifest::replica_set(object, revision, *color, *replicas, raw_hash, Some(&name));
+            let mut body = manifest::replica_set(object, revision, *color, *replicas, raw_hash, Some(&name));
+            manifest::restarted(&mut body, *restarts);
             match context.api.create(Resource::ReplicaSet, &object.namespace, body, false).await {
                 Ok(created) => {
                     context.wrote(Resource::ReplicaSet, &created);
@@ -131,7 +132,7 @@ async fn identify<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, raw_h
     let answer = match asked {
         Ok(normalised) => {
             let identity = normalised.pointer("/spec/template").map(template_identity).unwrap_or_default();
-            let same = snapshot.sets.iter().find(|set| !set.deleting && set.template_identity == identity);
+            let same = meant(&snapshot.sets, |set| set.template_identity == identity);
             if let Some(set) = same {
                 revision.clone_from(&set.revision);
             } else {

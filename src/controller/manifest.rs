@@ -42,6 +42,15 @@ pub fn replica_set(object: &Object, revision: &str, color: Color, replicas: i32,
     })
 }
 
+/// Notes on a new ReplicaSet how often its template has been started anew.
+pub fn restarted(set: &mut Value, restarts: i64) {
+    if restarts > 0
+        && let Some(annotations) = set.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut)
+    {
+        annotations.insert(keys::RESTARTS.into(), json!(restarts.to_string()));
+    }
+}
+
 pub(super) fn owner_reference(object: &Object) -> Value {
     json!({
         "apiVersion": "bluegreen.dev/v1alpha1",

@@ -149,7 +149,7 @@ fn successor(object: &Object, set: &Value, name: &str, attempt: i64, issue: i64)
         spec.insert("replicas".into(), json!(0));
     }
     let hashes = trim::annotation(set, keys::TEMPLATE_HASHES).unwrap_or_default();
-    json!({
+    let mut successor = json!({
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",
         "metadata": {
@@ -160,7 +160,9 @@ fn successor(object: &Object, set: &Value, name: &str, attempt: i64, issue: i64)
             "ownerReferences": [manifest::owner_reference(object)],
         },
         "spec": spec,
-    })
+    });
+    manifest::restarted(&mut successor, trim::restarts(set));
+    successor
 }
 
 fn label(labels: Option<&mut Value>, issue: &Value) {

@@ -124,7 +124,8 @@ async fn carry_out<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Sna
 /// Starts and ends long-running work. Only at rest: what is wanted in between may already be over.
 fn effects<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Snapshot, plan: &Plan) {
     let uid = &snapshot.object.uid;
-    context.tasks.smoke(context, key, uid, plan.effects.smoke.as_ref());
+    let probes: Vec<_> = plan.effects.probes().collect();
+    context.tasks.probe(context, key, uid, &probes);
     context.tasks.begin(context, key, uid, &plan.effects.begin);
     context.want(Wanted { uid: uid.clone(), pods: plan.effects.watch.clone() });
 }

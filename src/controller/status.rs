@@ -189,7 +189,7 @@ fn notices<'a>(before: &[Condition], after: &'a [Condition]) -> Vec<(&'a Conditi
             (ConditionType::Converged, False, "NewConnectionOnOld") if then == Some(True) => true,
             (ConditionType::Drained, False, "AgentSilent" | "NodeLost" | "SocketsUnreadable") => true,
             (ConditionType::Drained, False, "OpenConnections")
-            | (ConditionType::Reconciling, True, "BringUp" | "Smoke" | "AwaitPromotion" | "Paused") => false,
+            | (ConditionType::Reconciling, True, "BringUp" | "Smoke" | "AwaitPromotion" | "Bake" | "Paused") => false,
             (ConditionType::Drained, True, _) if then == Some(False) => false,
             _ => return None,
         };

@@ -101,13 +101,7 @@ impl<A: ApiServer> Home for Context<A> {
     fn report(&self, uid: &str, key: &Key, found: Found) {
         let look = self.remember(uid, |remembered| match found {
             Found::Probe(observation, look) => {
-                let same = |known: &&mut ProbeObservation| {
-                    known.set_uid == observation.set_uid
-                        && known.probes == observation.probes
-                        && known.probe == observation.probe
-                        && known.pod == observation.pod
-                };
-                match remembered.probes.iter_mut().find(same) {
+                match remembered.probes.iter_mut().find(|known| key_of(known) == key_of(&observation)) {
                     Some(known) => *known = observation,
                     None => remembered.probes.push(observation),
                 }
@@ -142,47 +136,46 @@ impl Tasks {
         self.home.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Runs exactly these smoke probes; those already decided are not run again, and results of other sets are forgotten.
-    pub fn smoke<A: ApiServer>(&self, context: &Context<A>, key: &Key, uid: &str, wanted: Option<&SmokeRun>) {
+    /// Runs exactly these probes; those already decided are not run again, and results of other sets are forgotten.
+    pub fn probe<A: ApiServer>(&self, context: &Context<A>, key: &Key, uid: &str, wanted: &[&SmokeRun]) {
         let mut all = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(wanted) = wanted else {
+        if wanted.is_empty() {
             all.remove(uid);
             context.remember(uid, |remembered| remembered.probes.clear());
             return;
-        };
+        }
         let Some(home) = self.home() else { return };
-        let about = |run: &ProbeRun| (wanted.set_uid.clone(), wanted.probes.clone(), run.probe.name.clone(), run.pod.clone());
-        let keep: Vec<ProbeKey> = wanted.runs.iter().map(about).collect();
-        let decided = context.remember(uid, |remembered| {
-            remembered.probes.retain(|known| known.set_uid == wanted.set_uid && known.probes == wanted.probes);
+        let runs: Vec<(&SmokeRun, &ProbeRun)> = wanted.iter().flat_map(|of| of.runs.iter().map(|run| (*of, run))).collect();
+        let keep: Vec<ProbeKey> = runs.iter().map(|(of, run)| about(of, run)).collect();
+        let decided: Vec<ProbeKey> = context.remember(uid, |remembered| {
+            let of = |known: &ProbeObservation| wanted.iter().find(|of| known.set_uid == of.set_uid && known.probes == of.probes);
             // A target that went away while it was tested starts again from nothing when it comes back.
-            remembered.probes.retain(|known| {
-                known.result != ProbeResult::Running
-                    || keep.contains(&(known.set_uid.clone(), known.probes.clone(), known.probe.clone(), known.pod.clone()))
-            });
-            remembered
-                .probes
-                .iter()
-                .filter(|known| known.result == ProbeResult::Passed || known.result == ProbeResult::Failed && !wanted.persistent)
-                .map(|known| (known.probe.clone(), known.pod.clone()))
-                .collect::<Vec<_>>()
+            remembered.probes.retain(|known| of(known).is_some() && (known.result != ProbeResult::Running || keep.contains(&key_of(known))));
+            let settled = |known: &&ProbeObservation| {
+                of(known).is_some_and(|of| match known.result {
+                    ProbeResult::Passed => !of.endless,
+                    ProbeResult::Failed => !of.persistent,
+                    ProbeResult::Running => false,
+                })
+            };
+            remembered.probes.iter().filter(settled).map(key_of).collect()
         });
         let running = all.entry(uid.to_owned()).or_default();
-        let place = |run: &ProbeRun| (about(run), SocketAddr::new(run.address, run.port));
-        let places: Vec<Place> = wanted.runs.iter().map(place).collect();
+        let place = |of: &SmokeRun, run: &ProbeRun| (about(of, run), SocketAddr::new(run.address, run.port));
+        let places: Vec<Place> = runs.iter().map(|(of, run)| place(of, run)).collect();
         running.retain(|run, _| places.contains(run));
         let turns = self.turns(uid);
-        for run in &wanted.runs {
-            if decided.contains(&(run.probe.name.clone(), run.pod.clone())) || running.contains_key(&place(run)) {
+        for (of, run) in runs {
+            if decided.contains(&about(of, run)) || running.contains_key(&place(of, run)) {
                 continue;
             }
             let claim = if run.pod.is_some() { Claim::Pod } else { Claim::Service };
             if let Some(why) = context.refuses(run.address, claim) {
-                not_sent(context, home.as_ref(), key, uid, untried(wanted, run, why, home.wall()));
+                not_sent(context, home.as_ref(), key, uid, untried(of, run, why, home.wall()));
                 continue;
             }
-            let task = smoke_probe(home.clone(), turns.clone(), key.clone(), uid.to_owned(), wanted.clone(), run.clone());
-            running.insert(place(run), Running(tokio::spawn(task)));
+            let task = smoke_probe(home.clone(), turns.clone(), key.clone(), uid.to_owned(), of.clone(), run.clone());
+            running.insert(place(of, run), Running(tokio::spawn(task)));
         }
     }
 
@@ -234,6 +227,14 @@ impl Tasks {
     }
 }
 
+fn about(of: &SmokeRun, run: &ProbeRun) -> ProbeKey {
+    (of.set_uid.clone(), of.probes.clone(), run.probe.name.clone(), run.pod.clone())
+}
+
+fn key_of(known: &ProbeObservation) -> ProbeKey {
+    (known.set_uid.clone(), known.probes.clone(), known.probe.clone(), known.pod.clone())
+}
+
 /// What is known of a smoke probe before its first attempt.
 fn untried(about: &SmokeRun, run: &ProbeRun, message: String, at: jiff::Timestamp) -> ProbeObservation {
     ProbeObservation {
@@ -252,8 +253,7 @@ fn untried(about: &SmokeRun, run: &ProbeRun, message: String, at: jiff::Timestam
 /// Says once why a probe does not run. It may yet: an address in a status changes.
 fn not_sent<A: ApiServer>(context: &Context<A>, home: &dyn Home, key: &Key, uid: &str, observation: ProbeObservation) {
     let told = context.remember(uid, |remembered| {
-        let about = |known: &&ProbeObservation| known.probe == observation.probe && known.pod == observation.pod;
-        remembered.probes.iter().find(about).is_some_and(|known| known.message == observation.message)
+        remembered.probes.iter().find(|known| key_of(known) == key_of(&observation)).is_some_and(|known| known.message == observation.message)
     });
     if !told {
         tracing::warn!(namespace = key.namespace, name = key.name, probe = observation.probe, "{}: {}", observation.target, observation.message);
@@ -261,10 +261,10 @@ fn not_sent<A: ApiServer>(context: &Context<A>, home: &dyn Home, key: &Key, uid:
     }
 }
 
-/// One smoke probe on one target, until it is decided.
+/// One probe on one target, until it is decided.
 async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, about: SmokeRun, run: ProbeRun) {
     let mut observation = untried(&about, &run, String::new(), home.wall());
-    let persistent = about.persistent;
+    let SmokeRun { persistent, endless, .. } = about;
     let ProbeRun { probe, address, port, .. } = run;
     let check = check(&probe);
     let timeout = seconds(probe.timeout_seconds);
@@ -281,7 +281,7 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
         let outcome = home.prober().attempt(&check, SocketAddr::new(address, port), timeout).await;
         drop(turn);
         observation.attempts += 1;
-        let before = observation.message.clone();
+        let before = (observation.result, observation.message.clone());
         match outcome {
             Ok(()) => {
                 passes += 1;
@@ -301,14 +301,16 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
             () if passes >= probe.success_threshold => ProbeResult::Passed,
             () => ProbeResult::Running,
         };
-        let decided = observation.result != ProbeResult::Running;
-        if decided {
+        if observation.result != before.0 {
             observation.at = home.wall();
         }
         // A first failure is worth a look, too: it says why the release takes its time.
-        home.report(&uid, &key, Found::Probe(observation.clone(), decided || observation.message != before));
-        if observation.result == ProbeResult::Passed || decided && !persistent {
-            return;
+        let news = (observation.result, &observation.message) != (before.0, &before.1);
+        home.report(&uid, &key, Found::Probe(observation.clone(), news));
+        match observation.result {
+            ProbeResult::Passed if !endless => return,
+            ProbeResult::Failed if !persistent => return,
+            _ => {}
         }
     }
 }

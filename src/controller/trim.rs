@@ -86,6 +86,7 @@ pub fn set(object: &Value) -> Option<Set> {
         role: marks.role.as_deref().and_then(Role::parse),
         switch: annotation(object, keys::SWITCH).and_then(|text| serde_json::from_str::<Switch>(text).ok()),
         proof: marks.proof.as_deref().and_then(|text| serde_json::from_str::<Proof>(text).ok()),
+        restarts: restarts(object),
         template_hashes: annotation(object, keys::TEMPLATE_HASHES)
             .map(|text| text.split_whitespace().map(str::to_owned).collect())
             .unwrap_or_default(),
@@ -97,6 +98,11 @@ pub fn set(object: &Value) -> Option<Set> {
         loose: None,
         marks,
     })
+}
+
+/// How often the template of a ReplicaSet had been started anew when it was made.
+pub fn restarts(set: &Value) -> i64 {
+    annotation(set, keys::RESTARTS).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
 /// The mark of a pod that leaves its ReplicaSet.

@@ -28,13 +28,22 @@ pub struct Plan {
 pub struct Effects {
     /// Smoke probes.
     pub smoke: Option<SmokeRun>,
+    /// Probes of a bake.
+    pub bake: Option<SmokeRun>,
     /// Pods whose connections are to be counted.
     pub watch: Vec<WatchPod>,
     /// Pods to be told that they are being left.
     pub begin: Vec<BeginCall>,
 }
 
-/// The smoke probes of one ReplicaSet.
+impl Effects {
+    /// All probes.
+    pub fn probes(&self) -> impl Iterator<Item = &SmokeRun> {
+        self.smoke.iter().chain(&self.bake)
+    }
+}
+
+/// Probes of one ReplicaSet.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SmokeRun {
     /// UID of the ReplicaSet: results of another one are forgotten.
@@ -45,6 +54,8 @@ pub struct SmokeRun {
     pub runs: Vec<ProbeRun>,
     /// A probe that failed is tried on and on: there is nothing else to go to.
     pub persistent: bool,
+    /// One that passes is tried on and on, too: what it shows may change.
+    pub endless: bool,
 }
 
 /// One smoke probe on one target.
@@ -202,6 +213,8 @@ pub enum Action {
         replicas: i32,
         /// Hash of the raw template.
         raw_hash: String,
+        /// How often the template has been started anew.
+        restarts: i64,
     },
     /// Write the fence on the ReplicaSet that is to serve, which makes another leader's scale-down of it fail, with the move. It is
     /// guarded by what the decision rests on and not by the version: that changes with each pod that gets ready.

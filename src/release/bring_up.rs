@@ -100,7 +100,7 @@ pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
     let Identity::Known { raw_hash, .. } = &view.snapshot.identity else {
         return (BringUp::None, vec![]);
     };
-    let create = Action::CreateSet { revision: revision.into(), color: next_color(view), replicas: wanted, raw_hash: raw_hash.clone() };
+    let create = Action::CreateSet { revision: revision.into(), color: next_color(view), replicas: wanted, raw_hash: raw_hash.clone(), restarts: 0 };
     (BringUp::Starting { available: 0, wanted, trouble: None }, vec![create])
 }
 

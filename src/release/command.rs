@@ -3,8 +3,9 @@
 use crate::api::{Rejected, Switch, SwitchCause, keys::command};
 
 use super::action::{Action, Notice};
-use super::set::Set;
-use super::snapshot::Identity;
+use super::revision::revision_name;
+use super::set::{RoleKind, Set};
+use super::snapshot::{Identity, Snapshot};
 use super::switch;
 use super::view::View;
 
@@ -37,6 +38,8 @@ pub fn step(view: &View<'_>) -> Outcome {
             command::ABORT => abort(view, value, &mut outcome),
             command::ROLLBACK => rollback(view, value, &mut outcome),
             command::RETRY => retry(view, value, &mut outcome),
+            command::RESTART => restart(view, value, &mut outcome),
+            command::FINISH_DRAIN => finish_drain(view, value, &mut outcome),
             _ => promote(view, value, &mut outcome),
         };
         if done {
@@ -140,4 +143,59 @@ fn promote(view: &View<'_>, revision: &str, outcome: &mut Outcome) -> bool {
         return refuse(outcome, "CommandIgnored", format!("promote names {revision}, but the release is about {}", view.revision.unwrap_or("none")));
     }
     false
+}
+
+/// New pods of the same template: a ReplicaSet of its own, which the template means from then on. It is released as any other.
+fn restart(view: &View<'_>, revision: &str, outcome: &mut Outcome) -> bool {
+    let Identity::Known { raw_hash, revision: current } = &view.snapshot.identity else {
+        return refuse(outcome, "CommandIgnored", format!("restart names {revision}, but the API server refuses spec.template; correct that first"));
+    };
+    if current != revision {
+        // Done already, by a process that ended before it could remove the annotation.
+        let restarts = |name: &str| view.set(name).map(|set| set.restarts);
+        let done = restarts(current) > restarts(revision) && restarts(revision).is_some();
+        let message = format!("restart names {revision}, but the release is about {current}");
+        return done || refuse(outcome, "CommandIgnored", message);
+    }
+    let Some(set) = view.active().filter(|set| set.revision == revision && view.settled() && view.rejected.is_none()) else {
+        return refuse(outcome, "CommandIgnored", format!("restart names {revision}, which does not serve; only the active revision is started anew"));
+    };
+    if view.snapshot.object.spec.paused {
+        return false;
+    }
+    // Without pods: the plan goes on as for any new revision.
+    let anew = unused_name(view);
+    let message = format!("revision {revision} is started anew as {anew}");
+    outcome.notices.push(Notice { warning: false, reason: "Restarting", message });
+    outcome.actions.push(Action::CreateSet {
+        revision: anew,
+        color: set.color.other(),
+        replicas: 0,
+        raw_hash: raw_hash.clone(),
+        restarts: set.restarts.saturating_add(1),
+    });
+    true
+}
+
+/// A name that no ReplicaSet of this object has.
+fn unused_name(view: &View<'_>) -> String {
+    let Snapshot { object, sets, .. } = view.snapshot;
+    let mut collisions = 1;
+    loop {
+        let name = revision_name(&object.name, &object.spec.template, collisions);
+        // There are more numbers than sets.
+        if collisions == i32::MAX || !sets.iter().any(|set| set.revision == name) {
+            return name;
+        }
+        collisions += 1;
+    }
+}
+
+/// The end of a drain is decided where it drains; here the command only ends: when it is fulfilled, or can never be.
+fn finish_drain(view: &View<'_>, revision: &str, outcome: &mut Outcome) -> bool {
+    if view.being_left().any(|set| set.revision == revision) {
+        return false;
+    }
+    let left = view.set(revision).is_some_and(|set| set.role.is_some_and(|role| role.kind == RoleKind::Retired));
+    left || refuse(outcome, "CommandIgnored", format!("finish-drain names {revision}, which is not draining"))
 }

@@ -2,6 +2,7 @@
 
 use crate::api::{Condition, ConditionStatus, ConditionType, PhaseName};
 
+use super::bake::{self, Bake};
 use super::bring_up::BringUp;
 use super::converge::Convergence;
 use super::drain::refused_networks;
@@ -11,6 +12,9 @@ use super::smoke::Smoke;
 use super::snapshot::Identity;
 use super::switch::{self, Place};
 use super::view::View;
+
+/// Why a set that has drained is still there.
+const KEPT_WARM: &str = "KeptWarm";
 
 /// Longest message in status, in characters.
 const LONGEST: usize = 512;
@@ -67,7 +71,8 @@ pub fn phase(view: &View<'_>, findings: &Findings) -> PhaseName {
     }
     match findings.convergence {
         Convergence::Pending(..) if view.intent.is_some_and(|intent| intent.converged_at.is_none()) => PhaseName::Converge,
-        _ if !findings.drain.status.is_empty() => PhaseName::Drain,
+        _ if findings.bake != Bake::None => PhaseName::Bake,
+        _ if findings.drain.status.iter().any(|set| set.reason != KEPT_WARM) => PhaseName::Drain,
         _ => PhaseName::Complete,
     }
 }
@@ -126,6 +131,11 @@ fn problem(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
             format!("the move to revision {} waits: neither it nor the one it leaves has enough ready pods", intent.to),
         )));
     }
+    if let Bake::Failed { message } = &findings.bake
+        && let Some(Err(why)) = view.intent.map(|intent| bake::way_back(view, intent))
+    {
+        return Some(own(("BakeFailed", format!("{message}; the traffic stays: {why}"))));
+    }
     if let Some(name) = drift_while_paused(view) {
         return Some(own((
             "SelectorChanged",
@@ -174,7 +184,7 @@ fn progress(view: &View<'_>, findings: &Findings) -> String {
             format!("{available} of {wanted} pods are available{trouble}")
         }
         (_, Smoke::Running { passed, needed }) => {
-            let last = view.snapshot.probes.iter().rev().find(|probe| !probe.message.is_empty());
+            let last = view.snapshot.probes.iter().rev().find(|probe| !probe.message.is_empty() && !bake::is_of_bake(probe));
             let last = last.map(|probe| format!("; {} on {}: {}", probe.probe, probe.target, probe.message)).unwrap_or_default();
             format!("{passed} of {needed} pods passed the smoke probes{last}")
         }
@@ -197,6 +207,11 @@ fn ready(view: &View<'_>, findings: &Findings) -> Says {
     if view.ready_active() == 0 && view.snapshot.object.spec.replicas > 0 {
         return says(False, "NoReadyPods", format!("revision {revision} has no ready pod"));
     }
+    if intent.converged_at.is_some()
+        && let Some(message) = baking(view, findings)
+    {
+        return says(False, "Baking", message);
+    }
     match &findings.convergence {
         Convergence::Yes => says(True, "Serving", format!("revision {revision} serves everyone")),
         Convergence::Unknown(why, message) => {
@@ -205,6 +220,18 @@ fn ready(view: &View<'_>, findings: &Findings) -> Says {
         Convergence::Pending(_, _) if intent.converged_at.is_some() => says(True, "Serving", format!("revision {revision} serves everyone")),
         Convergence::Pending(why, message) => says(False, *why, message.clone()),
         Convergence::NotYet => says(False, "Releasing", releasing(view, findings)),
+    }
+}
+
+/// What is said while a move bakes.
+fn baking(view: &View<'_>, findings: &Findings) -> Option<String> {
+    let intent = view.intent?;
+    let until = super::drain::later(intent.completed_at?, view.snapshot.object.spec.bake.seconds);
+    match &findings.bake {
+        Bake::None | Bake::Passed => None,
+        Bake::Running { left } if *left > 0.0 => Some(format!("revision {} serves, and must go on well until {}", intent.to, second(until))),
+        Bake::Running { .. } => Some(format!("revision {} serves; a probe of the bake has not passed yet", intent.to)),
+        Bake::Failed { message } => Some(message.clone()),
     }
 }
 
@@ -238,6 +265,7 @@ fn reconciling(view: &View<'_>, findings: &Findings) -> Says {
     }
     match &findings.convergence {
         Convergence::Pending(reason, message) if converging => says(True, *reason, message.clone()),
+        _ if findings.bake != Bake::None => says(True, "Bake", baking(view, findings).unwrap_or_default()),
         _ => says(False, "Complete", "the release is complete"),
     }
 }
@@ -334,22 +362,32 @@ fn converged(view: &View<'_>, findings: &Findings) -> Says {
 }
 
 fn drained(view: &View<'_>, findings: &Findings) -> Says {
-    // Of several, the one that stays longest.
-    let Some(set) = findings.drain.status.iter().max_by_key(|set| set.deadline) else {
+    // Of several, the one that stays longest; one that stays for nobody's sake comes last.
+    let Some(set) = findings.drain.status.iter().max_by_key(|set| (set.reason != KEPT_WARM, set.deadline)) else {
         if !view.settled() {
             return says(Unknown, "Switching", "the Services are being moved");
+        }
+        if let Some(kept) = view.being_left().find(|set| bake::holds(view, set)) {
+            return says(False, "Baking", format!("revision {} stays as it was until the bake is over", kept.revision));
         }
         return says(True, "NothingDraining", "no old pods are left");
     };
     let open = set.open_connections.map_or_else(|| "an unknown number of".to_owned(), |open| open.to_string());
     let held =
         set.holders.first().map(|holder| format!(", most of them held by {}", holder.pod.as_deref().unwrap_or(&holder.address))).unwrap_or_default();
+    if set.reason == KEPT_WARM {
+        let until = second(set.deadline);
+        return says(True, KEPT_WARM, format!("revision {} has drained; its {} pods stay until {until}, for a way back", set.revision, set.pods));
+    }
     let message = match set.reason.as_str() {
         "OpenConnections" => {
             format!("revision {}: {open} open connections to {} pods{held}; until {} at the latest", set.revision, set.pods, second(set.deadline))
         }
         "StillSelected" => {
             format!("revision {}: its {} pods stay as long as a Service of spec.traffic.services could lead to them", set.revision, set.pods)
+        }
+        "StillEndpoint" => {
+            format!("revision {}: its {} pods stay as long as they are endpoints of a Service of spec.traffic.services", set.revision, set.pods)
         }
         reason => format!(
             "revision {}: {} of {} pods have drained ({reason}); until {} at the latest",
@@ -362,6 +400,7 @@ fn drained(view: &View<'_>, findings: &Findings) -> Says {
     says(False, set.reason.clone(), message)
 }
 
-fn second(at: jiff::Timestamp) -> String {
+/// A time in status: to the second.
+pub fn second(at: jiff::Timestamp) -> String {
     whole_seconds(at).to_string()
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{DrainSource, DrainingStatus, Holder, ScaleDown};
+use crate::api::{DrainSource, DrainingStatus, Holder, ScaleDown, SwitchCause, keys::command};
 
 use super::action::{Action, BeginCall, Notice, SetChange, SetRef, WatchPod};
+use super::bake;
 use super::judge::{self, PodState};
 use super::part;
 use super::services::may_lead;
@@ -42,8 +43,9 @@ pub fn step(view: &View<'_>) -> Outcome {
     };
     for set in view.being_left() {
         outcome.watch.extend(view.pods(set).filter_map(|pod| watch(view, pod, intent.attempt)));
-        // Until every Service has moved, and while traffic is about to come back to it, a set is not drained.
-        if intent.completed_at.is_none() || view.target() == Some(set.revision.as_str()) && view.warm(set) {
+        // Until every Service has moved, and while traffic is about to come back to it, or may by a bake, a set is not drained.
+        let comes_back = view.target() == Some(set.revision.as_str()) && view.warm(set);
+        if intent.completed_at.is_none() || comes_back || bake::holds(view, set) {
             // What is known of it stays: a later move gives nobody more time.
             outcome.status.extend(known(view, set).cloned());
             continue;
@@ -109,9 +111,13 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
     let object = &view.snapshot.object;
     let Some(intent) = view.intent else { return };
     let completed = intent.completed_at.unwrap_or(view.now.wall);
+    // Its time begins when it is left for good.
+    let left = intent.baked_at.filter(|_| bake::wanted(view, intent) && intent.from.as_ref() == Some(&set.revision)).unwrap_or(completed);
     let previous = known(view, set);
-    let since = set.loose.unwrap_or_else(|| previous.map_or(completed, |entry| entry.since));
+    let since = set.loose.unwrap_or_else(|| previous.map_or(left, |entry| entry.since));
     let deadline = later(since, object.spec.drain.deadline_seconds);
+    // At the deadline nobody is cut off while the pods stay anyway.
+    let deadline = warm_until(view, set, since).map_or(deadline, |until| until.max(deadline));
     let fallback = later(since, object.spec.drain.fallback_seconds);
     let pods: Vec<&Pod> = view.pods(set).collect();
     let states: Vec<(&Pod, PodState)> = pods.iter().map(|pod| (*pod, judge::judge(view, pod))).collect();
@@ -125,35 +131,43 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
     let begun = begin(view, set, &pods, outcome);
     let rest = intent.converged_at.map(|at| later(at, minimum_seconds(view)));
     let rested = rest.is_some_and(|at| view.now.wall >= at);
-    let overdue = view.now.wall >= deadline;
+    // A person may end a drain, too.
+    let ordered = object.commands.get(command::FINISH_DRAIN).is_some_and(|named| *named == set.revision);
+    let overdue = ordered || view.now.wall >= deadline;
+    let warm = warm_until(view, set, since).filter(|until| !ordered && view.now.wall < *until);
     let selected = still_selected(view, set);
+    let reached = set.loose.is_none() && pods.iter().any(|pod| is_endpoint(view, pod));
     let waits = match () {
         () if overdue && selected => Some("StillSelected"),
+        () if overdue && reached => Some("StillEndpoint"),
         () if drained < states.len() => None,
         () if !begun && intent.converged_at.is_some() => Some("NotToldYet"),
         () if !rested && intent.converged_at.is_some() => Some("MinimumTime"),
+        () if rested && warm.is_some() => Some("KeptWarm"),
         () if selected => Some("StillSelected"),
+        () if reached => Some("StillEndpoint"),
         () => None,
     };
     let entry = status(view, set, &states, drained, since, deadline, previous, waits);
-    for at in [Some(deadline), Some(fallback), rest].into_iter().flatten() {
+    for at in [Some(deadline), Some(fallback), rest, warm].into_iter().flatten() {
         soonest(&mut outcome.again, -view.now.seconds_since(at));
     }
     let ended = drained == states.len() && rested && begun;
-    let over = ended || overdue;
-    let one_by_one = object.spec.drain.scale_down == ScaleDown::PerPod && rested && begun;
+    let over = (ended || overdue) && warm.is_none();
+    let one_by_one = object.spec.drain.scale_down == ScaleDown::PerPod && rested && begun && warm.is_none();
     let mut going: Vec<(&Pod, PodState)> = states.into_iter().filter(|(_, state)| over || one_by_one && done(state)).collect();
     if set.loose.is_some() {
-        going.retain(|(pod, _)| part::taken(pod));
+        going.retain(|(pod, _)| part::taken(pod) && !is_endpoint(view, pod));
         // One at a time: whether the next may go is judged anew, as reports come in while this one is deleted. Where a deletion is refused
         // the others do not wait for it.
         if !overdue && view.snapshot.refused.is_none() {
             going.truncate(1);
         }
     }
-    let notice = lost(&entry, &going).or_else(|| (!ended && overdue).then(|| cut(&entry, object.spec.drain.deadline_seconds)));
+    let limit = if ordered { None } else { Some(object.spec.drain.deadline_seconds) };
+    let notice = lost(&entry, &going).or_else(|| (!ended && overdue).then(|| cut(&entry, limit)));
     outcome.status.push(entry);
-    if selected || !part::may_write(view, set) {
+    if selected || reached || !part::may_write(view, set) {
         return;
     }
     match (set.loose, over) {
@@ -167,12 +181,28 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
     }
 }
 
+/// Until when a set stays at full size although nobody needs it any more. Only the one that was left last, by a release: of several the
+/// others have nobody to go back to them, and what was given up is not kept.
+fn warm_until(view: &View<'_>, set: &Set, since: Timestamp) -> Option<Timestamp> {
+    let seconds = view.snapshot.object.spec.drain.keep_warm_seconds;
+    let last = view.intent.is_some_and(|intent| intent.from.as_ref() == Some(&set.revision) && intent.cause == SwitchCause::Release);
+    (seconds > 0 && last && set.loose.is_none() && view.warm(set)).then(|| later(since, seconds))
+}
+
 /// Whether a declared Service could still lead to the pods, as one that was declared later and can't be taken. The live read before they go
 /// would refuse, again and again, and nothing would be said of it.
 fn still_selected(view: &View<'_>, set: &Set) -> bool {
     let object = &view.snapshot.object;
     let mut declared = object.spec.traffic.services.iter().filter_map(|name| view.snapshot.services.get(name));
     declared.any(|service| may_lead(&service.selector, &set.selector))
+}
+
+/// Whether a pod is still an endpoint of a declared Service. Nodes go on sending users there, whatever the selector says: after an outage of the
+/// API server Kubernetes' controllers may hear of the move a minute later, and give up all nodes meanwhile, so that nobody calls for a while.
+fn is_endpoint(view: &View<'_>, pod: &Pod) -> bool {
+    let snapshot = view.snapshot;
+    let declared = snapshot.object.spec.traffic.services.iter().filter(|name| snapshot.services.contains_key(*name));
+    declared.filter_map(|name| snapshot.endpoints.get(name)).any(|endpoints| endpoints.pods.contains_key(&pod.uid))
 }
 
 /// How long old pods stay after convergence in any case. Clients of a headless Service keep for a while what DNS once told them.
@@ -193,14 +223,18 @@ fn lost(entry: &DrainingStatus, states: &[(&Pod, PodState)]) -> Option<Notice> {
     })
 }
 
-/// What is still open at the deadline is cut, and that is said.
-fn cut(entry: &DrainingStatus, seconds: i32) -> Notice {
+/// What is still open at the deadline, or when a person ends the drain, is cut, and that is said.
+fn cut(entry: &DrainingStatus, deadline: Option<i32>) -> Notice {
     let open = entry.open_connections.map_or_else(|| "an unknown number of".to_owned(), |open| open.to_string());
+    let (reason, how) = match deadline {
+        Some(seconds) => ("DrainDeadline", format!("reached its drain deadline of {seconds} s")),
+        None => ("DrainFinished", "had its drain ended by finish-drain".to_owned()),
+    };
     let message = format!(
-        "revision {} reached its drain deadline of {seconds} s with {open} open connections ({}); {} of {} pods had drained",
+        "revision {} {how} with {open} open connections ({}); {} of {} pods had drained",
         entry.revision, entry.reason, entry.drained_pods, entry.pods
     );
-    Notice { warning: true, reason: "DrainDeadline", message }
+    Notice { warning: true, reason, message }
 }
 
 /// Tells each pod once. The set is marked first: whatever happens, these pods never serve again.
@@ -368,7 +402,8 @@ fn holders<'a>(view: &View<'_>, reports: impl Iterator<Item = &'a super::snapsho
     holders
 }
 
-fn later(at: Timestamp, seconds: i32) -> Timestamp {
+/// So many seconds after a time.
+pub fn later(at: Timestamp, seconds: i32) -> Timestamp {
     at.checked_add(SignedDuration::from_secs(seconds.into())).unwrap_or(Timestamp::MAX)
 }
 

@@ -85,6 +85,7 @@ pub fn read(snapshot: &Snapshot, now: Now) -> Intent {
             started_at: now.wall,
             completed_at: None,
             converged_at: None,
+            baked_at: None,
         }),
         several => Intent::Contradictory(format!(
             "Services and ReplicaSets name {} revisions for move {highest} ({}); remove the annotation {} from all but the right one",

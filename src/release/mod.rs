@@ -3,6 +3,7 @@
 //! One file a step. Nothing here talks to anybody, reads a clock or rolls dice.
 
 pub mod action;
+pub mod bake;
 pub mod bring_up;
 pub mod command;
 pub mod conditions;

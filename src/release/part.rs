@@ -199,6 +199,7 @@ fn loose(left: &Left, pods: &[&Pod], selector: &BTreeMap<String, String>) -> Set
         role: Some(Role::retiring(left.attempt)),
         switch: None,
         proof: None,
+        restarts: 0,
         template_hashes: vec![],
         template_identity: String::new(),
         // All that were to be told had been told before the first of them left.

@@ -3,6 +3,7 @@
 use crate::api::{BlueGreenDeploymentStatus, Rejected, Switch};
 
 use super::action::{Action, Effects, Plan, SetRef};
+use super::bake::{self, Bake};
 use super::bring_up::{self, BringUp};
 use super::conditions;
 use super::converge::{self, Convergence};
@@ -36,6 +37,8 @@ pub struct Findings {
     pub smoke: Smoke,
     /// Converge.
     pub convergence: Convergence,
+    /// Bake.
+    pub bake: Bake,
     /// Drain.
     pub drain: drain::Outcome,
 }
@@ -102,13 +105,14 @@ fn remember(snapshot: &Snapshot, status: BlueGreenDeploymentStatus) -> Plan {
 fn blocked(view: &View<'_>, block: Block) -> Plan {
     let drain = drain::step(view);
     let effects = going_on(view, &drain);
-    let findings = Findings { block: Some(block), bring_up: BringUp::None, smoke: Smoke::None, convergence: converge::step(view), drain };
+    let (bake, _) = bake::step(view);
+    let findings = Findings { block: Some(block), bring_up: BringUp::None, smoke: Smoke::None, convergence: converge::step(view), bake, drain };
     Plan { status: status::make(view, &findings), effects, ..Plan::default() }
 }
 
 /// What is being counted and tested goes on while nothing is decided: windows that were begun anew would make every drain longer.
 fn going_on(view: &View<'_>, drain: &drain::Outcome) -> Effects {
-    Effects { smoke: smoke::step(view).1.run, watch: drain.watch.clone(), begin: vec![] }
+    Effects { smoke: smoke::step(view).1.run, bake: bake::step(view).1, watch: drain.watch.clone(), begin: vec![] }
 }
 
 fn decided_by_person_or_failure(view: &View<'_>) -> Option<Plan> {
@@ -165,9 +169,10 @@ fn steps(view: &View<'_>) -> Plan {
     actions.extend(writes);
     let (smoke, tested) = smoke::step(view);
     let convergence = converge::step(view);
+    let (bake, baking) = bake::step(view);
     let mut drain = drain::step(view);
 
-    let record = moved.or_else(|| converged(view, &convergence));
+    let record = moved.or_else(|| converged(view, &convergence)).or_else(|| baked(view, &bake));
     // The proof goes on record first: whoever comes next must be able to see on what the switch rests.
     let proven = tested.actions.is_empty();
     let begun = begin_switch(view, block.as_ref(), &smoke).filter(|_| proven && record.is_none());
@@ -182,10 +187,10 @@ fn steps(view: &View<'_>) -> Plan {
     actions.extend(history::step(view));
     one_write_a_set(&mut actions);
 
-    let effects = Effects { smoke: tested.run, watch: std::mem::take(&mut drain.watch), begin: std::mem::take(&mut drain.begin) };
-    let findings = Findings { block, bring_up, smoke, convergence, drain };
+    let effects = Effects { smoke: tested.run, bake: baking, watch: std::mem::take(&mut drain.watch), begin: std::mem::take(&mut drain.begin) };
+    let findings = Findings { block, bring_up, smoke, convergence, bake, drain };
     let mut status = status::make(view, &findings);
-    let again = again(view, &findings.drain, &status);
+    let again = again(view, &findings, &status);
     if let Some(switch) = record {
         forget_drain(snapshot, &mut status, &switch);
         status.switch = Some(switch);
@@ -243,10 +248,20 @@ fn contended(view: &View<'_>) -> Option<Block> {
 fn converged(view: &View<'_>, convergence: &Convergence) -> Option<Switch> {
     let intent = view.intent?;
     match (convergence, intent.converged_at) {
-        (Convergence::Yes | Convergence::Unknown(..), None) => Some(Switch { converged_at: Some(view.now.wall), ..intent.clone() }),
+        (Convergence::Yes | Convergence::Unknown(..), None) => {
+            // Where nothing bakes that is over, too: a bake that is asked for later is one of the next release.
+            let baked_at = intent.baked_at.or_else(|| (!bake::wanted(view, intent)).then_some(view.now.wall));
+            Some(Switch { converged_at: Some(view.now.wall), baked_at, ..intent.clone() })
+        }
         (Convergence::Pending("NewConnectionOnOld", _), Some(_)) => Some(Switch { converged_at: None, ..intent.clone() }),
         _ => None,
     }
+}
+
+/// Records that the new revision has borne the traffic for long enough.
+fn baked(view: &View<'_>, bake: &Bake) -> Option<Switch> {
+    let intent = view.intent.filter(|intent| *bake == Bake::Passed && intent.converged_at.is_some())?;
+    Some(Switch { baked_at: Some(view.now.wall), ..intent.clone() })
 }
 
 /// The writes that begin the switch, once nothing speaks against it.
@@ -292,13 +307,19 @@ fn one_write_a_set(actions: &mut Vec<Action>) {
     });
 }
 
-fn again(view: &View<'_>, drain: &drain::Outcome, status: &BlueGreenDeploymentStatus) -> Option<f64> {
-    let mut again = drain.again;
+fn again(view: &View<'_>, findings: &Findings, status: &BlueGreenDeploymentStatus) -> Option<f64> {
+    let mut again = findings.drain.again;
+    if let Bake::Running { left } = findings.bake {
+        drain::soonest(&mut again, left);
+    }
     let spec = &view.snapshot.object.spec;
     for set in view.target().and_then(|revision| view.set(revision)).into_iter().chain(view.active()) {
         if let Some(seconds) = view.next_available(set) {
             drain::soonest(&mut again, seconds);
         }
+    }
+    if let Some(due) = view.target().and_then(|revision| promotion::due(view, revision)) {
+        drain::soonest(&mut again, -view.now.seconds_since(due));
     }
     if view.intent.is_some_and(|intent| intent.converged_at.is_none())
         && let Some(seconds) = converge::gives_up_in(view)

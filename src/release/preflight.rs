@@ -20,9 +20,13 @@ pub fn check(snapshot: &Snapshot) -> Result<(), Block> {
         return Err(Block::new(reason, message.clone()));
     }
     host_ports(snapshot)?;
-    for (index, probe) in snapshot.object.spec.smoke_probes.iter().enumerate() {
-        probe_port(snapshot, index, probe)?;
-        probe_headers(index, probe)?;
+    let spec = &snapshot.object.spec;
+    for (list, probes) in [("smokeProbes", &spec.smoke_probes), ("bake.probes", &spec.bake.probes)] {
+        for (index, probe) in probes.iter().enumerate() {
+            let path = format!("spec.{list}[{index}]");
+            probe_port(snapshot, &path, probe)?;
+            probe_headers(&path, probe)?;
+        }
     }
     drain_ports(snapshot)?;
     traffic(snapshot)
@@ -85,11 +89,11 @@ pub fn port_of(probe: &SmokeProbe) -> Option<(&'static str, &IntOrString)> {
     http.or(tcp).or(grpc)
 }
 
-fn probe_port(snapshot: &Snapshot, index: usize, probe: &SmokeProbe) -> Result<(), Block> {
+fn probe_port(snapshot: &Snapshot, path: &str, probe: &SmokeProbe) -> Result<(), Block> {
     let Some((kind, port)) = port_of(probe) else {
         return Ok(());
     };
-    let path = format!("spec.smokeProbes[{index}].{kind}.port");
+    let path = format!("{path}.{kind}.port");
     match probe.target {
         ProbeTarget::EachPod => known_port(snapshot, &path, port),
         ProbeTarget::PreviewService => {
@@ -121,10 +125,10 @@ fn probe_port(snapshot: &Snapshot, index: usize, probe: &SmokeProbe) -> Result<(
 }
 
 /// A header that can't be sent would fail every attempt, and reject the revision for what is a fault of the probe.
-fn probe_headers(index: usize, probe: &SmokeProbe) -> Result<(), Block> {
+fn probe_headers(path: &str, probe: &SmokeProbe) -> Result<(), Block> {
     for (place, header) in probe.http_get.iter().flat_map(|action| &action.http_headers).enumerate() {
         crate::probe::sendable(&header.name, &header.value).map_err(|why| {
-            Block::new("HeaderInvalid", format!("spec.smokeProbes[{index}].httpGet.httpHeaders[{place}]: {why}; correct it, or remove it"))
+            Block::new("HeaderInvalid", format!("{path}.httpGet.httpHeaders[{place}]: {why}; correct it, or remove it"))
         })?;
     }
     Ok(())
@@ -183,13 +187,13 @@ mod tests {
             let headers = serde_json::json!([{"name": "Host", "value": "shop.example.com"}, {"name": name, "value": value}]);
             serde_json::from_value(serde_json::json!({"name": "home", "httpGet": {"port": "http", "httpHeaders": headers}})).unwrap()
         };
-        assert_eq!(probe_headers(0, &probe("X-Version", "zw\u{f6}lf")), Ok(()));
+        assert_eq!(probe_headers("spec.smokeProbes[0]", &probe("X-Version", "zw\u{f6}lf")), Ok(()));
         for (name, value, why) in [
             ("X Version", "1", "the header \"X Version\" has characters that HTTP does not allow"),
             ("X-Version", "1\r\nHost: other", "the header \"X-Version\" has characters that HTTP does not allow"),
             ("Content-Length", "5", "the header \"content-length\" announces a body, and a probe has none"),
         ] {
-            let block = probe_headers(3, &probe(name, value)).unwrap_err();
+            let block = probe_headers("spec.smokeProbes[3]", &probe(name, value)).unwrap_err();
             assert_eq!(block.reason, "HeaderInvalid");
             assert_eq!(block.message, format!("spec.smokeProbes[3].httpGet.httpHeaders[1]: {why}; correct it, or remove it"));
         }

@@ -9,6 +9,8 @@ use sha2::{Digest, Sha256};
 
 use crate::api::{SmokeProbe, keys};
 
+use super::set::Set;
+
 /// Letters of generated names: no vowels, so that no words come out (the alphabet of apimachinery's `SafeEncodeString`).
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 /// Letters of a revision's name.
@@ -40,6 +42,11 @@ pub fn template_identity(normalised: &Value) -> String {
         metadata.remove("creationTimestamp");
     }
     hex(&canonical(&template), 32)
+}
+
+/// The ReplicaSet that a template means, of those that have this template: the one that was started anew last.
+pub fn meant(sets: &[Set], has: impl Fn(&Set) -> bool) -> Option<&Set> {
+    sets.iter().filter(|set| !set.deleting && has(set)).max_by_key(|set| (set.restarts, std::cmp::Reverse(&set.name)))
 }
 
 /// Hash of the smoke probes: a proof is for exactly these.

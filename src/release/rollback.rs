@@ -2,7 +2,10 @@
 
 use crate::api::{Rejected, Switch, SwitchCause};
 
+use super::bake::{self, Bake};
 use super::command;
+use super::conditions;
+use super::set::Set;
 use super::switch::{self, Direction};
 use super::view::View;
 
@@ -23,6 +26,11 @@ pub fn step(view: &View<'_>) -> Option<Back> {
     if spec.paused || !view.snapshot.unread.is_empty() {
         return None;
     }
+    if let (Bake::Failed { message }, _) = bake::step(view) {
+        let from = bake::way_back(view, intent).ok()?;
+        let message = format!("{message}; traffic went back to {}", from.revision);
+        return Some(give_up(view, intent, from, "BakeFailed", message));
+    }
     let from = view.set(intent.from.as_deref()?)?;
     if intent.completed_at.is_none() {
         // Interrupted with neither end reached: undone when only the old end can carry the traffic. Nobody is given up for it. And when
@@ -41,14 +49,18 @@ pub fn step(view: &View<'_>) -> Option<Back> {
         return None;
     }
     let message = format!("revision {} lost its last ready pod after the switch; traffic went back to {}", intent.to, from.revision);
+    Some(give_up(view, intent, from, "LostAllReadyPods", message))
+}
+
+fn give_up(view: &View<'_>, intent: &Switch, from: &Set, reason: &str, message: String) -> Back {
     let rejected = Rejected {
         revision: intent.to.clone(),
-        reason: "LostAllReadyPods".into(),
-        message,
+        reason: reason.into(),
+        message: conditions::short(&message),
         at: view.now.wall,
         return_to: Some(from.revision.clone()),
     };
-    Some(Back { intent: reverse(view, intent, &from.revision), rejected: Some(rejected) })
+    Back { intent: reverse(view, intent, &from.revision), rejected: Some(rejected) }
 }
 
 fn given_up(view: &View<'_>, intent: &Switch) -> bool {

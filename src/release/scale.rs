@@ -1,6 +1,7 @@
 //! Scaling: `spec.replicas` is for the set that serves, whatever else is going on.
 
 use super::action::{Action, SetChange, SetRef};
+use super::bake;
 use super::part;
 use super::snapshot::Identity;
 use super::view::View;
@@ -20,7 +21,7 @@ pub fn step(view: &View<'_>) -> Vec<Action> {
             && !part::within_reach(view, revision)
         {
             let color = view.being_left().next().map_or(super::set::Color::Blue, |set| set.color.other());
-            actions.push(Action::CreateSet { revision: revision.clone(), color, replicas: spec.replicas, raw_hash: raw_hash.clone() });
+            actions.push(Action::CreateSet { revision: revision.clone(), color, replicas: spec.replicas, raw_hash: raw_hash.clone(), restarts: 0 });
         }
         return actions;
     };
@@ -36,8 +37,8 @@ pub fn step(view: &View<'_>) -> Vec<Action> {
             },
         });
     }
-    if intent.converged_at.is_none()
-        && let Some(left) = intent.from.as_deref().and_then(|revision| view.set(revision))
+    if let Some(left) = intent.from.as_deref().and_then(|revision| view.set(revision))
+        && (intent.converged_at.is_none() || bake::holds(view, left))
         && view.served(left)
         && !view.retiring(left)
         && left.desired > 0

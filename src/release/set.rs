@@ -82,6 +82,8 @@ pub struct Set {
     pub switch: Option<Switch>,
     /// The proof that it passed its smoke probes.
     pub proof: Option<Proof>,
+    /// How often its template had been started anew when it was made.
+    pub restarts: i64,
     /// Raw templates known to mean this revision.
     pub template_hashes: Vec<String>,
     /// Hash of the template as the API server normalised it, without our own label.
@@ -202,4 +204,7 @@ pub struct Proof {
     pub needed: i32,
     /// UIDs of the pods that passed.
     pub pods: BTreeSet<String>,
+    /// When enough of them had passed; not written where nothing depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Timestamp>,
 }

@@ -59,7 +59,7 @@ pub fn step(view: &View<'_>) -> (Smoke, Outcome) {
         view.snapshot.probes.iter().filter(|observation| observation.set_uid == set.uid && observation.probes == hash).collect();
     let trusted = trusted(view, set);
     let runs = if trusted { vec![] } else { runs(view, set) };
-    let run = Some(SmokeRun { set_uid: set.uid.clone(), probes: hash.clone(), runs, persistent: !view.forward() });
+    let run = Some(SmokeRun { set_uid: set.uid.clone(), probes: hash.clone(), runs, persistent: !view.forward(), endless: false });
     if let Some(failed) = seen.iter().find(|observation| !trusted && observation.result == ProbeResult::Failed && current(view, set, observation)) {
         let message = format!("smoke probe \"{}\" on {} failed {} times: {}", failed.probe, failed.target, failed.attempts, failed.message);
         return (Smoke::Failed { message }, Outcome { run, actions: vec![] });
@@ -80,13 +80,16 @@ pub fn step(view: &View<'_>) -> (Smoke, Outcome) {
     // Only what a later decision needs is written: with nothing tested and nobody to wait for, the switch follows at once.
     // On the way back an older proof may count, which must not be written anew as one of the probes of now.
     let back = !view.forward() && view.served(set);
-    let keep = !back && (!spec.smoke_probes.is_empty() || spec.promotion.mode == PromotionMode::Manual);
+    let waits = spec.promotion.mode == PromotionMode::Manual || spec.promotion.after_seconds > 0;
+    let keep = !back && (!spec.smoke_probes.is_empty() || waits);
     let known: BTreeSet<&str> = view.proven(set);
     let pods: BTreeSet<&str> = view.pods(set).map(|pod| pod.uid.as_str()).filter(|uid| tested.contains(uid)).collect();
     let mut actions = vec![];
-    if keep && !pods.is_subset(&known) {
+    // The wait before the switch begins when it passed, or when a person asked for a wait at all.
+    let at = proof.and_then(|proof| proof.at).or((spec.promotion.after_seconds > 0).then_some(view.now.wall));
+    if keep && (!pods.is_subset(&known) || proof.is_none_or(|proof| proof.at != at)) {
         let pods = pods.into_iter().map(str::to_owned).collect();
-        let proof = Proof { probes: hash, needed: frozen.unwrap_or(needed), pods };
+        let proof = Proof { probes: hash, needed: frozen.unwrap_or(needed), pods, at };
         actions.push(Action::PatchSet { set: SetRef::of(set), change: SetChange { proof: Some(proof), ..SetChange::default() } });
     }
     (Smoke::Passed { needed }, Outcome { run, actions })
@@ -152,7 +155,8 @@ fn runs(view: &View<'_>, set: &Set) -> Vec<ProbeRun> {
     runs
 }
 
-fn on_pod(probe: &SmokeProbe, pod: &Pod) -> Option<ProbeRun> {
+/// A probe of one pod, by its own address.
+pub fn on_pod(probe: &SmokeProbe, pod: &Pod) -> Option<ProbeRun> {
     let (_, port) = port_of(probe)?;
     Some(ProbeRun {
         probe: probe.clone(),

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::api::{BlueGreenDeploymentStatus, ProbeResult, ProbeStatus, SetStatus};
 
 use super::action::SmokeRun;
+use super::bake;
 use super::bring_up::selector_text;
 use super::conditions;
 use super::plan::Findings;
@@ -105,12 +106,13 @@ fn probes(view: &View<'_>) -> Vec<ProbeStatus> {
 /// Observations of a set's probes that status does not tell of yet: they are kept until it does, as the switch follows the last of them at once.
 pub fn untold(view: &View<'_>) -> Option<SmokeRun> {
     let set = view.taken_over()?;
-    let observation = view.snapshot.probes.iter().find(|observation| observation.set_uid == set.uid)?;
+    let observation = view.snapshot.probes.iter().find(|observation| observation.set_uid == set.uid && !bake::is_of_bake(observation))?;
     (observed(view, set) != view.snapshot.object.status.smoke_probes).then(|| SmokeRun {
         set_uid: set.uid.clone(),
         probes: observation.probes.clone(),
         runs: vec![],
         persistent: false,
+        endless: false,
     })
 }
 
@@ -121,7 +123,7 @@ fn observed(view: &View<'_>, set: &Set) -> Vec<ProbeStatus> {
         .snapshot
         .probes
         .iter()
-        .filter(|observation| observation.set_uid == set.uid)
+        .filter(|observation| observation.set_uid == set.uid && !bake::is_of_bake(observation))
         .map(|observation| {
             let row = ProbeStatus {
                 name: observation.probe.clone(),

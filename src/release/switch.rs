@@ -21,6 +21,7 @@ pub fn record(view: &View<'_>, to: &str, cause: SwitchCause) -> Switch {
         started_at: view.now.wall,
         completed_at: None,
         converged_at: None,
+        baked_at: None,
     }
 }
 

@@ -71,7 +71,7 @@ async fn a_set_that_is_being_deleted_does_not_count_as_created() {
     let stage = Stage::serving(json!({})).await;
     let snapshot = stage.snapshot();
     let set = &snapshot.sets[0];
-    let create = Action::CreateSet { revision: set.revision.clone(), color: set.color, replicas: 1, raw_hash: "h".into() };
+    let create = Action::CreateSet { revision: set.revision.clone(), color: set.color, replicas: 1, raw_hash: "h".into(), restarts: 0 };
     apply(&stage.context, &snapshot, &create).await.unwrap();
     let mut going = stage.api.now(Resource::ReplicaSet, &set.name);
     going["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");

@@ -287,7 +287,7 @@ fn looks(objects: &[(Resource, Value)]) -> Vec<Plan> {
             let Some(snapshot) = observe(&world, &mut remembered, &mut reports, &installation, &key, now) else { continue };
             let made = plan(&snapshot, now);
             assert_eq!(format!("{:?}", plan(&snapshot, now)), format!("{made:?}"), "the same snapshot makes another plan");
-            for run in made.effects.smoke.iter().flat_map(|smoke| &smoke.runs) {
+            for run in made.effects.probes().flat_map(|smoke| &smoke.runs) {
                 reach::refusal(&world, run.address, if run.pod.is_some() { Claim::Pod } else { Claim::Service });
             }
             plans.push(made);

@@ -14,7 +14,7 @@ use crate::probe::Failure;
 fn run(address: &str) -> SmokeRun {
     let probe: SmokeProbe = serde_json::from_value(serde_json::json!({"name": "up", "tcpSocket": {"port": 9}, "target": "PreviewService"})).unwrap();
     let run = ProbeRun { probe, pod: None, target: "preview".into(), address: address.parse().unwrap(), port: 9 };
-    SmokeRun { set_uid: "s".into(), probes: "h".into(), runs: vec![run], persistent: false }
+    SmokeRun { set_uid: "s".into(), probes: "h".into(), runs: vec![run], persistent: false, endless: false }
 }
 
 #[tokio::test(start_paused = true)]
@@ -25,10 +25,10 @@ async fn a_probe_follows_a_service_that_was_made_again() {
         all["u"].keys().map(|(_, address)| address.ip().to_string()).collect::<Vec<_>>()
     };
     for address in ["10.0.0.7", "10.0.0.7", "10.0.0.8"] {
-        stage.context.tasks.smoke(&stage.context, &key(), "u", Some(&run(address)));
+        stage.context.tasks.probe(&stage.context, &key(), "u", &[&run(address)]);
         assert_eq!(where_to(), [address]);
     }
-    stage.context.tasks.smoke(&stage.context, &key(), "u", None);
+    stage.context.tasks.probe(&stage.context, &key(), "u", &[]);
     assert!(stage.context.tasks.probes.lock().unwrap().is_empty());
 }
 
@@ -81,7 +81,7 @@ fn holding() -> (Arc<Holding>, Stage) {
 #[tokio::test(start_paused = true)]
 async fn a_probe_through_a_service_waits_until_nodes_have_followed() {
     let (pods, stage) = holding();
-    stage.context.tasks.smoke(&stage.context, &key(), "u", Some(&run("10.0.0.7")));
+    stage.context.tasks.probe(&stage.context, &key(), "u", &[&run("10.0.0.7")]);
     tokio::time::sleep(Duration::from_millis(1900)).await;
     assert_eq!(pods.asked(), 0, "a pod of the former revision might have answered");
     tokio::time::sleep(Duration::from_millis(200)).await;
@@ -100,7 +100,7 @@ async fn where_no_pod_can_be_nothing_is_sent_and_that_is_said_once() {
         let mut wanted = run(address);
         wanted.runs[0].pod = pod;
         for _ in 0..3 {
-            stage.context.tasks.smoke(&stage.context, &key(), "u", Some(&wanted));
+            stage.context.tasks.probe(&stage.context, &key(), "u", &[&wanted]);
             tokio::time::sleep(Duration::from_secs(5)).await;
         }
         let [known] = probes(&stage).try_into().unwrap();
@@ -111,7 +111,7 @@ async fn where_no_pod_can_be_nothing_is_sent_and_that_is_said_once() {
     // What was wrong is put right: the pod has an address now.
     let mut wanted = run("10.0.0.7");
     wanted.runs[0].pod = Some("p".into());
-    stage.context.tasks.smoke(&stage.context, &key(), "u", Some(&wanted));
+    stage.context.tasks.probe(&stage.context, &key(), "u", &[&wanted]);
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(pods.asked(), 1);
 }
@@ -145,12 +145,12 @@ async fn an_object_that_asks_for_thousands_of_attempts_gets_some_at_a_time_and_o
             .collect();
         wanted
     };
-    stage.context.tasks.smoke(&stage.context, &key(), "greedy", Some(&many(1)));
+    stage.context.tasks.probe(&stage.context, &key(), "greedy", &[&many(1)]);
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert_eq!(pods.asked(), OF_ONE);
     let mut small = many(2);
     small.runs.truncate(3);
-    stage.context.tasks.smoke(&stage.context, &key(), "small", Some(&small));
+    stage.context.tasks.probe(&stage.context, &key(), "small", &[&small]);
     tokio::time::sleep(Duration::from_millis(1)).await;
     assert_eq!(pods.asked(), OF_ONE + 3);
     // Whoever waits has its turn.
@@ -162,7 +162,7 @@ async fn an_object_that_asks_for_thousands_of_attempts_gets_some_at_a_time_and_o
     assert_eq!((reached, pods.most.load(Ordering::Relaxed)), (203, OF_ONE + 3));
     // Twenty greedy ones together get no more than there is for all.
     for network in 3..23 {
-        stage.context.tasks.smoke(&stage.context, &key(), &network.to_string(), Some(&many(network)));
+        stage.context.tasks.probe(&stage.context, &key(), &network.to_string(), &[&many(network)]);
     }
     tokio::time::sleep(Duration::from_secs(100)).await;
     assert_eq!(pods.most.load(Ordering::Relaxed), OF_ALL);

@@ -357,3 +357,86 @@ fn a_rollback_to_what_never_served_is_refused() {
     );
     assert_eq!(world.active(), "v1");
 }
+
+#[test]
+fn a_restart_is_a_release_of_the_same_template_with_new_pods() {
+    let mut world = World::installed("v1", &json!({}));
+    let old: Vec<String> = world.pods("v1").iter().map(|pod| pod.uid.clone()).collect();
+    world.command(command::RESTART, revision("v1"));
+    world.settle();
+    let anew = world.status().revision.clone().unwrap();
+    assert_ne!(anew, revision("v1"));
+    assert!(world.snapshot.object.commands.is_empty());
+    world.until("complete", |world| world.phase() == PhaseName::Complete && world.status().draining.is_empty());
+    assert_eq!(world.status().switch.as_ref().map(|switch| (&switch.to, switch.from.as_ref())), Some((&anew, Some(&revision("v1")))));
+    let new: Vec<&str> = world.snapshot.pods.iter().filter(|pod| pod.alive()).map(|pod| pod.uid.as_str()).collect();
+    assert!(new.len() == 3 && new.iter().all(|uid| !old.iter().any(|old| old == uid)), "{new:?} after {old:?}");
+    assert_eq!(world.notices.iter().filter(|notice| notice.reason == "Restarting").count(), 1);
+    // The next one starts that one anew.
+    world.command(command::RESTART, anew.clone());
+    world.until("started anew again", |world| world.status().active.as_ref().is_some_and(|active| ![&anew, &revision("v1")].contains(&&active.revision)));
+}
+
+#[test]
+fn a_process_that_ended_right_after_a_restart_had_begun_does_not_begin_another() {
+    let mut world = World::installed("v1", &json!({}));
+    world.command(command::RESTART, revision("v1"));
+    world.writes_left = Some(1);
+    world.settle();
+    assert_eq!((world.snapshot.sets.len(), world.snapshot.object.commands.len()), (2, 1), "killed between the two writes");
+    world.writes_left = None;
+    world.restart();
+    world.settle();
+    assert_eq!((world.snapshot.sets.len(), world.snapshot.object.commands.len()), (2, 0));
+    world.until("complete", |world| world.phase() == PhaseName::Complete && world.status().draining.is_empty());
+    assert_eq!(world.snapshot.sets.len(), 2);
+    assert!(!world.notices.iter().any(|notice| notice.reason == "CommandIgnored"), "{:?}", world.notices);
+}
+
+#[test]
+fn only_what_serves_is_started_anew_and_not_while_paused() {
+    let mut world = World::installed("v1", &json!({}));
+    world.undecided.insert(revision("v2"));
+    world.apply_version("v2");
+    world.settle();
+    for named in [revision("v1"), revision("v2"), "nonsense".into()] {
+        world.command(command::RESTART, named);
+        world.settle();
+        assert!(world.snapshot.object.commands.is_empty());
+        assert_eq!(world.snapshot.sets.len(), 2);
+    }
+    assert_eq!(world.notices.iter().filter(|notice| notice.reason == "CommandIgnored").count(), 3);
+    let mut world = World::installed("v1", &json!({}));
+    world.edit(|spec| spec.paused = true);
+    world.command(command::RESTART, revision("v1"));
+    world.settle();
+    assert_eq!((world.snapshot.sets.len(), world.snapshot.object.commands.len()), (1, 1), "it waits for the end of the pause");
+    world.edit(|spec| spec.paused = false);
+    world.until("started anew", |world| world.snapshot.sets.len() == 2);
+}
+
+#[test]
+fn a_drain_can_be_ended_by_a_person() {
+    let mut world = released();
+    world.run(20);
+    assert_eq!(world.pods("v1").len(), 3, "held by a connection");
+    world.command(command::FINISH_DRAIN, revision("v1"));
+    world.settle();
+    assert!(world.pods("v1").is_empty());
+    assert!(world.snapshot.object.commands.is_empty());
+    let said: Vec<&str> = world.notices.iter().filter(|notice| notice.warning).map(|notice| notice.message.as_str()).collect();
+    let expected = format!("revision {} had its drain ended by finish-drain with 3 open connections (OpenConnections); 0 of 3 pods had drained", revision("v1"));
+    assert_eq!(said, [expected]);
+}
+
+#[test]
+fn a_drain_that_is_not_is_not_ended() {
+    let mut world = released();
+    for named in [revision("v2"), "nonsense".into()] {
+        world.command(command::FINISH_DRAIN, named);
+        world.settle();
+        assert!(world.snapshot.object.commands.is_empty());
+    }
+    assert_eq!(world.pods("v1").len(), 3);
+    assert_eq!(world.notices.iter().filter(|notice| notice.reason == "CommandIgnored").count(), 2);
+}

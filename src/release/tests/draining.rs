@@ -375,3 +375,17 @@ fn what_was_quiet_before_the_move_proves_nothing() {
     world.run(8);
     assert_eq!(world.status().switch.as_ref().unwrap().converged_at, None, "the quiet time begins with the move");
 }
+
+#[test]
+fn pods_that_are_still_endpoints_stay_whatever_was_counted_and_however_late_it_is() {
+    let mut world = World::installed("v1", &json!({"traffic": {"convergenceTimeoutSeconds": 20}, "drain": {"deadlineSeconds": 60}}));
+    world.apply_version("v2");
+    // Kubernetes' controllers have not heard of the move, and nobody calls.
+    world.late_endpoints = true;
+    world.run(90);
+    assert_eq!((world.active(), world.pods("v1").len()), ("v2", 3));
+    assert_eq!(condition(world.status(), ConditionType::Drained), (False, "StillEndpoint".into()));
+    world.late_endpoints = false;
+    world.run(2);
+    assert!(gone(&world), "{:#?}", world.status().draining);
+}

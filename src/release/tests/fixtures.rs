@@ -163,6 +163,7 @@ pub fn set(revision: &str, color: Color, desired: i32) -> Set {
         role: None,
         switch: None,
         proof: None,
+        restarts: 0,
         template_hashes: vec![],
         template_identity: format!("identity-{revision}"),
         drain_begun: None,

@@ -187,6 +187,10 @@ fn drained(world: &World, planned: &Snapshot, set: &str, one: Option<&str>) {
     let drain = &planned.object.spec.drain;
     let now = world.now();
     let left = world.left_at.get(set).map_or(0.0, |at| now.seconds_since(*at));
+    let revision = planned.sets.iter().find(|known| known.uid == set).map(|set| &set.revision);
+    if planned.object.commands.get(keys::command::FINISH_DRAIN) == revision {
+        return;
+    }
     if left >= f64::from(drain.deadline_seconds) {
         return;
     }

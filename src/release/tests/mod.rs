@@ -8,6 +8,7 @@ mod peers;
 mod simulator;
 mod writes;
 
+mod baking;
 mod commands;
 mod converging;
 mod draining;

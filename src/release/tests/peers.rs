@@ -6,8 +6,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::fixtures::*;
 use super::simulator::World;
 use crate::api::{ProbeResult, keys};
+use crate::release::action::SmokeRun;
 use crate::release::intent::on_record;
-use crate::release::revision::raw_hash;
+use crate::release::revision::{meant, raw_hash};
 use crate::release::*;
 
 /// Connections of one watched pod, as an agent counts them.
@@ -30,7 +31,7 @@ impl World {
         status.switch = on_record(status.switch.as_ref(), &snapshot.sets, moved);
         let raw_hash = raw_hash(&snapshot.object.spec.template);
         if !matches!(&snapshot.identity, Identity::Refused { .. }) {
-            let known = snapshot.sets.iter().find(|set| !set.deleting && set.template_hashes.contains(&raw_hash));
+            let known = meant(&snapshot.sets, |set| set.template_hashes.contains(&raw_hash));
             snapshot.identity = match (known, &self.answer) {
                 (Some(set), _) => Identity::Known { raw_hash, revision: set.revision.clone() },
                 (None, Some((asked, answer))) if *asked == raw_hash => answer.clone(),
@@ -63,7 +64,7 @@ impl World {
             changed |= self.replica_sets();
             changed |= self.kubelets();
         }
-        changed |= self.endpoints();
+        changed |= !self.late_endpoints && self.endpoints();
         changed |= self.probe_runner();
         changed |= self.tell();
         changed
@@ -128,10 +129,12 @@ impl World {
         // An emptied selector leaves the slices as they are.
         for service in snapshot.services.values().filter(|service| !service.selector.is_empty()) {
             let wanted = service.selector.get(keys::REVISION);
+            let others = service.selector.iter().any(|(key, value)| key != keys::REVISION && (key.as_str(), value.as_str()) != ("app", SHOP));
             let reached = |pod: &&Pod| {
                 let set = snapshot.sets.iter().find(|set| set.uid == pod.set_uid);
                 // One that has left its set has another label.
-                pod.alive()
+                !others
+                    && pod.alive()
                     && !matches!(pod.control, Control::Object(_))
                     && set.is_some_and(|set| wanted.is_none_or(|revision| *revision == set.revision))
             };
@@ -146,10 +149,19 @@ impl World {
     }
 
     fn probe_runner(&mut self) -> bool {
-        let Some(run) = &self.plan.effects.smoke else { return false };
+        let runs: Vec<_> = self.plan.effects.probes().cloned().collect();
+        let mut changed = false;
+        for run in runs {
+            changed |= self.probe(&run);
+        }
+        changed
+    }
+
+    fn probe(&mut self, run: &SmokeRun) -> bool {
         let at = self.now().wall;
         let Some(set) = self.snapshot.sets.iter().find(|set| set.uid == run.set_uid) else { return false };
-        let result = if self.failing.contains(&set.revision) {
+        let failing = if run.endless { &self.ill } else { &self.failing };
+        let result = if failing.contains(&set.revision) {
             ProbeResult::Failed
         } else if self.undecided.contains(&set.revision) {
             ProbeResult::Running
@@ -175,7 +187,7 @@ impl World {
             };
             match known {
                 Some(known) if known.result == result => {}
-                Some(known) if known.result == ProbeResult::Failed && run.persistent => {
+                Some(known) if known.result == ProbeResult::Failed && run.persistent || run.endless => {
                     *known = found;
                     changed = true;
                 }
@@ -196,7 +208,7 @@ impl World {
 
     /// Keeps the truth about who passed, for the invariants.
     fn note_passes(&mut self) {
-        for known in self.snapshot.probes.iter().filter(|known| known.result == ProbeResult::Passed) {
+        for known in self.snapshot.probes.iter().filter(|known| known.result == ProbeResult::Passed && !bake::is_of_bake(known)) {
             self.passed.insert(known.set_uid.clone());
             if let Some(pod) = &known.pod {
                 self.passed_pods.insert((pod.clone(), known.probes.clone()));

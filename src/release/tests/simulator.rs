@@ -30,6 +30,8 @@ pub struct World {
     pub broken: BTreeSet<String>,
     /// Revisions whose smoke probes fail.
     pub failing: BTreeSet<String>,
+    /// Revisions whose probes fail after the switch.
+    pub ill: BTreeSet<String>,
     /// Revisions whose smoke probes come to no verdict.
     pub undecided: BTreeSet<String>,
     /// Open connections on each pod of a revision.
@@ -40,6 +42,8 @@ pub struct World {
     pub silent: bool,
     /// Whether the ReplicaSet controller and the kubelets do nothing.
     pub idle: bool,
+    /// Whether the endpoints controller does nothing.
+    pub late_endpoints: bool,
     /// Plans of which the next writes are carried out only so many, as by a process that is killed then.
     pub writes_left: Option<usize>,
     /// Whether the plan that is carried out was made from an older reading, by a process that believes it leads.
@@ -87,11 +91,13 @@ impl World {
             plan: Plan::default(),
             broken: BTreeSet::new(),
             failing: BTreeSet::new(),
+            ill: BTreeSet::new(),
             undecided: BTreeSet::new(),
             open: BTreeMap::new(),
             arriving: BTreeMap::new(),
             silent: false,
             idle: false,
+            late_endpoints: false,
             writes_left: None,
             stale: false,
             transcript: vec![],
@@ -287,10 +293,8 @@ impl World {
         }
         if !planned.object.deleting && !self.stale {
             let known = self.snapshot.probes.len();
-            match &plan.effects.smoke {
-                None => self.snapshot.probes.clear(),
-                Some(run) => self.snapshot.probes.retain(|known| known.set_uid == run.set_uid && known.probes == run.probes),
-            }
+            let wanted = |known: &ProbeObservation| plan.effects.probes().any(|run| known.set_uid == run.set_uid && known.probes == run.probes);
+            self.snapshot.probes.retain(wanted);
             if plan.status != planned.object.status {
                 self.killed()?;
                 self.write_status(planned, &plan.status)?;

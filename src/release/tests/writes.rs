@@ -29,13 +29,14 @@ impl World {
             Action::LookUpOwner { owner } => {
                 self.snapshot.owners.insert(owner.uid.clone(), OwnerState::Gone);
             }
-            Action::CreateSet { revision, color, replicas, raw_hash } => {
+            Action::CreateSet { revision, color, replicas, raw_hash, restarts } => {
                 self.number += 1;
                 let mut made = set(revision, *color, *replicas);
                 made.uid = format!("set-{}", self.number);
                 made.created = self.now().wall;
                 made.min_ready_seconds = planned.object.spec.min_ready_seconds;
                 made.template_hashes = vec![raw_hash.clone()];
+                made.restarts = *restarts;
                 self.snapshot.sets.push(made);
             }
             Action::Fence { set, switch, .. } => {

@@ -28,7 +28,11 @@ pub const CONDITIONS: &[Meaning] = &[
         kind: ConditionType::Ready,
         about: "The revision asked for serves everyone, or it can't be told whether old pods are still reached (the message says so). Old pods that drain don't hold it up.",
         yes: &[("Serving", "The Services select the revision of `spec.template`, and the move has taken effect or can't be measured.")],
-        no: &[("Releasing", "A release is under way; the message says how far it is."), ("NoReadyPods", "The active revision has no ready pod.")],
+        no: &[
+            ("Releasing", "A release is under way; the message says how far it is."),
+            ("Baking", "The revision serves everyone; `spec.bake` is not over."),
+            ("NoReadyPods", "The active revision has no ready pod."),
+        ],
         unknown: &[],
         more: "While False also every reason of `Stalled` = True and of `Converged` = False.",
     },
@@ -38,8 +42,9 @@ pub const CONDITIONS: &[Meaning] = &[
         yes: &[
             ("BringUp", "The incoming revision's pods are starting."),
             ("Smoke", "Its smoke probes run."),
-            ("AwaitPromotion", "It waits for the annotation `bluegreen.dev/promote`."),
+            ("AwaitPromotion", "It waits for the annotation `bluegreen.dev/promote`, or until `promotion.afterSeconds` are over."),
             ("Switch", "The Services are being moved."),
+            ("Bake", "The revision serves everyone; `spec.bake` is not over."),
             ("Paused", "A release is under way and `spec.paused` holds it."),
         ],
         no: &[("Complete", "Nothing is under way."), ("Stalled", "It can't go on by itself; see `Stalled`.")],
@@ -106,8 +111,11 @@ pub const CONDITIONS: &[Meaning] = &[
     Meaning {
         kind: ConditionType::Drained,
         about: "No old pods are left.",
-        yes: &[("NothingDraining", "None are.")],
-        no: &[],
+        yes: &[
+            ("NothingDraining", "None are."),
+            ("KeptWarm", "They have drained, and stay at full size until `spec.drain.keepWarmSeconds` are over."),
+        ],
+        no: &[("Baking", "The revision that was left stays as it was until the bake is over.")],
         unknown: &[],
         more: "While False the reason of the first entry of `status.draining`, from the [next list](#reasons-of-a-drain).",
     },
@@ -145,6 +153,10 @@ pub const STALLED: &[Reason] = &[
     ("Aborted", "The revision was given up by the command abort."),
     ("RolledBack", "A person rolled back; the template asked for is not the one that serves."),
     ("LostAllReadyPods", "After the switch the revision lost its last ready pod, and traffic went back."),
+    (
+        "BakeFailed",
+        "A probe of the bake failed `failureThreshold` times in a row, and traffic went back. If it could not, the message says why, and it goes back as soon as it can.",
+    ),
 ];
 
 /// Reasons of `Converged` = False, and, in time, of Unknown.
@@ -170,6 +182,11 @@ pub const DRAINING: &[Reason] = &[
         "StillSelected",
         "All pods have drained, or the deadline is over; a Service of `spec.traffic.services` could still lead to them: it contradicts no label of their ReplicaSet's selector. They stay until it does; where it can't be moved the condition Stalled says why.",
     ),
+    (
+        "StillEndpoint",
+        "All pods have drained, or the deadline is over; Kubernetes' controllers have not taken them out of the endpoints of a Service yet, so users may still be sent there. They stay until it has.",
+    ),
+    ("KeptWarm", "All pods have drained; they stay at full size until `spec.drain.keepWarmSeconds` are over, for a way back."),
     ("NotToldYet", "All pods have drained; not all of them have got the request of `spec.drain.begin` yet."),
     ("NeverServed", "The pod was made after its set had been left, or never got a node: it never was an endpoint."),
     ("NodeLost", "The node is gone, and the connections with it."),
@@ -191,11 +208,11 @@ pub const NOT_MEASURED: &[Reason] = &[
 ];
 
 /// `status.rejected.reason`.
-pub const REJECTED: &[&str] = &["SmokeFailed", "Aborted", "RolledBack", "LostAllReadyPods"];
+pub const REJECTED: &[&str] = &["SmokeFailed", "Aborted", "RolledBack", "LostAllReadyPods", "BakeFailed"];
 
 /// Events, besides those that repeat a condition.
 pub const EVENTS: &[(&str, &str, &str)] = &[
-    ("Normal", "Releasing", "A release reached bring-up, smoke or the wait for promotion, or is paused."),
+    ("Normal", "Releasing", "A release reached bring-up, smoke, the wait for promotion or the bake, or is paused."),
     ("Normal", "SmokePassed", "`SmokeTested` became True."),
     ("Warning", "SmokeFailed", "`SmokeTested` became False."),
     ("Normal", "Switched", "`Switched` became True."),
@@ -203,7 +220,7 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     ("Warning", "NotConverged", "`Converged` became Unknown, or was taken back because an old pod accepted a new connection."),
     ("Normal", "Ready", "`Ready` became True."),
     ("Normal", "Draining", "Old pods have open connections. A Warning if the drain agent is silent, can't read, or a node was lost."),
-    ("Normal", "Drained", "The last old pods are gone."),
+    ("Normal", "Drained", "The last old pods are gone, or have drained and are kept warm."),
     ("Warning", "Stalled", "`Stalled` became True, or has another reason."),
     (
         "Warning",
@@ -215,6 +232,8 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     ("Warning", "PeersUnread", "The pods that `spec.drain.ignorePeers[].podLabels` names can't be looked up; none of them is ignored."),
     ("Warning", "NodeLost", "Old pods were lost with their node, and the connections to them."),
     ("Warning", "DrainDeadline", "Old pods were ended at `spec.drain.deadlineSeconds`, with what was still open."),
+    ("Warning", "DrainFinished", "Old pods were ended by the command finish-drain, with what was still open."),
+    ("Normal", "Restarting", "The active revision is started anew, under the name that the message has."),
     ("Warning", "CommandIgnored", "A command names another revision than the one it can be for."),
     ("Warning", "NothingToRollBackTo", "There is no such earlier revision."),
 ];
@@ -228,6 +247,7 @@ pub fn phase(phase: PhaseName) -> &'static str {
         PhaseName::AwaitPromotion => "It passed and waits for a person's word.",
         PhaseName::Switch => "The Services are being moved.",
         PhaseName::Converge => "The Services are moved; old pods may still be reached.",
+        PhaseName::Bake => "The revision serves everyone; the old one stays as it was until `spec.bake` is over.",
         PhaseName::Drain => "Old pods end their connections.",
         PhaseName::Complete => "The revision asked for serves, and nothing is left to do.",
         PhaseName::Rejected => "The revision asked for was given up; the earlier one serves.",
@@ -240,7 +260,7 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
     (
         command::PROMOTE,
         "`<revision>`",
-        "Lets the revision take the traffic (`promotion.mode: Manual`). Set early it waits until the probes passed. Removed when the revision is active.",
+        "Lets the revision take the traffic (`promotion.mode: Manual`, or before `promotion.afterSeconds` are over). Set early it waits until the probes passed. Removed when the revision is active.",
     ),
     (
         command::ABORT,
@@ -252,6 +272,16 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
         command::ROLLBACK,
         "`<from>-<to>`",
         "Leaves the active revision `from` for the earlier revision `to`. If `to` is scaled to zero its pods are started and tested first.",
+    ),
+    (
+        command::RESTART,
+        "`<revision>`",
+        "Starts the active revision anew: new pods of the same template, under a new name, released like any other revision. Waits while `spec.paused` is true.",
+    ),
+    (
+        command::FINISH_DRAIN,
+        "`<revision>`",
+        "Ends the drain of the revision now, and the time for which it is kept warm; what is still open is cut. Waits while the revision may have to take over again.",
     ),
 ];
 
@@ -277,6 +307,7 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     ),
     (keys::PROOF, "annotation of ReplicaSets", "Which pods passed which smoke probes, and how many pods the switch needs."),
     (keys::TEMPLATE_HASHES, "annotation of ReplicaSets", "Hashes of templates that are known to mean this revision."),
+    (keys::RESTARTS, "annotation of ReplicaSets", "How often the template had been started anew when the ReplicaSet was made."),
     (keys::DRAIN_BEGUN, "annotation of ReplicaSets", "UIDs of pods that were told to drain; such pods never serve again."),
     (
         keys::ISSUE,

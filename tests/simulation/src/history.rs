@@ -95,6 +95,8 @@ pub struct History {
     pub edits: Vec<Edit>,
     /// Intents that were ever on record: attempt and revision.
     pub intents: BTreeSet<(i64, String)>,
+    /// Revisions of which a probe of a bake failed.
+    pub ill: BTreeSet<String>,
     /// When traffic was really moved away from a revision.
     pub left_at: BTreeMap<String, Duration>,
     /// Pods that were ever endpoints of an active Service.

@@ -40,6 +40,10 @@ pub enum Act {
     Promote,
     /// Promotes a revision that is not the one of the spec.
     PromoteAnother,
+    /// Starts the active revision anew.
+    Restart,
+    /// Ends a drain.
+    FinishDrain,
     /// Changes a smoke probe.
     ChangeProbe(u64),
 }
@@ -60,7 +64,7 @@ impl Sim {
             // The first release comes as soon as the first version serves, most of the time.
             let at = if number == 0 { random.millis(8000, 25_000) } else { random.millis(10_000, end) };
             let version = if random.percent(15) { 1 } else { random.between(2, AIMED) };
-            let aimed = number == 0 && matches!(aim, Some(Phase::Converge | Phase::Drain | Phase::Rejected));
+            let aimed = number == 0 && matches!(aim, Some(Phase::Converge | Phase::Bake | Phase::Drain | Phase::Rejected));
             self.plan_act(at, Act::Release(if aimed { AIMED } else { version }));
         }
         let at = random.millis(5000, 20_000);
@@ -76,7 +80,7 @@ impl Sim {
         }
         for _ in 0..random.between(0, 4) {
             let at = random.millis(3000, end);
-            let act = match random.between(0, 11) {
+            let act = match random.between(0, 13) {
                 0 | 1 => Act::Scale(random.between(0, 4)),
                 2 => Act::Pause,
                 3 | 4 => Act::Abort,
@@ -85,6 +89,8 @@ impl Sim {
                 8 => Act::PromoteAnother,
                 9 => Act::ChangeProbe(random.between(1, 3)),
                 10 => Act::SpellOut,
+                11 => Act::Restart,
+                12 => Act::FinishDrain,
                 _ => Act::Misspell,
             };
             self.plan_act(at, act);
@@ -160,6 +166,14 @@ impl Sim {
             Act::Retry => {
                 let revision = json::text(&object, "/status/rejected/revision").to_owned();
                 self.command(command::RETRY, &revision);
+            }
+            Act::Restart => {
+                let active = json::text(&object, "/status/switch/to").to_owned();
+                self.command(command::RESTART, &active);
+            }
+            Act::FinishDrain => {
+                let drains = json::text(&object, "/status/draining/0/revision").to_owned();
+                self.command(command::FINISH_DRAIN, &drains);
             }
             Act::PromoteAnother => {
                 let spec = json::text(&object, "/status/revision").to_owned();

@@ -24,6 +24,8 @@ pub struct Behaviour {
     pub smokes_late: bool,
     /// They lose and regain readiness.
     pub flaps: bool,
+    /// They get ill some seconds after they have started: probes of a bake fail.
+    pub ill: bool,
 }
 
 /// What is simulated.
@@ -89,6 +91,10 @@ impl Scenario {
             };
             versions.insert(version(number), behaviour);
         }
+        let baking = &mut Random::new(what.seed, "bake");
+        for behaviour in versions.values_mut().skip(1) {
+            behaviour.ill = baking.percent(30);
+        }
         let aims = |at: &[Phase]| aim.is_some_and(|(_, phase)| at.contains(&phase));
         versions.insert(version(AIMED), Behaviour { fails_smoke: aims(&[Phase::Rejected]), ..good });
         let services: Vec<String> = if random.percent(40) { vec!["shop".into(), "shop-admin".into()] } else { vec!["shop".into()] };
@@ -118,6 +124,10 @@ impl Scenario {
         // With a chance of its own, so that every other seed means what it meant before.
         if Random::new(what.seed, "scale down").percent(40) {
             crate::json::set(&mut spec, "drain", "scaleDown", json!("PerPod"));
+        }
+        after_the_switch(&mut spec, baking, aims(&[Phase::Bake]));
+        if !manual && baking.percent(20) {
+            crate::json::set(&mut spec, "promotion", "afterSeconds", json!(baking.between(2, 15)));
         }
         Self {
             agent: random.percent(85) || aim.is_some_and(|(fault, _)| fault.needs_agent()),
@@ -153,6 +163,9 @@ impl Scenario {
     }
 }
 
+/// Name of the probes of a bake.
+pub const BAKE: &str = "bake";
+
 /// One probe: its path names what the truth is remembered by.
 pub fn probe(name: &str, target: &str, need: u64) -> Value {
     json!({
@@ -170,6 +183,20 @@ fn probes(random: &mut Random, preview: bool, some: bool) -> Value {
         probes.push(probe("outside", "PreviewService", random.between(1, 3)));
     }
     Value::Array(probes)
+}
+
+/// What a new version must bear after the switch, and how long the old one is kept warm.
+fn after_the_switch(spec: &mut Value, random: &mut Random, some: bool) {
+    if some || random.percent(30) {
+        let probes = if random.percent(70) { json!([probe(BAKE, "EachPod", random.between(1, 3))]) } else { json!([]) };
+        let seconds = random.between(8, 40);
+        if let Some(spec) = spec.as_object_mut() {
+            spec.insert("bake".into(), json!({"seconds": seconds, "probes": probes}));
+        }
+    }
+    if random.percent(25) && spec.pointer("/drain/begin").is_none() {
+        crate::json::set(spec, "drain", "keepWarmSeconds", json!(random.between(5, 60)));
+    }
 }
 
 fn drain(random: &mut Random, deadline: u64) -> Value {

@@ -1,5 +1,6 @@
 //! All cases.
 
+mod after;
 mod agents;
 mod astray;
 pub mod bad_input;
@@ -46,6 +47,10 @@ pub fn all() -> Vec<Case> {
     let mut cases = vec![
         shared!(release::upload_and_stream_survive, 180),
         shared!(drain::release_with_real_defaults, 150),
+        shared!(after::bake_fails_and_returns, 180),
+        shared!(after::bake_passes_and_keeps_warm, 180),
+        shared!(after::restart_and_finish_the_drain, 180),
+        shared!(after::promoted_after_a_while, 150),
         shared!(release::first_install, 90),
         shared!(release::release_new_connections, 120),
         shared!(release::release_kept_with_drain_begin, 120),

@@ -28,6 +28,7 @@ pub enum Phase {
     AwaitPromotion,
     Switch,
     Converge,
+    Bake,
     Drain,
     Complete,
     Rejected,
@@ -36,13 +37,14 @@ pub enum Phase {
 
 impl Phase {
     /// All in which something may go wrong.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Blocked,
         Self::BringUp,
         Self::Smoke,
         Self::AwaitPromotion,
         Self::Switch,
         Self::Converge,
+        Self::Bake,
         Self::Drain,
         Self::Complete,
         Self::Rejected,

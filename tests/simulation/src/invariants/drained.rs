@@ -50,6 +50,9 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
         let asked = sim.history.replicas.iter().any(|(_, replicas)| *replicas == 0);
         return if asked { Ok(()) } else { Err(format!("the set of {name} goes to 0 without having been retired")) };
     };
+    if finished(sim, revision) {
+        return Ok(());
+    }
     let Some(object) = sim.object() else { return Ok(()) };
     let left = sim.history.left_at.get(revision).copied().unwrap_or(retirement.at);
     let slack = Duration::from_millis(2 * sim.history.wrong + 1500);
@@ -74,6 +77,11 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
     Ok(())
 }
 
+/// Whether a person ended the drain of a revision.
+fn finished(sim: &Sim, revision: &str) -> bool {
+    sim.history.commands.iter().any(|(key, named)| *key == keys::command::FINISH_DRAIN && named == revision)
+}
+
 /// A pod that goes alone.
 fn alone(sim: &Sim, write: &Write, before: &Value) -> Result<(), String> {
     let (uid, name) = (json::uid(before), json::name(before));
@@ -87,6 +95,9 @@ fn alone(sim: &Sim, write: &Write, before: &Value) -> Result<(), String> {
         // One that was made while its set went away, and was never marked before that.
         return if sim.history.endpoints.contains(uid) { Err(format!("pod {name} is deleted without a mark")) } else { Ok(()) };
     };
+    if finished(sim, revision.strip_prefix(keys::LEFT_PREFIX).unwrap_or(revision)) {
+        return Ok(());
+    }
     let Some(object) = sim.object() else { return Ok(()) };
     let slack = Duration::from_millis(2 * sim.history.wrong + 1500);
     let over = |seconds: i64| glance.at + slack >= *left + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));

@@ -131,6 +131,7 @@ fn expected(sim: &Sim, object: &Value, to: &str) -> Result<Option<String>, Strin
         "Aborted" => commanded(command::ABORT, revision),
         "RolledBack" => commanded(command::ROLLBACK, ""),
         "LostAllReadyPods" => true,
+        "BakeFailed" => sim.history.ill.contains(json::text(&status, "/rejected/revision")) || sim.history.ill.contains(to),
         "TemplateRefused" => object.pointer("/spec/template/spec/contaners").is_some(),
         "ProgressDeadlineExceeded" => !sim.peers.pods.values().any(|pod| pod.revision == revision && pod.listens),
         "RevisionGone" => sim.history.by_hand,
@@ -145,6 +146,8 @@ fn expected(sim: &Sim, object: &Value, to: &str) -> Result<Option<String>, Strin
     let back = json::text(&status, "/rejected/returnTo");
     Ok(match reason.as_str() {
         "ProgressDeadlineExceeded" => Some(revision.to_owned()),
+        // What could not be gone back to at once stays for it.
+        "BakeFailed" if phase == "Bake" => Some(json::text(&status, "/switch/from").to_owned()),
         "RolledBack" if sim.history.failed.contains(back) || !sim.peers.pods.values().any(|pod| pod.revision == back && pod.listens) => {
             Some(back.to_owned())
         }

@@ -4,6 +4,7 @@
 mod approval;
 mod attempts;
 mod availability;
+mod baked;
 mod drained;
 mod failed_reads;
 mod fence;
@@ -34,12 +35,13 @@ pub struct Invariant {
 }
 
 /// Every property of a write.
-pub const ALL: [Invariant; 10] = [
+pub const ALL: [Invariant; 11] = [
     tested::INVARIANT,
     availability::INVARIANT,
     selectors::INVARIANT,
     never_shrinks::INVARIANT,
     drained::INVARIANT,
+    baked::INVARIANT,
     approval::INVARIANT,
     failed_reads::INVARIANT,
     guards::INVARIANT,

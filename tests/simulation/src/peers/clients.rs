@@ -8,7 +8,11 @@ use bluegreen::controller::api::Resource;
 use super::kubelet::Socket;
 use crate::agenda::Happening;
 use crate::json;
+use crate::scenario::BAKE;
 use crate::sim::{NAMESPACE, Sim};
+
+/// So long after its start an ill version's pods fail the probes of a bake.
+const ILL_AFTER: Duration = Duration::from_secs(10);
 
 /// How a client behaves.
 #[derive(Clone, Debug)]
@@ -117,6 +121,14 @@ impl Sim {
         running.waiting.push((socket, now));
         let (name, revision) = (running.name.clone(), running.revision.clone());
         let behaviour = self.scenario.behaviour(&running.version);
+        let ill = behaviour.ill && now >= running.started + ILL_AFTER;
+        if path.starts_with(&format!("/{BAKE}?")) {
+            self.say("probe", || format!("{path} on {name}: {}", if ill { "fails" } else { "passes" }));
+            if ill {
+                self.history.ill.insert(revision);
+            }
+            return Some(!ill);
+        }
         let passes = !behaviour.fails_smoke && (!behaviour.smokes_late || now >= running.started + Duration::from_secs(12));
         self.say("probe", || format!("{path} on {name}: {}", if passes { "passes" } else { "fails" }));
         self.history.probed(process, &pod, &revision, path, through, passes);

@@ -1,0 +1,98 @@
+//! Bake: the new revision bears the traffic for a while, and the old one stays as it was, before that is left for good.
+
+use crate::api::{ProbeResult, SmokeProbe, Switch, SwitchCause};
+
+use super::action::{ProbeRun, SmokeRun};
+use super::command;
+use super::revision::probes_hash;
+use super::set::Set;
+use super::smoke;
+use super::snapshot::ProbeObservation;
+use super::view::View;
+
+/// What the hash of a bake's probes begins with: what one of them shows says nothing about a smoke probe, be it the same.
+const PREFIX: &str = "bake.";
+
+/// How the new revision bears the traffic.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Bake {
+    /// Nothing bakes.
+    None,
+    /// It does, for so many seconds more at least.
+    Running {
+        /// Seconds; zero while only a probe's verdict is missing.
+        left: f64,
+    },
+    /// It bore it for long enough.
+    Passed,
+    /// A probe fails.
+    Failed {
+        /// Which probe, on which pod, and what it showed.
+        message: String,
+    },
+}
+
+/// Whether an observation is one of a bake.
+pub fn is_of_bake(observation: &ProbeObservation) -> bool {
+    observation.probes.starts_with(PREFIX)
+}
+
+/// Whether a move bakes: only a release does, as what a person or a failure decided is not decided again.
+pub fn wanted(view: &View<'_>, intent: &Switch) -> bool {
+    view.snapshot.object.spec.bake.seconds > 0 && intent.cause == SwitchCause::Release
+}
+
+/// The move that bakes now, and the set that bears it.
+fn under_way<'a>(view: &View<'a>) -> Option<(&'a Switch, &'a Set)> {
+    let intent = view.intent.filter(|intent| intent.completed_at.is_some() && intent.baked_at.is_none() && wanted(view, intent))?;
+    Some((intent, view.active()?))
+}
+
+/// Whether a set that was left must stay as it was, since the traffic may come back.
+pub fn holds(view: &View<'_>, set: &Set) -> bool {
+    set.loose.is_none() && under_way(view).is_some_and(|(intent, _)| intent.from.as_ref() == Some(&set.revision))
+}
+
+/// Looks how the new revision bears the traffic, and which probes are to run.
+pub fn step(view: &View<'_>) -> (Bake, Option<SmokeRun>) {
+    let Some((intent, set)) = under_way(view) else {
+        return (Bake::None, None);
+    };
+    let bake = &view.snapshot.object.spec.bake;
+    let hash = format!("{PREFIX}{}", probes_hash(&bake.probes));
+    let run = SmokeRun { set_uid: set.uid.clone(), probes: hash.clone(), runs: runs(view, set, &bake.probes), persistent: true, endless: true };
+    let seen = || view.snapshot.probes.iter().filter(|known| known.set_uid == set.uid && known.probes == hash);
+    // A node that is lost takes its pods with it: nobody's version is to blame.
+    let there = |known: &ProbeObservation| view.pods(set).any(|pod| Some(&pod.uid) == known.pod.as_ref() && view.on_ready_node(pod));
+    if let Some(failed) = seen().find(|known| known.result == ProbeResult::Failed && there(known)) {
+        let message = format!("probe \"{}\" of the bake on {} failed: {}", failed.probe, failed.target, failed.message);
+        return (Bake::Failed { message }, Some(run));
+    }
+    let since = intent.completed_at.map_or(0.0, |at| view.now.seconds_since(at));
+    let left = f64::from(bake.seconds) - since;
+    let passed = |run: &ProbeRun| {
+        seen().any(|known| known.result == ProbeResult::Passed && known.probe == run.probe.name && known.pod == run.pod)
+    };
+    let serves = view.ready(set) > 0 || view.snapshot.object.spec.replicas == 0;
+    let outcome = if left <= 0.0 && serves && run.runs.iter().all(passed) { Bake::Passed } else { Bake::Running { left: left.max(0.0) } };
+    (outcome, Some(run))
+}
+
+fn runs(view: &View<'_>, set: &Set, probes: &[SmokeProbe]) -> Vec<ProbeRun> {
+    let pods = || view.pods(set).filter(|pod| pod.ready && !pod.host_network);
+    probes.iter().flat_map(|probe| pods().filter_map(move |pod| smoke::on_pod(probe, pod))).collect()
+}
+
+/// The revision that the traffic goes back to when a probe fails, or why it stays.
+pub fn way_back<'a>(view: &View<'a>, intent: &Switch) -> Result<&'a Set, String> {
+    let Some(from) = intent.from.as_deref().and_then(|from| view.set(from)).filter(|set| view.served(set) && set.desired > 0) else {
+        return Err("there is no earlier revision to go back to".into());
+    };
+    if view.snapshot.object.spec.paused {
+        return Err("spec.paused is true".into());
+    }
+    if view.retiring(from) || !view.warm(from) || !command::carries(view, from) {
+        return Err(format!("revision {} has {} ready pods, which are too few to go back to", from.revision, view.ready(from)));
+    }
+    Ok(from)
+}
