@@ -38,6 +38,8 @@ pub struct Retirement {
     pub told: BTreeMap<String, Told>,
     /// Services that were read since, and whether the last try worked.
     pub reads: BTreeMap<String, bool>,
+    /// Pods that were endpoints of an active Service, as the process had been told.
+    pub reached: BTreeSet<String>,
 }
 
 /// Ready pods, as a process had been told, when it sent a Service's move.
@@ -194,16 +196,16 @@ impl Sim {
             self.decides_on(process, &to);
         }
         if call.resource == Resource::Service && matches!(call.request, Request::Get) && self.scenario.services.first() == Some(&call.name) {
-            let (at, told) = (self.now(), self.told_to(process));
-            self.history.glances.insert(process, Retirement { at, wall: Timestamp::default(), told, reads: BTreeMap::new() });
+            let (at, told, reached) = (self.now(), self.told_to(process), self.believed_endpoints(process));
+            self.history.glances.insert(process, Retirement { at, wall: Timestamp::default(), told, reads: BTreeMap::new(), reached });
         }
         let Some(body) = call.merge() else { return };
         match call.resource {
             Resource::ReplicaSet if json::annotation(body, keys::ROLE).is_some_and(|role| role.starts_with("retiring@")) => {
-                let (at, told) = (self.now(), self.told_to(process));
+                let (at, told, reached) = (self.now(), self.told_to(process), self.believed_endpoints(process));
                 let wall = self.processes.get(process).map(|process| process.clock.now().wall).unwrap_or_default();
                 let set = json::uid(body).to_owned();
-                self.history.retirements.insert((process, set), Retirement { at, wall, told, reads: BTreeMap::new() });
+                self.history.retirements.insert((process, set), Retirement { at, wall, told, reads: BTreeMap::new(), reached });
             }
             Resource::BlueGreenDeployment if body.pointer("/status/switch/to").is_some() => {
                 self.decides_on(process, json::text(body, "/status/switch/to"));
@@ -274,6 +276,17 @@ impl Sim {
             .filter_map(|id| self.watchers.get(*id))
             .filter(move |watcher| watcher.resource == resource)
             .flat_map(|watcher| watcher.mirror.values())
+    }
+
+    /// Pods that are endpoints of an active Service, as a process has been told.
+    fn believed_endpoints(&self, process: usize) -> BTreeSet<String> {
+        let there = |name: &str| self.delivered(process, Resource::Service).any(|service| json::name(service) == name);
+        let active = |slice: &&Arc<Value>| {
+            let service = json::label(slice, "kubernetes.io/service-name").unwrap_or_default();
+            self.scenario.services.iter().any(|name| name == service) && there(service)
+        };
+        let slices = self.delivered(process, Resource::EndpointSlice).filter(active);
+        slices.flat_map(|slice| json::items(slice, "/endpoints")).map(|endpoint| json::text(endpoint, "/targetRef/uid").to_owned()).collect()
     }
 
     /// Ready pods of a revision, as a process has been told.

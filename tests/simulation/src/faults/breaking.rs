@@ -42,7 +42,9 @@ impl Sim {
     fn break_it(&mut self, fault: Fault, lasts: Duration) -> Option<String> {
         let leader = self.working().last().copied();
         match fault {
-            Fault::Conflict | Fault::Throttled | Fault::ServerError | Fault::AnswerLost | Fault::Slow | Fault::Away => Some(String::new()),
+            Fault::Conflict | Fault::Throttled | Fault::ServerError | Fault::AnswerLost | Fault::Slow | Fault::Away | Fault::EndpointsLate => {
+                Some(String::new())
+            }
             Fault::KilledBefore | Fault::KilledAfter => {
                 let after = self.faults.random.between(0, 4);
                 let process = self.processes.get_mut(leader?)?;

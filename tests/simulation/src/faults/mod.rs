@@ -96,6 +96,8 @@ pub enum Fault {
     WatchesBroken,
     /// Watches of the leader are seconds behind.
     WatchesSlow,
+    /// The EndpointSlice controller hears of nothing.
+    EndpointsLate,
     /// A ReplicaSet is deleted by hand.
     SetDeleted,
     /// A pod is deleted by hand.
@@ -116,7 +118,7 @@ pub enum Fault {
 
 impl Fault {
     /// All of them.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::Conflict,
         Self::Throttled,
         Self::ServerError,
@@ -135,6 +137,7 @@ impl Fault {
         Self::LateReports,
         Self::WatchesBroken,
         Self::WatchesSlow,
+        Self::EndpointsLate,
         Self::SetDeleted,
         Self::PodDeleted,
         Self::PodsUnready,

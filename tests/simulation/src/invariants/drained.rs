@@ -50,6 +50,12 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
         let asked = sim.history.replicas.iter().any(|(_, replicas)| *replicas == 0);
         return if asked { Ok(()) } else { Err(format!("the set of {name} goes to 0 without having been retired")) };
     };
+    let reached = |(uid, pod): &(&String, &Running)| {
+        pod.set == json::uid(before) && retirement.reached.contains(*uid) && sim.store.by_uid(Resource::Pod, uid).is_some_and(|pod| json::alive(pod))
+    };
+    if let Some((_, pod)) = sim.peers.pods.iter().find(reached) {
+        return Err(format!("pod {} of {name} ends while users may be sent there: it is an endpoint, as was told", pod.name));
+    }
     if finished(sim, revision) {
         return Ok(());
     }
@@ -95,6 +101,9 @@ fn alone(sim: &Sim, write: &Write, before: &Value) -> Result<(), String> {
         // One that was made while its set went away, and was never marked before that.
         return if sim.history.endpoints.contains(uid) { Err(format!("pod {name} is deleted without a mark")) } else { Ok(()) };
     };
+    if glance.reached.contains(uid) {
+        return Err(format!("pod {name} ends alone while users may be sent there: it is an endpoint, as was told"));
+    }
     if finished(sim, revision.strip_prefix(keys::LEFT_PREFIX).unwrap_or(revision)) {
         return Ok(());
     }

@@ -6,6 +6,7 @@ use bluegreen::controller::api::Resource;
 use serde_json::{Value, json};
 
 use crate::agenda::Happening;
+use crate::faults::Fault;
 use crate::json;
 use crate::sim::{NAMESPACE, Sim};
 use crate::store::{Manager, selector};
@@ -25,6 +26,9 @@ impl Sim {
     pub fn endpoint_slices(&mut self) {
         let wait = self.random.millis(30, 500);
         self.later(wait, Happening::EndpointSlices);
+        if self.faults.on(Fault::EndpointsLate) {
+            return;
+        }
         let (Some(services), Some(pods)) =
             (self.watchers.get(self.peers.endpoint_slices.services), self.watchers.get(self.peers.endpoint_slices.pods))
         else {
