@@ -70,9 +70,7 @@ pub fn step(view: &View<'_>) -> (Bake, Option<SmokeRun>) {
     }
     let since = intent.completed_at.map_or(0.0, |at| view.now.seconds_since(at));
     let left = f64::from(bake.seconds) - since;
-    let passed = |run: &ProbeRun| {
-        seen().any(|known| known.result == ProbeResult::Passed && known.probe == run.probe.name && known.pod == run.pod)
-    };
+    let passed = |run: &ProbeRun| seen().any(|known| known.result == ProbeResult::Passed && known.probe == run.probe.name && known.pod == run.pod);
     let serves = view.ready(set) > 0 || view.snapshot.object.spec.replicas == 0;
     let outcome = if left <= 0.0 && serves && run.runs.iter().all(passed) { Bake::Passed } else { Bake::Running { left: left.max(0.0) } };
     (outcome, Some(run))

@@ -158,7 +158,11 @@ fn restart(view: &View<'_>, revision: &str, outcome: &mut Outcome) -> bool {
         return done || refuse(outcome, "CommandIgnored", message);
     }
     let Some(set) = view.active().filter(|set| set.revision == revision && view.settled() && view.rejected.is_none()) else {
-        return refuse(outcome, "CommandIgnored", format!("restart names {revision}, which does not serve; only the active revision is started anew"));
+        return refuse(
+            outcome,
+            "CommandIgnored",
+            format!("restart names {revision}, which does not serve; only the active revision is started anew"),
+        );
     };
     if view.snapshot.object.spec.paused {
         return false;

@@ -127,9 +127,8 @@ fn probe_port(snapshot: &Snapshot, path: &str, probe: &SmokeProbe) -> Result<(),
 /// A header that can't be sent would fail every attempt, and reject the revision for what is a fault of the probe.
 fn probe_headers(path: &str, probe: &SmokeProbe) -> Result<(), Block> {
     for (place, header) in probe.http_get.iter().flat_map(|action| &action.http_headers).enumerate() {
-        crate::probe::sendable(&header.name, &header.value).map_err(|why| {
-            Block::new("HeaderInvalid", format!("{path}.httpGet.httpHeaders[{place}]: {why}; correct it, or remove it"))
-        })?;
+        crate::probe::sendable(&header.name, &header.value)
+            .map_err(|why| Block::new("HeaderInvalid", format!("{path}.httpGet.httpHeaders[{place}]: {why}; correct it, or remove it")))?;
     }
     Ok(())
 }

@@ -214,7 +214,11 @@ fn the_switch_comes_a_while_after_the_probes_passed_or_at_a_word() {
     world.apply_version("v2");
     world.settle();
     assert_eq!((world.phase(), world.active()), (PhaseName::AwaitPromotion, "v1"));
-    assert!(message(world.status(), ConditionType::Reconciling).contains(" takes the traffic at 2027-"), "{:?}", message(world.status(), ConditionType::Reconciling));
+    assert!(
+        message(world.status(), ConditionType::Reconciling).contains(" takes the traffic at 2027-"),
+        "{:?}",
+        message(world.status(), ConditionType::Reconciling)
+    );
     world.until("it is moved", |world| world.active() == "v2");
     assert!((60.0..62.0).contains(&(world.seconds - begun)), "{}", world.seconds - begun);
     // Another process waits no longer than the first would have.

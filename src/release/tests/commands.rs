@@ -374,7 +374,9 @@ fn a_restart_is_a_release_of_the_same_template_with_new_pods() {
     assert_eq!(world.notices.iter().filter(|notice| notice.reason == "Restarting").count(), 1);
     // The next one starts that one anew.
     world.command(command::RESTART, anew.clone());
-    world.until("started anew again", |world| world.status().active.as_ref().is_some_and(|active| ![&anew, &revision("v1")].contains(&&active.revision)));
+    world.until("started anew again", |world| {
+        world.status().active.as_ref().is_some_and(|active| ![&anew, &revision("v1")].contains(&&active.revision))
+    });
 }
 
 #[test]
@@ -425,7 +427,8 @@ fn a_drain_can_be_ended_by_a_person() {
     assert!(world.pods("v1").is_empty());
     assert!(world.snapshot.object.commands.is_empty());
     let said: Vec<&str> = world.notices.iter().filter(|notice| notice.warning).map(|notice| notice.message.as_str()).collect();
-    let expected = format!("revision {} had its drain ended by finish-drain with 3 open connections (OpenConnections); 0 of 3 pods had drained", revision("v1"));
+    let expected =
+        format!("revision {} had its drain ended by finish-drain with 3 open connections (OpenConnections); 0 of 3 pods had drained", revision("v1"));
     assert_eq!(said, [expected]);
 }
 

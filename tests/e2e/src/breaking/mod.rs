@@ -4,6 +4,7 @@
 
 mod acts;
 mod applier;
+mod control;
 mod fault;
 mod leaders;
 mod parted;
@@ -138,6 +139,8 @@ struct Round {
     world: World,
     fault: Fault,
     number: u32,
+    /// What it does to a Service that nobody touches.
+    control: Result<Control, String>,
     gate: Barrier,
     /// What became of the fault, if it is one of the cluster: the node that went with it.
     broken: OnceCell<(Instant, Timestamp, Result<Option<usize>, String>)>,
@@ -146,13 +149,21 @@ struct Round {
 /// One fault, in these phases at once.
 async fn round(world: &World, fault: Fault, phases: Vec<PhaseName>, number: u32) -> Vec<Outcome> {
     let gate = Barrier::new(phases.len());
-    let round = Arc::new(Round { world: world.clone(), fault, number, gate, broken: OnceCell::new() });
+    let beside = format!("r{number}-{fault:?}-control").to_lowercase();
+    let control =
+        if phases.is_empty() { Err(String::new()) } else { Control::prepare(world, beside, fault).await.map_err(|failure| failure.to_string()) };
+    let round = Arc::new(Round { world: world.clone(), fault, number, control, gate, broken: OnceCell::new() });
     let mut running = JoinSet::new();
     for phase in phases {
         let round = round.clone();
         running.spawn(async move { round.cell(phase).await });
     }
     let mut outcomes = running.join_all().await;
+    if let Some(Round { control: Ok(control), .. }) = Arc::into_inner(round)
+        && let Ok(failed @ 1..) = control.end().await
+    {
+        println!("round {number}         {fault:?}: {failed} requests to a Service that nobody touches failed");
+    }
     outcomes.sort_by_key(|outcome| fault::PHASES.iter().position(|phase| *phase == outcome.phase));
     outcomes
 }
@@ -188,9 +199,10 @@ impl Round {
             self.gate.wait().await;
         }
         let happened = self.breaks(release.as_ref().ok()).await;
-        let measured = match (release, happened) {
-            (Ok(release), Ok((at, happened))) => within(release.finish(at, &happened)).await,
-            (Err(failure), _) | (_, Err(failure)) => Err(failure),
+        let measured = match (release, happened, &self.control) {
+            (Ok(release), Ok((at, happened)), Ok(control)) => within(release.finish(at, &happened, control)).await,
+            (Err(failure), ..) | (_, Err(failure), _) => Err(failure),
+            (.., Err(why)) => Err(Failure::Claim(format!("the Service that nobody touches could not be made: {why}"))),
         };
         let stage = Stage { world: self.world.clone(), namespace, notes: notes.clone() };
         let measured = measured.map_err(|failure| (failure, crate::diagnosis::of(&stage)));

@@ -4,11 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bluegreen::api::PhaseName;
-use k8s_openapi::api::core::v1::{Event, Pod};
-use kube::api::ListParams;
 use load::report::Failed;
 use tokio::time::Instant;
 
+use super::control::Control;
 use super::fault::Fault;
 use super::table::Measured;
 use crate::claim;
@@ -120,7 +119,7 @@ impl Release {
     }
 
     /// Brings the release to its end, and counts what users noticed.
-    pub async fn finish(self, broken: Instant, happened: &Happened) -> Result<Measured> {
+    pub async fn finish(self, broken: Instant, happened: &Happened, control: &Control) -> Result<Measured> {
         let Self { stage, fault, phase, one_by_one, old: _, new, users, held } = self;
         if phase == PhaseName::AwaitPromotion {
             stage.until("it waits for a person", 120, |status| status.phase == Some(PhaseName::AwaitPromotion)).await?;
@@ -151,12 +150,11 @@ impl Release {
         let late = moved.and_then(|(_, converged)| converged).map_or(0, |converged| users.answers("v1", millis(converged), u64::MAX));
         let summary = users.stop()?;
         let measured = Measured { failed: summary.failed, cut, wrong: early + late, seconds };
-        let given_up = given_up(&stage).await?;
-        let lost = failures.iter().filter(|failed| given_up.is_some_and(|out| within(out, failed))).count();
-        if lost > 0 {
-            stage.notes.say(format!("{lost} requests failed while Kubernetes had given up the nodes of all pods"));
+        let everybodys = failures.iter().filter(|failed| control.explains(failed)).count();
+        if everybodys > 0 {
+            stage.notes.say(format!("{everybodys} failed when those to a Service that nobody touches did"));
         }
-        let explained = |failed: &Failed| happened.out.into_iter().chain(given_up).any(|out| within(out, failed));
+        let explained = |failed: &Failed| happened.explains(failed) || control.explains(failed);
         let unexplained: Vec<&Failed> = failures.iter().filter(|failed| !explained(failed)).collect();
         claim!(unexplained.is_empty(), "{} requests failed; the first: {:?}", unexplained.len(), unexplained.first());
         claim!(summary.failed == u64::try_from(failures.len()).unwrap_or_default(), "requests failed at the very end: {:?}", summary.failures);
@@ -167,22 +165,11 @@ impl Release {
     }
 }
 
-/// Whether a request failed because of what happened between these times, and of nothing else.
-fn within((from, to): (u64, u64), failed: &Failed) -> bool {
-    failed.at_ms >= from && failed.at_ms.saturating_sub(failed.after_ms) <= to + FOLLOW_MS
-}
-
-/// From when to when Kubernetes had given up the nodes of the pods: then no Service has endpoints, whatever an operator does. After an outage
-/// of the API server its node controller may do so with every node, as its own watch of their Leases comes back late.
-async fn given_up(stage: &Stage) -> Result<Option<(u64, u64)>> {
-    let events = stage.api::<Event>().list(&ListParams::default().fields("reason=NodeNotReady")).await?.items;
-    let Some(from) = events.iter().filter_map(|event| event.first_timestamp.as_ref()).map(|time| time.0).min() else { return Ok(None) };
-    let pods = stage.api::<Pod>().list(&ListParams::default()).await?.items;
-    let conditions = pods.iter().filter_map(|pod| pod.status.as_ref()?.conditions.as_ref()).flatten();
-    let ready = conditions.filter(|condition| condition.type_ == "Ready").filter_map(|condition| condition.last_transition_time.as_ref());
-    let to = ready.map(|time| time.0).max().map_or(from, |ready| ready.max(from));
-    // Events are told to the second.
-    Ok(Some((millis(from).saturating_sub(1000), millis(to) + 1000)))
+impl Happened {
+    /// Whether a request failed because of what happened, and of nothing else.
+    fn explains(&self, failed: &Failed) -> bool {
+        self.out.is_some_and(|(from, to)| failed.at_ms >= from && failed.at_ms.saturating_sub(failed.after_ms) <= to + FOLLOW_MS)
+    }
 }
 
 fn millis(time: jiff::Timestamp) -> u64 {

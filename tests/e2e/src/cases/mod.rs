@@ -7,6 +7,7 @@ pub mod bad_input;
 mod commands;
 mod crd;
 mod drain;
+mod endpoints;
 mod failing;
 mod faults;
 mod fidelity;
@@ -121,6 +122,7 @@ pub fn all() -> Vec<Case> {
         own!(faults::kubelet_stopped, 240, &["nodeSelector.kubernetes\\.io/hostname=e2e-kubelet-stopped-n1"]),
         own!(faults::leader_cut_off, 300, &["replicas=2"]),
         own!(reads::reads_refused, 240, &[]),
+        own!(endpoints::endpoints_late, 240, &[]),
         own!(fidelity::simulated_api_server, 120, &["replicas=0"]),
     ]);
     cases
