@@ -84,6 +84,9 @@ pub struct BlueGreenDeploymentSpec {
     /// Which Services follow the release, and when the move counts as done.
     #[serde(default)]
     pub traffic: Traffic,
+    /// How the incoming revision is brought up.
+    #[serde(default)]
+    pub bring_up: BringUpSpec,
     /// Tests that the incoming revision must pass before any traffic moves to it.
     #[serde(default)]
     #[schemars(length(max = 16))]
@@ -110,6 +113,16 @@ pub struct Selector {
     /// At least one label with its value; each must be in spec.template.metadata.labels.
     #[schemars(extend("maxProperties" = 32, "minProperties" = 1), schema_with = "label_map")]
     pub match_labels: BTreeMap<String, String>,
+}
+
+/// How the incoming revision is brought up.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BringUpSpec {
+    /// Pods of the incoming revision while it is tested and waits for promotion. Before the switch it grows to its full size, and every pod is tested. Absent: full size at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self >= 1").message("must be at least 1: a revision without pods can't be tested"))]
+    pub preview_replicas: Option<i32>,
 }
 
 /// When the switch may happen.

@@ -4,6 +4,7 @@ use crate::api::keys;
 
 use super::action::{Action, SetChange, SetRef};
 use super::part;
+use super::promotion;
 use super::services::Block;
 use super::set::{Color, Set};
 use super::snapshot::Identity;
@@ -137,7 +138,20 @@ fn up(view: &View<'_>, set: &Set, wanted: i32) -> (BringUp, Vec<Action>) {
 /// Size of the incoming set. A set to return to needs no more pods than the one that is left has.
 fn wanted(view: &View<'_>) -> i32 {
     let replicas = view.snapshot.object.spec.replicas;
-    if view.forward() { replicas.max(1) } else { replicas.min(view.ready_active().max(1)).max(1) }
+    match preview(view) {
+        Some(size) => size,
+        None if view.forward() => replicas.max(1),
+        None => replicas.min(view.ready_active().max(1)).max(1),
+    }
+}
+
+/// The size for the tests, as long as the incoming set is to have that: until it has passed them and may take the traffic.
+pub fn preview(view: &View<'_>) -> Option<i32> {
+    let spec = &view.snapshot.object.spec;
+    let size = spec.bring_up.preview_replicas.filter(|size| *size < spec.replicas && view.forward())?;
+    let revision = view.target()?;
+    let passed = view.set(revision).is_some_and(|set| view.proof(set).is_some());
+    (!(passed && promotion::granted(view, revision))).then_some(size.max(1))
 }
 
 /// The colour that the active set does not have.

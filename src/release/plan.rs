@@ -270,6 +270,8 @@ fn begin_switch(view: &View<'_>, block: Option<&Block>, smoke: &Smoke) -> Option
     let ready = matches!(smoke, Smoke::Passed { .. });
     // A move that can be neither finished nor undone ends with the next one: that moves every Service, with a higher number.
     let free = view.intent.is_none_or(|intent| view.settled() || switch::direction(view, intent) == Direction::Wait);
+    // With the size for the tests it has passed; with its full size it has to pass again.
+    let ready = ready && bring_up::preview(view).is_none();
     if !ready || block.is_some() || !free || view.snapshot.object.spec.paused || !promotion::granted(view, revision) {
         return None;
     }

@@ -204,6 +204,9 @@ pub struct Proof {
     pub needed: i32,
     /// UIDs of the pods that passed.
     pub pods: BTreeSet<String>,
+    /// Whether these are the pods of the size for the tests (`bringUp.previewReplicas`), which are not enough for the switch.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub preview: bool,
     /// When enough of them had passed; not written where nothing depends on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<Timestamp>,

@@ -8,6 +8,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use crate::api::{ProbeResult, ProbeTarget, PromotionMode, SmokeProbe};
 
 use super::action::{Action, ProbeRun, SetChange, SetRef, SmokeRun};
+use super::bring_up;
 use super::preflight::port_of;
 use super::revision::probes_hash;
 use super::set::{Proof, Set};
@@ -66,8 +67,9 @@ pub fn step(view: &View<'_>) -> (Smoke, Outcome) {
     }
     let proof = view.proof(set);
     // What was frozen for its first release says nothing about a set that served and takes over again.
-    let frozen = proof.filter(|_| !view.served(set)).map(|proof| proof.needed);
-    let needed = needed(view, frozen);
+    let frozen = proof.filter(|proof| !view.served(set) && !proof.preview).map(|proof| proof.needed);
+    let preview_size = bring_up::preview(view);
+    let needed = preview_size.unwrap_or_else(|| needed(view, frozen));
     let tested: BTreeSet<&str> = tested(view, set, &seen);
     let passed = count(view.available(set).filter(|pod| tested.contains(pod.uid.as_str())).count());
     // Right after the API server was away, Kubernetes' controllers may know the new selector before they know that these pods are
@@ -81,15 +83,17 @@ pub fn step(view: &View<'_>) -> (Smoke, Outcome) {
     // On the way back an older proof may count, which must not be written anew as one of the probes of now.
     let back = !view.forward() && view.served(set);
     let waits = spec.promotion.mode == PromotionMode::Manual || spec.promotion.after_seconds > 0;
-    let keep = !back && (!spec.smoke_probes.is_empty() || waits);
+    let sized = spec.bring_up.preview_replicas.is_some();
+    let keep = !back && (!spec.smoke_probes.is_empty() || waits || sized);
     let known: BTreeSet<&str> = view.proven(set);
     let pods: BTreeSet<&str> = view.pods(set).map(|pod| pod.uid.as_str()).filter(|uid| tested.contains(uid)).collect();
     let mut actions = vec![];
     // The wait before the switch begins when it passed, or when a person asked for a wait at all.
     let at = proof.and_then(|proof| proof.at).or((spec.promotion.after_seconds > 0).then_some(view.now.wall));
-    if keep && (!pods.is_subset(&known) || proof.is_none_or(|proof| proof.at != at)) {
+    let grown = proof.is_some_and(|proof| proof.preview) && preview_size.is_none();
+    if keep && (!pods.is_subset(&known) || proof.is_none_or(|proof| proof.at != at) || grown) {
         let pods = pods.into_iter().map(str::to_owned).collect();
-        let proof = Proof { probes: hash, needed: frozen.unwrap_or(needed), pods, at };
+        let proof = Proof { probes: hash, needed: frozen.unwrap_or(needed), pods, preview: preview_size.is_some(), at };
         actions.push(Action::PatchSet { set: SetRef::of(set), change: SetChange { proof: Some(proof), ..SetChange::default() } });
     }
     (Smoke::Passed { needed }, Outcome { run, actions })

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::fixtures::*;
 use super::simulator::World;
 use crate::api::ConditionStatus::{False, True};
-use crate::api::{ConditionType, PhaseName, keys};
+use crate::api::{ConditionType, PhaseName, PromotionMode, keys, keys::command};
 use crate::release::{Color, RoleKind};
 
 #[test]
@@ -364,4 +364,64 @@ fn every_write_may_be_the_last_of_its_process() {
     for writes in 0..25 {
         assert_eq!(run(Some(writes)), undisturbed, "killed after {writes} writes");
     }
+}
+
+#[test]
+fn a_revision_is_tested_in_a_small_size_and_grows_before_the_switch() {
+    let mut world = World::installed("v1", &json!({}));
+    world.edit(|spec| {
+        spec.bring_up.preview_replicas = Some(1);
+        spec.promotion.mode = PromotionMode::Manual;
+    });
+    world.apply_version("v2");
+    world.settle();
+    assert_eq!((world.phase(), world.pods("v2").len(), world.active()), (PhaseName::AwaitPromotion, 1, "v1"));
+    world.run(100);
+    assert_eq!(world.pods("v2").len(), 1, "nobody has said a word");
+    // The others are tested, too, before anybody is sent there.
+    world.undecided.insert(revision("v2"));
+    world.command(command::PROMOTE, revision("v2"));
+    world.settle();
+    assert_eq!((world.pods("v2").len(), world.active()), (3, "v1"));
+    world.undecided.clear();
+    world.settle();
+    assert_eq!((world.pods("v2").len(), world.active()), (3, "v2"));
+    assert_eq!(world.set("v2").proof.as_ref().map(|proof| (proof.needed, proof.pods.len(), proof.preview)), Some((3, 3, false)));
+}
+
+#[test]
+fn without_a_word_to_wait_for_the_full_size_follows_the_tests_at_once() {
+    for changes in [json!({}), json!({"smokeProbes": []})] {
+        let mut world = World::installed("v1", &changes);
+        world.edit(|spec| spec.bring_up.preview_replicas = Some(1));
+        world.apply_version("v2");
+        world.idle = true;
+        world.reconcile();
+        assert_eq!(world.set("v2").desired, 1);
+        world.idle = false;
+        world.until("v2 serves", |world| world.active() == "v2");
+        assert_eq!(world.pods("v2").len(), 3);
+    }
+}
+
+#[test]
+fn a_small_size_that_fails_is_rejected_before_the_others_start() {
+    let mut world = World::installed("v1", &json!({"bringUp": {"previewReplicas": 2}}));
+    world.failing.insert(revision("v2"));
+    world.apply_version("v2");
+    world.settle();
+    assert_eq!((world.phase(), world.pods("v2").len()), (PhaseName::Rejected, 2));
+}
+
+#[test]
+fn the_first_install_and_growth_while_a_small_size_waits() {
+    let mut world = World::new("v1", &json!({"bringUp": {"previewReplicas": 1}, "promotion": {"mode": "Manual"}}));
+    world.settle();
+    assert_eq!((world.phase(), world.pods("v1").len()), (PhaseName::AwaitPromotion, 1));
+    world.edit(|spec| spec.replicas = 5);
+    world.settle();
+    assert_eq!(world.pods("v1").len(), 1);
+    world.command(command::PROMOTE, revision("v1"));
+    world.until("complete", |world| world.phase() == PhaseName::Complete);
+    assert_eq!(world.pods("v1").len(), 5);
 }

@@ -126,6 +126,11 @@ impl Scenario {
             crate::json::set(&mut spec, "drain", "scaleDown", json!("PerPod"));
         }
         after_the_switch(&mut spec, baking, aims(&[Phase::Bake]));
+        if baking.percent(20)
+            && let Some(spec) = spec.as_object_mut()
+        {
+            spec.insert("bringUp".into(), json!({"previewReplicas": baking.between(1, 2)}));
+        }
         if !manual && baking.percent(20) {
             crate::json::set(&mut spec, "promotion", "afterSeconds", json!(baking.between(2, 15)));
         }
