@@ -24,6 +24,7 @@ use crate::failure::{Failure, Result};
 use crate::stage::Stage;
 use crate::traffic::Notes;
 use crate::world::World;
+use control::Control;
 use fault::{Fault, name};
 use release::{Happened, LIMIT, Release};
 use table::{Measured, Table};
