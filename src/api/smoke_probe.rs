@@ -12,8 +12,7 @@ use super::{HttpGet, HttpPost};
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("[has(self.httpGet), has(self.httpPost), has(self.tcpSocket), has(self.grpc)].filter(x, x).size() == 1").message("exactly one of httpGet, httpPost, tcpSocket, grpc must be set"),
-    validation = Rule::new("!has(self.httpGet) || !has(self.httpGet.expect.maxLatencyMillis) || self.httpGet.expect.maxLatencyMillis <= self.timeoutSeconds * 1000").message("maxLatencyMillis must not exceed timeoutSeconds, after which an attempt has failed anyway"),
-    validation = Rule::new("!has(self.httpPost) || !has(self.httpPost.expect.maxLatencyMillis) || self.httpPost.expect.maxLatencyMillis <= self.timeoutSeconds * 1000").message("maxLatencyMillis must not exceed timeoutSeconds, after which an attempt has failed anyway")
+    validation = Rule::new("(!has(self.httpGet) || !has(self.httpGet.expect.maxLatencyMillis) || self.httpGet.expect.maxLatencyMillis <= self.timeoutSeconds * 1000) && (!has(self.httpPost) || !has(self.httpPost.expect.maxLatencyMillis) || self.httpPost.expect.maxLatencyMillis <= self.timeoutSeconds * 1000)").message("maxLatencyMillis must not exceed timeoutSeconds, after which an attempt has failed anyway")
 )]
 pub struct SmokeProbe {
     /// Name of the probe, unique in the list; it stands in status and Events.
@@ -22,7 +21,7 @@ pub struct SmokeProbe {
     /// An HTTP GET; passes by the answer's status code and, if asked for, by headers, text or JSON in the body, and latency. Redirects are not followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_get: Option<HttpGet>,
-    /// An HTTP POST with a body; passes as httpGet does. Each attempt sends it again, to each pod.
+    /// An HTTP POST with a body; passes as httpGet does. Each attempt sends it again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_post: Option<HttpPost>,
     /// A TCP connection that is accepted.
