@@ -5,19 +5,25 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One test of the incoming revision. Exactly one of httpGet, tcpSocket and grpc is set.
+use super::{HttpGet, HttpPost};
+
+/// One test of the incoming revision. Exactly one of httpGet, httpPost, tcpSocket and grpc is set.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.httpGet), has(self.tcpSocket), has(self.grpc)].filter(x, x).size() == 1").message("exactly one of httpGet, tcpSocket, grpc must be set")
+    validation = Rule::new("[has(self.httpGet), has(self.httpPost), has(self.tcpSocket), has(self.grpc)].filter(x, x).size() == 1").message("exactly one of httpGet, httpPost, tcpSocket, grpc must be set"),
+    validation = Rule::new("(!has(self.httpGet) || !has(self.httpGet.expect.maxLatencyMillis) || self.httpGet.expect.maxLatencyMillis <= self.timeoutSeconds * 1000) && (!has(self.httpPost) || !has(self.httpPost.expect.maxLatencyMillis) || self.httpPost.expect.maxLatencyMillis <= self.timeoutSeconds * 1000)").message("maxLatencyMillis must not exceed timeoutSeconds, after which an attempt has failed anyway")
 )]
 pub struct SmokeProbe {
     /// Name of the probe, unique in the list; it stands in status and Events.
     #[schemars(length(min = 1, max = 63))]
     pub name: String,
-    /// An HTTP GET; passes by its status code and, if asked for, a text in the body. Redirects are not followed.
+    /// An HTTP GET; passes by the answer's status code and, if asked for, by headers, text or JSON in the body, and latency. Redirects are not followed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub http_get: Option<HttpGet>,
+    /// An HTTP POST with a body; passes as httpGet does. Each attempt sends it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_post: Option<HttpPost>,
     /// A TCP connection that is accepted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tcp_socket: Option<TcpSocket>,
@@ -55,65 +61,6 @@ pub enum ProbeTarget {
     PreviewService,
 }
 
-/// An HTTP GET request.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct HttpGet {
-    /// Path with its query.
-    #[serde(default = "slash")]
-    #[schemars(length(max = 2048))]
-    pub path: String,
-    /// Port by number or name.
-    pub port: IntOrString,
-    /// `HTTP` or `HTTPS`; the certificate is not verified, as with the kubelet's probes.
-    #[serde(default)]
-    pub scheme: Scheme,
-    /// Headers of the request, such as Host.
-    #[serde(default)]
-    #[schemars(length(max = 32))]
-    pub http_headers: Vec<HttpHeader>,
-    /// What a good answer looks like. Without it any status from 200 to 399 passes.
-    #[serde(default)]
-    pub expect: Expect,
-}
-
-/// `HTTP` or `HTTPS`.
-#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-pub enum Scheme {
-    /// Plain text.
-    #[default]
-    #[serde(rename = "HTTP")]
-    Http,
-    /// TLS; the certificate is not verified.
-    #[serde(rename = "HTTPS")]
-    Https,
-}
-
-/// One header of a request.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
-pub struct HttpHeader {
-    /// Name of the header.
-    #[schemars(length(min = 1, max = 256))]
-    pub name: String,
-    /// Its value.
-    #[schemars(length(max = 4096))]
-    pub value: String,
-}
-
-/// What a good answer looks like.
-#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Expect {
-    /// Status codes that pass; empty: 200 to 399.
-    #[serde(default)]
-    #[schemars(length(max = 32), extend("items" = {"type": "integer", "format": "int32", "minimum": 100, "maximum": 599}))]
-    pub status: Vec<i32>,
-    /// Text that must stand in the first 64 KiB of the body.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 1024))]
-    pub body_contains: Option<String>,
-}
-
 /// A TCP connection.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
 pub struct TcpSocket {
@@ -130,6 +77,13 @@ pub struct Grpc {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub service: Option<String>,
+    /// Whether to speak TLS; the certificate is not verified, as with the scheme `HTTPS`, and no server name is asked for.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub tls: bool,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 fn one() -> i32 {
@@ -140,7 +94,4 @@ fn three() -> i32 {
 }
 fn five() -> i32 {
     5
-}
-fn slash() -> String {
-    "/".into()
 }

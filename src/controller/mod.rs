@@ -5,6 +5,7 @@
 pub mod api;
 pub mod apply;
 pub mod args;
+mod attempt;
 pub mod context;
 #[cfg(test)]
 #[path = "tests/fake.rs"]

@@ -8,12 +8,13 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 
-use crate::api::{ProbeResult, Scheme, SmokeProbe};
-use crate::probe::{self, Check};
+use crate::api::ProbeResult;
+use crate::probe;
 use crate::release::action::{BeginCall, ProbeRun, SmokeRun};
 use crate::release::{Begun, ProbeObservation};
 
 use super::api::ApiServer;
+use super::attempt::check;
 use super::context::Context;
 use super::prober::Prober;
 use super::reach::Claim;
@@ -174,7 +175,9 @@ impl Tasks {
                 not_sent(context, home.as_ref(), key, uid, untried(of, run, why, home.wall()));
                 continue;
             }
-            let task = smoke_probe(home.clone(), turns.clone(), key.clone(), uid.to_owned(), of.clone(), run.clone());
+            // Without the other runs: with all of them in each, they would take memory by their square.
+            let about = SmokeRun { runs: vec![], set_uid: of.set_uid.clone(), probes: of.probes.clone(), persistent: of.persistent, endless: of.endless };
+            let task = smoke_probe(home.clone(), turns.clone(), key.clone(), uid.to_owned(), about, run.clone());
             running.insert(place(of, run), Running(tokio::spawn(task)));
         }
     }
@@ -270,6 +273,7 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
     let timeout = seconds(probe.timeout_seconds);
     let mut passes = 0;
     let mut failures = 0;
+    let mut before = Ok(());
     if observation.pod.is_none() {
         tokio::time::sleep(FOLLOW).await;
     }
@@ -281,32 +285,35 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
         let outcome = home.prober().attempt(&check, SocketAddr::new(address, port), timeout).await;
         drop(turn);
         observation.attempts += 1;
-        let before = (observation.result, observation.message.clone());
-        match outcome {
+        let was = observation.result;
+        match &outcome {
             Ok(()) => {
                 passes += 1;
                 failures = 0;
-                observation.message.clear();
             }
             // No descriptor or port free here: that says nothing about the pod.
-            Err(failure @ probe::Failure::NotTried { .. }) => observation.message = failure.to_string(),
-            Err(failure) => {
+            Err(probe::Failure::NotTried { .. }) => {}
+            Err(_) => {
                 failures += 1;
                 passes = 0;
-                observation.message = failure.to_string();
             }
         }
+        observation.message = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        let news = match (&outcome, &before) {
+            (Err(failure), Err(before)) => !failure.repeats(before),
+            (now, before) => now.is_ok() != before.is_ok(),
+        };
+        before = outcome;
         observation.result = match () {
             () if failures >= probe.failure_threshold => ProbeResult::Failed,
             () if passes >= probe.success_threshold => ProbeResult::Passed,
             () => ProbeResult::Running,
         };
-        if observation.result != before.0 {
+        if observation.result != was {
             observation.at = home.wall();
         }
         // A first failure is worth a look, too: it says why the release takes its time.
-        let news = (observation.result, &observation.message) != (before.0, &before.1);
-        home.report(&uid, &key, Found::Probe(observation.clone(), news));
+        home.report(&uid, &key, Found::Probe(observation.clone(), news || observation.result != was));
         match observation.result {
             ProbeResult::Passed if !endless => return,
             ProbeResult::Failed if !persistent => return,
@@ -317,28 +324,6 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
 
 fn seconds(number: i32) -> Duration {
     Duration::from_secs(u64::try_from(number).unwrap_or(1).max(1))
-}
-
-/// What one attempt of a smoke probe checks.
-fn check(probe: &SmokeProbe) -> Check {
-    if let Some(http) = &probe.http_get {
-        let (host, headers): (Vec<_>, Vec<_>) = http.http_headers.iter().partition(|header| header.name.eq_ignore_ascii_case("host"));
-        return Check::Http {
-            scheme: match http.scheme {
-                Scheme::Http => probe::Scheme::Http,
-                Scheme::Https => probe::Scheme::Https,
-            },
-            host: host.first().map(|header| header.value.clone()).unwrap_or_default(),
-            path: http.path.clone(),
-            headers: headers.into_iter().map(|header| (header.name.clone(), header.value.clone())).collect(),
-            expect_status: http.expect.status.iter().filter_map(|status| u16::try_from(*status).ok()).collect(),
-            body_contains: http.expect.body_contains.clone(),
-        };
-    }
-    match &probe.grpc {
-        Some(grpc) => Check::Grpc { service: grpc.service.clone() },
-        None => Check::Tcp,
-    }
 }
 
 /// Tells one pod that it is being left.

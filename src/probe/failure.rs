@@ -128,6 +128,64 @@ pub enum Failure {
         /// Which part of the body was searched: all of it, or its first 64 KiB.
         where_: &'static str,
     },
+    /// The status passes, a header is missing.
+    #[error("{what}: answered {got}, but without the header {name:?}")]
+    HeaderMissing {
+        /// What was asked.
+        what: String,
+        /// The status that came.
+        got: u16,
+        /// The header's name from the spec, shortened.
+        name: String,
+    },
+    /// The status passes, a header has another value.
+    #[error("{what}: answered {got}, but its header {name:?} is not {value:?}")]
+    HeaderValue {
+        /// What was asked.
+        what: String,
+        /// The status that came.
+        got: u16,
+        /// The header's name from the spec, shortened.
+        name: String,
+        /// The value from the spec, shortened.
+        value: String,
+    },
+    /// The status passes, and no values can be looked for in the body.
+    #[error("{what}: answered {got}, but {why}")]
+    NoJson {
+        /// What was asked.
+        what: String,
+        /// The status that came.
+        got: u16,
+        /// What is wrong with the body.
+        why: &'static str,
+    },
+    /// The status passes, and the body is JSON with another value.
+    #[error("{what}: answered {got}, but its JSON has {found} at {path:?}, expected {wanted:?}")]
+    JsonValue {
+        /// What was asked.
+        what: String,
+        /// The status that came.
+        got: u16,
+        /// The kind of what stands there.
+        found: &'static str,
+        /// The pointer from the spec, shortened.
+        path: String,
+        /// The value from the spec, shortened.
+        wanted: String,
+    },
+    /// All is as expected, and came too late.
+    #[error("{what}: answered {got} after {took} ms, expected at most {most} ms")]
+    TooSlow {
+        /// What was asked.
+        what: String,
+        /// The status that came.
+        got: u16,
+        /// Milliseconds from the beginning of the attempt to the end of the answer.
+        took: u128,
+        /// Milliseconds from the spec.
+        most: u128,
+    },
     /// The health service says NOT_SERVING, or that it does not know yet.
     #[error("{what}: answered {status}, expected SERVING")]
     GrpcNotServing {
@@ -159,6 +217,16 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// Whether it tells a person nothing that `other` did not: of two late answers the time differs, and no more.
+    pub fn repeats(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::TooSlow { what, got, most, .. }, Self::TooSlow { what: asked, got: answered, most: bound, .. }) => {
+                (what, got, most) == (asked, answered, bound)
+            }
+            _ => self == other,
+        }
+    }
+
     /// One CamelCase word for conditions, events and counters.
     pub fn reason(&self) -> &'static str {
         match self {
@@ -176,6 +244,11 @@ impl Failure {
             Self::Status { .. } => "UnexpectedStatus",
             Self::Redirect { .. } => "UnexpectedRedirect",
             Self::BodyMissing { .. } => "BodyTextMissing",
+            Self::HeaderMissing { .. } => "HeaderMissing",
+            Self::HeaderValue { .. } => "UnexpectedHeader",
+            Self::NoJson { .. } => "NoJson",
+            Self::JsonValue { .. } => "UnexpectedJson",
+            Self::TooSlow { .. } => "TooSlow",
             Self::GrpcNotServing { .. } => "NotServing",
             Self::GrpcUnknownService { .. } => "UnknownService",
             Self::GrpcUnimplemented { .. } => "HealthServiceMissing",

@@ -6,35 +6,26 @@ use std::net::SocketAddr;
 use std::pin::pin;
 
 use futures::future::{Either, select};
-use http::StatusCode;
-use http_body_util::{BodyExt, Empty};
+use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
-use super::failure::shorten;
+use super::expect::{Expect, unexpected};
 use super::request::Request;
 use super::{Deadline, Failure, MOST_BYTES, Scheme, tcp, tls};
 
 /// Headers an answer may have; hyper's own bound of 100 is less than some applications behind proxies send.
 const MOST_HEADERS: usize = 256;
 
-/// What an answer must be to pass.
-pub(super) struct Expect<'a> {
-    /// Codes that pass. Empty: 200 to 399.
-    pub(super) status: &'a [u16],
-    /// Text that the body must contain.
-    pub(super) body: Option<&'a str>,
-}
-
 /// Sends the request and judges the whole answer.
-pub(super) async fn exchange(request: Request, scheme: Scheme, address: SocketAddr, expect: &Expect<'_>, deadline: Deadline) -> Result<(), Failure> {
+pub(super) async fn exchange(request: Request, scheme: Scheme, address: SocketAddr, expect: &Expect, deadline: Deadline) -> Result<(), Failure> {
     let stream = tcp::connect(&request.what, address, deadline).await?;
     match scheme {
         Scheme::Http => converse(request, stream, Verdict::Whole(expect), deadline).await,
         Scheme::Https => {
-            let stream = tls::handshake(&request.what, stream, &request.server_name, address, deadline).await?;
+            let stream = tls::handshake(&request.what, stream, &request.server_name, address, tls::Inside::Http1, deadline).await?;
             converse(request, stream, Verdict::Whole(expect), deadline).await
         }
     }
@@ -51,7 +42,7 @@ enum Verdict<'a> {
     /// Any 2xx; the body is left unread.
     Success,
     /// Status, and a body that is read to its end or its bound, as the kubelet does: one that breaks off is a failure.
-    Whole(&'a Expect<'a>),
+    Whole(&'a Expect),
 }
 
 async fn converse<S>(request: Request, stream: S, verdict: Verdict<'_>, deadline: Deadline) -> Result<(), Failure>
@@ -63,7 +54,7 @@ where
         .max_buf_size(MOST_BYTES)
         .max_header_size(MOST_BYTES)
         .max_headers(MOST_HEADERS)
-        .handshake::<_, Empty<Bytes>>(TokioIo::new(stream))
+        .handshake::<_, Full<Bytes>>(TokioIo::new(stream))
         .await
         .map_err(|error| broken(&what, &error))?;
     let answer = async {
@@ -78,14 +69,12 @@ where
             Verdict::Success if got.is_success() => Ok(()),
             Verdict::Success => Err(unexpected(&what, got, "200 to 299".to_owned())),
             Verdict::Whole(expect) => {
-                if !expect.allows(got) {
-                    return Err(unexpected(&what, got, expect.wanted()));
-                }
+                expect.judge_head(&what, got, response.headers())?;
                 let Some(body) = deadline.within(read(response.into_body())).await else {
                     return Err(Failure::BodyTimeout { what: what.clone(), got: got.as_u16(), after: deadline.allowed });
                 };
                 let body = body.map_err(|error| broken(&what, &error))?;
-                expect.look_for_text(&what, got, &body)
+                expect.judge_body(&what, got, &body, deadline.took())
             }
         }
     };
@@ -93,40 +82,6 @@ where
     match select(pin!(answer), pin!(connection)).await {
         Either::Left((result, _)) => result,
         Either::Right((_, answer)) => answer.await,
-    }
-}
-
-impl Expect<'_> {
-    fn allows(&self, got: StatusCode) -> bool {
-        match self.status {
-            [] => (200..=399).contains(&got.as_u16()),
-            some => some.contains(&got.as_u16()),
-        }
-    }
-
-    fn wanted(&self) -> String {
-        match self.status {
-            [] => "200 to 399".to_owned(),
-            some => shorten(&some.iter().map(u16::to_string).collect::<Vec<_>>().join(" or ")),
-        }
-    }
-
-    fn look_for_text(&self, what: &str, got: StatusCode, body: &[u8]) -> Result<(), Failure> {
-        let Some(text) = self.body else { return Ok(()) };
-        if String::from_utf8_lossy(body).contains(text) {
-            return Ok(());
-        }
-        let where_ = if body.len() < MOST_BYTES { "its body" } else { "the first 64 KiB of its body" };
-        Err(Failure::BodyMissing { what: what.to_owned(), got: got.as_u16(), text: shorten(text), where_ })
-    }
-}
-
-fn unexpected(what: &str, got: StatusCode, wanted: String) -> Failure {
-    let what = what.to_owned();
-    match got.as_u16() {
-        // 304 is among the 3xx but points nowhere.
-        code @ (300..=303 | 305..=399) => Failure::Redirect { what, code, wanted },
-        got => Failure::Status { what, got, wanted },
     }
 }
 

@@ -8,9 +8,11 @@
 //! the controller. So time and memory are bounded at every stage, no redirect leads elsewhere, and no byte of an answer
 //! reaches [`Failure`], which ends up in a status others may read.
 
+mod expect;
 mod failure;
 mod grpc;
 mod http;
+mod json;
 mod request;
 mod tcp;
 mod tls;
@@ -23,7 +25,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use expect::{Expect, comparable};
 pub use failure::Failure;
+pub use json::pointer;
 
 /// The name under which attempts appear in an application's access log.
 const USER_AGENT: &str = "bluegreen-probe";
@@ -37,35 +41,52 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// What one attempt checks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Check {
-    /// GET a path and look at the status and, if asked, at the body.
-    Http {
-        /// Plain or in TLS.
-        scheme: Scheme,
-        /// The Host header, and in TLS the server name asked for. Empty: the address. A `Host` among `headers` wins.
-        host: String,
-        /// The path with an optional query. What a URL can't hold as it is (spaces, control characters, other than
-        /// ASCII) is percent-encoded; a leading slash is added if there is none.
-        path: String,
-        /// More headers, in order. One named like a default (User-Agent, Accept, Connection) replaces it.
-        headers: Vec<(String, String)>,
-        /// Status codes that pass. Empty: 200 to 399, as the kubelet has it.
-        expect_status: Vec<u16>,
-        /// Text the first 64 KiB of the body must contain, compared as UTF-8 and case by case.
-        body_contains: Option<String>,
-    },
+    /// Send a request and look at the answer.
+    Http(HttpCheck),
     /// Open a connection; accepting it is a pass.
     Tcp,
-    /// Call `grpc.health.v1.Health/Check` without TLS, as the kubelet does; SERVING is a pass.
+    /// Call `grpc.health.v1.Health/Check`; SERVING is a pass.
     Grpc {
         /// The service asked about. None, or empty: the server as a whole.
         service: Option<String>,
+        /// In TLS, with any certificate, or without as the kubelet does.
+        tls: bool,
     },
 }
 
+/// A request, and what its answer must be.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct HttpCheck {
+    /// GET or POST.
+    pub method: Method,
+    /// Plain or in TLS.
+    pub scheme: Scheme,
+    /// The Host header, and in TLS the server name asked for. Empty: the address. A `Host` among `headers` wins.
+    pub host: String,
+    /// The path with an optional query. What a URL can't hold as it is (spaces, control characters, other than
+    /// ASCII) is percent-encoded; a leading slash is added if there is none.
+    pub path: String,
+    /// More headers, in order. One named like a default (User-Agent, Accept, Connection, Content-Type) replaces it.
+    pub headers: Vec<(String, String)>,
+    /// What passes.
+    pub expect: Expect,
+}
+
+/// What is done to the path.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Method {
+    /// GET, without a body.
+    #[default]
+    Get,
+    /// POST of this text.
+    Post(String),
+}
+
 /// How HTTP is carried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Scheme {
     /// In clear.
+    #[default]
     Http,
     /// In TLS 1.2 or 1.3, with any certificate (see `tls`).
     Https,
@@ -80,16 +101,12 @@ pub enum Scheme {
 pub async fn attempt(check: &Check, address: SocketAddr, timeout: Duration) -> Result<(), Failure> {
     let deadline = Deadline::new(timeout);
     match check {
-        Check::Http { scheme, host, path, headers, expect_status, body_contains } => {
-            let request = request::get(*scheme, host, path, headers, address)?;
-            let expect = http::Expect { status: expect_status, body: body_contains.as_deref() };
-            http::exchange(request, *scheme, address, &expect, deadline).await
-        }
+        Check::Http(check) => http::exchange(request::of(check, address)?, check.scheme, address, &check.expect, deadline).await,
         Check::Tcp => {
             let what = format!("TCP connection to port {}", address.port());
             tcp::connect(&what, address, deadline).await.map(drop)
         }
-        Check::Grpc { service } => grpc::check(service.as_deref().unwrap_or_default(), address, deadline).await,
+        Check::Grpc { service, tls } => grpc::check(service.as_deref().unwrap_or_default(), *tls, address, deadline).await,
     }
 }
 
@@ -115,6 +132,7 @@ pub fn sendable(name: &str, value: &str) -> Result<(), String> {
 /// The end of an attempt: one for all of its stages.
 #[derive(Debug, Clone, Copy)]
 struct Deadline {
+    began: Instant,
     at: Instant,
     /// What was allowed, for the sentence in a [`Failure`].
     allowed: Duration,
@@ -123,7 +141,13 @@ struct Deadline {
 impl Deadline {
     fn new(allowed: Duration) -> Self {
         let allowed = allowed.min(LONGEST);
-        Self { at: Instant::now() + allowed, allowed }
+        let began = Instant::now();
+        Self { began, at: began + allowed, allowed }
+    }
+
+    /// How long the attempt has taken so far.
+    fn took(&self) -> Duration {
+        self.began.elapsed()
     }
 
     /// The future's output, or None when time is up first.

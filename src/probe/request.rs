@@ -2,37 +2,40 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, HOST, TRANSFER_ENCODING, USER_AGENT};
+use http::header::{ACCEPT, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, HOST, TRANSFER_ENCODING, USER_AGENT};
 use http::uri::PathAndQuery;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
-use http_body_util::Empty;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use http_body_util::Full;
 use hyper::body::Bytes;
 
 use super::failure::shorten;
-use super::{Failure, Scheme};
+use super::{Failure, HttpCheck, Method, Scheme};
 
 /// A request that is ready to be sent, and its name.
 pub(super) struct Request {
     /// "GET /healthz on port 8080"
     pub(super) what: String,
-    /// Without a body: probes send none.
-    pub(super) message: http::Request<Empty<Bytes>>,
+    /// What is sent; its length is said by hyper.
+    pub(super) message: http::Request<Full<Bytes>>,
     /// The name in the Host header, without its port: what TLS asks for.
     pub(super) server_name: String,
 }
 
-/// The GET of a probe. Defaults are the kubelet's, except for the name in User-Agent.
+/// The request of a probe. Defaults are the kubelet's, except for the name in User-Agent.
 ///
 /// # Errors
 /// [`Failure::InvalidProbe`] with the header or path that can't be sent.
-pub(super) fn get(scheme: Scheme, host: &str, path: &str, headers: &[(String, String)], address: SocketAddr) -> Result<Request, Failure> {
-    let method = match scheme {
-        Scheme::Http => "GET",
-        Scheme::Https => "HTTPS GET",
+pub(super) fn of(check: &HttpCheck, address: SocketAddr) -> Result<Request, Failure> {
+    let HttpCheck { method, scheme, host, path, headers, .. } = check;
+    let method_name = match (scheme, method) {
+        (Scheme::Http, Method::Get) => "GET",
+        (Scheme::Https, Method::Get) => "HTTPS GET",
+        (Scheme::Http, Method::Post(_)) => "POST",
+        (Scheme::Https, Method::Post(_)) => "HTTPS POST",
     };
     let mut chosen = HeaderMap::new();
     let path = encode(path);
-    let what = name(method, &path, address);
+    let what = name(method_name, &path, address);
     let invalid = |why: String| Failure::InvalidProbe { what: what.clone(), why };
     for (key, value) in headers {
         let (key, value) = header(key, value).map_err(invalid)?;
@@ -44,7 +47,15 @@ pub(super) fn get(scheme: Scheme, host: &str, path: &str, headers: &[(String, St
         chosen.insert(HOST, value);
     }
     chosen.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-    build(Method::GET, what, &path, chosen, address)
+    match method {
+        Method::Get => build(http::Method::GET, Bytes::new(), what, &path, chosen, address),
+        Method::Post(body) => {
+            if !body.is_empty() {
+                chosen.entry(CONTENT_TYPE).or_insert(HeaderValue::from_static("application/json"));
+            }
+            build(http::Method::POST, Bytes::from(body.clone()), what, &path, chosen, address)
+        }
+    }
 }
 
 /// A header of a probe as it is sent.
@@ -52,12 +63,21 @@ pub(super) fn get(scheme: Scheme, host: &str, path: &str, headers: &[(String, St
 /// # Errors
 /// What is wrong with it, in words.
 pub(super) fn header(key: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = parse(key, value)?;
+    if name == CONTENT_LENGTH || name == TRANSFER_ENCODING {
+        return Err(format!("the header {name:?} announces a body, which only the probe itself may do"));
+    }
+    Ok((name, value))
+}
+
+/// A header as HTTP has it.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub(super) fn parse(key: &str, value: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (Ok(name), Ok(value)) = (HeaderName::try_from(key), HeaderValue::from_bytes(value.as_bytes())) else {
         return Err(format!("the header {:?} has characters that HTTP does not allow", shorten(key)));
     };
-    if name == CONTENT_LENGTH || name == TRANSFER_ENCODING {
-        return Err(format!("the header {name:?} announces a body, and a probe has none"));
-    }
     Ok((name, value))
 }
 
@@ -67,17 +87,14 @@ pub(super) fn header(key: &str, value: &str) -> Result<(HeaderName, HeaderValue)
 /// [`Failure::InvalidProbe`] for a path that can't be sent.
 pub(super) fn post(path: &str, address: SocketAddr) -> Result<Request, Failure> {
     let path = encode(path);
-    let mut headers = HeaderMap::new();
-    // Some servers answer 411 to a POST that does not say it has no body.
-    headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-    build(Method::POST, name("POST", &path, address), &path, headers, address)
+    build(http::Method::POST, Bytes::new(), name("POST", &path, address), &path, HeaderMap::new(), address)
 }
 
 fn name(method: &str, path: &str, address: SocketAddr) -> String {
     format!("{method} {} on port {}", shorten(path), address.port())
 }
 
-fn build(method: Method, what: String, path: &str, mut headers: HeaderMap, address: SocketAddr) -> Result<Request, Failure> {
+fn build(method: http::Method, body: Bytes, what: String, path: &str, mut headers: HeaderMap, address: SocketAddr) -> Result<Request, Failure> {
     let Ok(path) = PathAndQuery::try_from(path) else {
         return Err(Failure::InvalidProbe { what, why: "the path is too long for a URL".to_owned() });
     };
@@ -90,7 +107,11 @@ fn build(method: Method, what: String, path: &str, mut headers: HeaderMap, addre
         headers.insert(HOST, value);
     }
     let server_name = headers.get(HOST).and_then(|host| host.to_str().ok()).map(without_port).unwrap_or_default();
-    let mut message = http::Request::new(Empty::new());
+    if method == http::Method::POST && body.is_empty() {
+        // Some servers answer 411 to a POST that does not say it has no body, which hyper leaves out.
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+    }
+    let mut message = http::Request::new(Full::new(body));
     *message.method_mut() = method;
     *message.uri_mut() = Uri::from(path);
     *message.headers_mut() = headers;
@@ -141,6 +162,10 @@ mod tests {
         "10.1.2.3:8080".parse().unwrap()
     }
 
+    fn get(scheme: Scheme, host: &str, path: &str, headers: &[(String, String)]) -> Result<Request, Failure> {
+        of(&HttpCheck { scheme, host: host.into(), path: path.into(), headers: headers.to_vec(), ..HttpCheck::default() }, address())
+    }
+
     #[test]
     fn paths_can_never_end_the_request_line() {
         assert_eq!(encode("/a b\r\nX: y"), "/a%20b%0D%0AX:%20y");
@@ -156,7 +181,7 @@ mod tests {
         assert_eq!(encode("?x"), "/?x");
         // Neither another host nor another scheme: the address alone decides where the connection goes.
         for path in ["http://elsewhere/x", "//elsewhere/x", "*"] {
-            let request = get(Scheme::Http, "", path, &[], address()).unwrap();
+            let request = get(Scheme::Http, "", path, &[]).unwrap();
             assert_eq!(request.message.uri().authority(), None, "{path}");
             assert_eq!(request.message.headers()[HOST], "10.1.2.3:8080", "{path}");
         }
@@ -164,14 +189,14 @@ mod tests {
 
     #[test]
     fn defaults_and_what_replaces_them() {
-        let plain = get(Scheme::Http, "", "/", &[], address()).unwrap();
+        let plain = get(Scheme::Http, "", "/", &[]).unwrap();
         let headers = plain.message.headers();
         assert_eq!(headers[USER_AGENT], "bluegreen-probe");
         assert_eq!(headers[CONNECTION], "close");
         assert_eq!(headers[ACCEPT], "*/*");
         let own: Vec<(String, String)> =
             [("user-agent", "me"), ("Host", "b.example:81"), ("X-A", "1"), ("X-A", "zwölf")].map(|(k, v)| (k.into(), v.into())).into();
-        let changed = get(Scheme::Https, "a.example", "/", &own, address()).unwrap();
+        let changed = get(Scheme::Https, "a.example", "/", &own).unwrap();
         let headers = changed.message.headers();
         assert_eq!(headers[USER_AGENT], "me");
         assert_eq!(headers.get_all(HOST).iter().collect::<Vec<_>>(), ["b.example:81"]);
@@ -193,15 +218,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_sent_is_said() {
-        let with = |key: &str, value: &str| get(Scheme::Http, "", "/", &[(key.into(), value.into())], address()).err().map(|e| e.to_string());
+        let with = |key: &str, value: &str| get(Scheme::Http, "", "/", &[(key.into(), value.into())]).err().map(|e| e.to_string());
         let sentence = with("X\nY", "1").unwrap();
         assert_eq!(sentence, "GET / on port 8080: the probe itself can't be sent: the header \"X\\nY\" has characters that HTTP does not allow");
         assert!(with("X", "a\r\nHost: b").is_some());
         assert!(with("Content-Length", "5").unwrap().contains("announces a body"));
         assert!(with("transfer-encoding", "chunked").unwrap().contains("announces a body"));
-        let host = get(Scheme::Http, "a\r\nb", "/", &[], address()).err().unwrap();
+        let host = get(Scheme::Http, "a\r\nb", "/", &[]).err().unwrap();
         assert_eq!(host.reason(), "InvalidProbe");
-        let long = get(Scheme::Http, "", &"/a".repeat(40_000), &[], address()).err().unwrap().to_string();
+        let long = get(Scheme::Http, "", &"/a".repeat(40_000), &[]).err().unwrap().to_string();
         assert!(long.ends_with("the path is too long for a URL") && long.len() < 250, "{long}");
     }
 }

@@ -1,4 +1,4 @@
-//! TLS for HTTPS attempts, with any certificate.
+//! TLS for HTTPS attempts and for gRPC with TLS, with any certificate.
 //!
 //! A probe goes to a pod's IP, while the pod's certificate names a Service or a public host, and its issuer is often
 //! known to the application's clients alone: checking it would fail probes of sound applications. The kubelet does not
@@ -21,6 +21,15 @@ use tokio_rustls::client::TlsStream;
 
 use super::{Deadline, Failure};
 
+/// The protocol that is asked for in the handshake (ALPN).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Inside {
+    /// None: every server that speaks HTTP/1.1 does so without being asked.
+    Http1,
+    /// `h2`, without which some gRPC servers refuse.
+    Http2,
+}
+
 /// TLS on the connection. `name` is asked for (SNI) if it is a DNS name; otherwise none is, as with an IP address.
 ///
 /// # Errors
@@ -30,10 +39,11 @@ pub(super) async fn handshake(
     stream: TcpStream,
     name: &str,
     address: SocketAddr,
+    inside: Inside,
     deadline: Deadline,
 ) -> Result<TlsStream<TcpStream>, Failure> {
     let failed = |why| Failure::TlsHandshake { what: what.to_owned(), why };
-    let config = config().map_err(|_| failed("no TLS version is available here"))?;
+    let config = config(inside).map_err(|_| failed("no TLS version is available here"))?;
     let name = ServerName::try_from(name.to_owned()).unwrap_or(ServerName::from(address.ip()));
     match deadline.within(TlsConnector::from(Arc::new(config)).connect(name, stream)).await {
         None => Err(Failure::TlsTimeout { what: what.to_owned(), after: deadline.allowed }),
@@ -43,7 +53,7 @@ pub(super) async fn handshake(
 }
 
 /// A configuration for one attempt: made anew, so that no session is resumed and every attempt is a full handshake.
-fn config() -> Result<ClientConfig, rustls::Error> {
+fn config(inside: Inside) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(ring::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()?
@@ -51,6 +61,9 @@ fn config() -> Result<ClientConfig, rustls::Error> {
         .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)))
         .with_no_client_auth();
     config.resumption = Resumption::disabled();
+    if inside == Inside::Http2 {
+        config.alpn_protocols = vec![b"h2".to_vec()];
+    }
     Ok(config)
 }
 
@@ -63,8 +76,9 @@ pub(super) fn refusal(error: &io::Error) -> Option<&'static str> {
             "the server wants a client certificate, and probes have none"
         }
         rustls::Error::AlertReceived(AlertDescription::UnrecognisedName) => {
-            "the server does not know the host name; set the header Host in httpHeaders"
+            "the server does not know the host name; an HTTP probe names one by the header Host in httpHeaders"
         }
+        rustls::Error::AlertReceived(AlertDescription::NoApplicationProtocol) => "the server does not speak HTTP/2 on that port",
         rustls::Error::AlertReceived(_) => "the server refused it with an alert",
         rustls::Error::PeerIncompatible(_) => "no TLS version or cipher in common; probes speak TLS 1.2 and 1.3",
         rustls::Error::InvalidMessage(_) => "the answer is not TLS; does the port speak plain HTTP?",

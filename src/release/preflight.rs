@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-use crate::api::{DrainSource, ProbeTarget, SmokeProbe};
+use crate::api::{DrainSource, ExpectedHeader, HttpHeader, ProbeTarget, SmokeProbe};
 
 use super::services::{self, Block};
 use super::smoke::port_of_service;
@@ -25,7 +25,7 @@ pub fn check(snapshot: &Snapshot) -> Result<(), Block> {
         for (index, probe) in probes.iter().enumerate() {
             let path = format!("spec.{list}[{index}]");
             probe_port(snapshot, &path, probe)?;
-            probe_headers(&path, probe)?;
+            probe_words(&path, probe)?;
         }
     }
     drain_ports(snapshot)?;
@@ -83,7 +83,7 @@ fn host_ports(snapshot: &Snapshot) -> Result<(), Block> {
 
 /// The port of a probe and the field it stands in.
 pub fn port_of(probe: &SmokeProbe) -> Option<(&'static str, &IntOrString)> {
-    let http = probe.http_get.as_ref().map(|action| ("httpGet", &action.port));
+    let http = probe.http().map(|action| (action.field, action.port));
     let tcp = probe.tcp_socket.as_ref().map(|action| ("tcpSocket", &action.port));
     let grpc = probe.grpc.as_ref().map(|action| ("grpc", &action.port));
     http.or(tcp).or(grpc)
@@ -124,11 +124,20 @@ fn probe_port(snapshot: &Snapshot, path: &str, probe: &SmokeProbe) -> Result<(),
     }
 }
 
-/// A header that can't be sent would fail every attempt, and reject the revision for what is a fault of the probe.
-fn probe_headers(path: &str, probe: &SmokeProbe) -> Result<(), Block> {
-    for (place, header) in probe.http_get.iter().flat_map(|action| &action.http_headers).enumerate() {
-        crate::probe::sendable(&header.name, &header.value)
-            .map_err(|why| Block::new("HeaderInvalid", format!("{path}.httpGet.httpHeaders[{place}]: {why}; correct it, or remove it")))?;
+/// What can't be sent, or can't be in any answer, would fail every attempt, and reject the revision for what is a fault of the probe.
+fn probe_words(path: &str, probe: &SmokeProbe) -> Result<(), Block> {
+    let Some(http) = probe.http() else { return Ok(()) };
+    let field = format!("{path}.{}", http.field);
+    let header = |path: String, why: String| Block::new("HeaderInvalid", format!("{path}: {why}; correct it, or remove it"));
+    for (place, HttpHeader { name, value }) in http.headers.iter().enumerate() {
+        crate::probe::sendable(name, value).map_err(|why| header(format!("{field}.httpHeaders[{place}]"), why))?;
+    }
+    for (place, ExpectedHeader { name, value }) in http.expect.headers.iter().enumerate() {
+        let value = value.as_deref().unwrap_or_default();
+        crate::probe::comparable(name, value).map_err(|why| header(format!("{field}.expect.headers[{place}]"), why))?;
+    }
+    for (place, wanted) in http.expect.json_pointer.iter().enumerate() {
+        crate::probe::pointer(&wanted.path).map_err(|why| Block::new("PathInvalid", format!("{field}.expect.jsonPointer[{place}].path: {why}")))?;
     }
     Ok(())
 }
@@ -180,21 +189,63 @@ mod tests {
 
     use super::*;
 
+    fn probe(kind: &str, more: serde_json::Value) -> SmokeProbe {
+        let mut action = serde_json::json!({"port": "http"});
+        action.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        serde_json::from_value(serde_json::json!({"name": "home", kind: action})).unwrap()
+    }
+
+    fn found(probe: &SmokeProbe) -> (&'static str, String) {
+        let Block { reason, message, .. } = probe_words("spec.smokeProbes[3]", probe).unwrap_err();
+        (reason, message)
+    }
+
     #[test]
     fn a_header_that_cannot_be_sent_is_named_before_anything_starts() {
-        let probe = |name: &str, value: &str| -> SmokeProbe {
-            let headers = serde_json::json!([{"name": "Host", "value": "shop.example.com"}, {"name": name, "value": value}]);
-            serde_json::from_value(serde_json::json!({"name": "home", "httpGet": {"port": "http", "httpHeaders": headers}})).unwrap()
-        };
-        assert_eq!(probe_headers("spec.smokeProbes[0]", &probe("X-Version", "zw\u{f6}lf")), Ok(()));
-        for (name, value, why) in [
-            ("X Version", "1", "the header \"X Version\" has characters that HTTP does not allow"),
-            ("X-Version", "1\r\nHost: other", "the header \"X-Version\" has characters that HTTP does not allow"),
-            ("Content-Length", "5", "the header \"content-length\" announces a body, and a probe has none"),
+        let with = |name: &str, value: &str| serde_json::json!({"httpHeaders": [{"name": "Host", "value": "shop.example.com"}, {"name": name, "value": value}]});
+        for kind in ["httpGet", "httpPost"] {
+            assert_eq!(probe_words("spec.smokeProbes[0]", &probe(kind, with("X-Version", "zw\u{f6}lf"))), Ok(()));
+            for (name, value, why) in [
+                ("X Version", "1", "the header \"X Version\" has characters that HTTP does not allow"),
+                ("X-Version", "1\r\nHost: other", "the header \"X-Version\" has characters that HTTP does not allow"),
+                ("Content-Length", "5", "the header \"content-length\" announces a body, which only the probe itself may do"),
+                ("Transfer-Encoding", "chunked", "the header \"transfer-encoding\" announces a body, which only the probe itself may do"),
+            ] {
+                let message = format!("spec.smokeProbes[3].{kind}.httpHeaders[1]: {why}; correct it, or remove it");
+                assert_eq!(found(&probe(kind, with(name, value))), ("HeaderInvalid", message));
+            }
+        }
+    }
+
+    #[test]
+    fn a_header_that_no_answer_can_have_is_named_before_anything_starts() {
+        let with = |header: serde_json::Value| serde_json::json!({"expect": {"headers": [{"name": "x-version"}, header]}});
+        // Answers may announce a body.
+        let fine = [serde_json::json!({"name": "Content-Length", "value": "5"}), serde_json::json!({"name": "X", "value": ""})];
+        for header in fine {
+            assert_eq!(probe_words("spec.smokeProbes[0]", &probe("httpGet", with(header))), Ok(()));
+        }
+        for header in [serde_json::json!({"name": "X Version"}), serde_json::json!({"name": "X Version", "value": "1"})] {
+            let message = "spec.smokeProbes[3].httpPost.expect.headers[1]: the header \"X Version\" has characters that HTTP does not allow; correct it, or remove it";
+            assert_eq!(found(&probe("httpPost", with(header))), ("HeaderInvalid", message.to_owned()));
+        }
+        assert_eq!(found(&probe("httpGet", with(serde_json::json!({"name": "x", "value": "a\nb"})))).0, "HeaderInvalid");
+    }
+
+    #[test]
+    fn a_path_that_is_no_json_pointer_is_named_before_anything_starts() {
+        let with = |path: &str| serde_json::json!({"expect": {"jsonPointer": [{"path": "/status", "value": "ok"}, {"path": path, "value": "1"}]}});
+        for path in ["", "/", "/a/0/b", "//", "/a~1b/~0", "/zwölf und mehr"] {
+            assert_eq!(probe_words("spec.smokeProbes[0]", &probe("httpGet", with(path))), Ok(()), "{path}");
+        }
+        for (path, why) in [
+            ("status", "\"status\" does not begin with /; write a JSON pointer such as /checks/0/status"),
+            ("$.status", "\"$.status\" does not begin with /; write a JSON pointer such as /checks/0/status"),
+            ("/a~2", "\"/a~2\" has a ~ without 0 or 1 behind it; write ~0 for a tilde in a name and ~1 for a slash"),
+            ("/a~", "\"/a~\" has a ~ without 0 or 1 behind it; write ~0 for a tilde in a name and ~1 for a slash"),
         ] {
-            let block = probe_headers("spec.smokeProbes[3]", &probe(name, value)).unwrap_err();
-            assert_eq!(block.reason, "HeaderInvalid");
-            assert_eq!(block.message, format!("spec.smokeProbes[3].httpGet.httpHeaders[1]: {why}; correct it, or remove it"));
+            let message = format!("spec.smokeProbes[3].httpGet.expect.jsonPointer[1].path: {why}");
+            assert_eq!(found(&probe("httpGet", with(path))), ("PathInvalid", message));
         }
     }
 }

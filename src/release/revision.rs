@@ -81,6 +81,16 @@ mod tests {
         assert_ne!(revision_name("shop", &template, 0), revision_name("cart", &template, 0));
     }
 
+    /// What passed is written down for exactly these probes: a newer operator must find the same in them, whatever fields it adds.
+    #[test]
+    fn probes_without_newer_fields_keep_their_hash() {
+        let hash = |probe: Value| probes_hash(&[serde_json::from_value(probe).unwrap()]);
+        assert_eq!(hash(json!({"name": "home", "httpGet": {"port": "http"}})), "b6c094b3afdf4fb9");
+        assert_eq!(hash(json!({"name": "up", "grpc": {"port": 9090}})), "f13e79aeb6a530c4");
+        let newer = json!({"name": "home", "httpGet": {"port": "http", "expect": {"headers": [{"name": "x"}]}}});
+        assert_ne!(hash(newer), "b6c094b3afdf4fb9");
+    }
+
     #[test]
     fn order_of_keys_does_not_count_and_our_label_neither() {
         let one: Value = serde_json::from_str(r#"{"a":1,"metadata":{"labels":{"app":"x"}}}"#).unwrap();

@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 
 use super::super::fake::{Stage, key};
 use super::*;
-use crate::probe::Failure;
+use crate::api::SmokeProbe;
+use crate::probe::{Check, Failure};
 
 fn run(address: &str) -> SmokeRun {
     let probe: SmokeProbe = serde_json::from_value(serde_json::json!({"name": "up", "tcpSocket": {"port": 9}, "target": "PreviewService"})).unwrap();
@@ -168,4 +169,36 @@ async fn an_object_that_asks_for_thousands_of_attempts_gets_some_at_a_time_and_o
     assert_eq!(pods.most.load(Ordering::Relaxed), OF_ALL);
     stage.context.tasks.end();
     assert!(stage.context.tasks.turns.lock().unwrap().is_empty());
+}
+
+/// Pods that answer, each time a little later than the time before.
+#[derive(Default)]
+struct Late(AtomicUsize);
+
+impl Prober for Late {
+    fn attempt<'a>(&'a self, _: &'a Check, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        let took = 501 + u128::try_from(self.0.fetch_add(1, Ordering::Relaxed)).unwrap();
+        Box::pin(async move { Err(Failure::TooSlow { what: "GET /".into(), got: 200, took, most: 500 }) })
+    }
+
+    fn tell<'a>(&'a self, _: &'a str, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_are_late_again_and_again_are_looked_at_once() {
+    let pods = Arc::new(Late::default());
+    let mut stage = Stage::with_pods(pods.clone());
+    stage.context.tasks.at_home(stage.context.clone());
+    let mut wanted = run("10.0.0.7");
+    wanted.runs[0].pod = Some("p".into());
+    wanted.runs[0].probe.failure_threshold = 1000;
+    stage.context.tasks.probe(&stage.context, &key(), "u", &[&wanted]);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(pods.0.load(Ordering::Relaxed) > 20);
+    assert_eq!(std::iter::from_fn(|| stage.wakes.try_recv().ok()).count(), 1);
+    // What is written when it is looked at for another reason is the latest.
+    let [known] = stage.context.remember("u", |remembered| remembered.probes.clone()).try_into().unwrap();
+    assert_ne!(known.message, "GET /: answered 200 after 501 ms, expected at most 500 ms");
 }

@@ -5,10 +5,9 @@ use tokio::net::TcpSocket;
 use super::*;
 use crate::probe::post;
 
-fn all_kinds() -> [Check; 4] {
-    let Check::Http { host, path, headers, expect_status, body_contains, .. } = get("/") else { unreachable!() };
-    let https = Check::Http { scheme: Scheme::Https, host, path, headers, expect_status, body_contains };
-    [get("/"), https, Check::Tcp, Check::Grpc { service: None }]
+fn all_kinds() -> [Check; 5] {
+    let grpc = |tls| Check::Grpc { service: None, tls };
+    [get("/"), over_tls(get("/")), Check::Tcp, grpc(false), grpc(true)]
 }
 
 #[tokio::test]

@@ -18,11 +18,11 @@ use tonic_health::pb::{HealthCheckRequest, HealthCheckResponse};
 use super::*;
 
 fn whole() -> Check {
-    Check::Grpc { service: None }
+    Check::Grpc { service: None, tls: false }
 }
 
 fn service(name: &str) -> Check {
-    Check::Grpc { service: Some(name.to_owned()) }
+    Check::Grpc { service: Some(name.to_owned()), tls: false }
 }
 
 /// A health service that answers what it is made of.

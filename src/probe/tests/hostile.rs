@@ -60,7 +60,7 @@ async fn a_compressed_answer_is_taken_as_it_is() {
     let headers = [GRPC_200, b"\x00\x0dgrpc-encoding\x04gzip"].concat();
     let answer = [frame(SETTINGS, 0, 0, &[]), frame(HEADERS, END_HEADERS, 1, &headers), frame(0, 0, 1, &message)].concat();
     let (address, _) = floods(answer, vec![]).await;
-    let failure = fails(&Check::Grpc { service: None }, address, LONG).await;
+    let failure = fails(&Check::Grpc { service: None, tls: false }, address, LONG).await;
     // Nothing here could unpack it, which the client library calls UNIMPLEMENTED.
     assert_eq!(failure.reason(), "HealthServiceMissing", "{failure}");
 }
@@ -83,7 +83,7 @@ async fn floods_of_frames_end_in_time_and_are_not_kept() {
     ];
     for (what, start, again) in cases {
         let (address, count) = floods(start, again.repeat(50)).await;
-        let failure = fails(&Check::Grpc { service: None }, address, SHORT).await;
+        let failure = fails(&Check::Grpc { service: None, tls: false }, address, SHORT).await;
         assert!(["NoAnswer", "BadAnswer", "UnexpectedGrpcStatus"].contains(&failure.reason()), "{what}: {failure}");
         assert!(failure.to_string().len() < 512, "{what}: {failure}");
         let sent = count.load(Ordering::Relaxed);
@@ -112,14 +112,8 @@ async fn an_answer_in_http_2_is_no_answer_to_http_1() {
 
 #[tokio::test]
 async fn what_only_looks_like_tls_is_left() {
-    let check = Check::Http {
-        scheme: Scheme::Https,
-        host: "shop.example".into(),
-        path: "/".into(),
-        headers: vec![],
-        expect_status: vec![],
-        body_contains: None,
-    };
+    let http = Check::Http(HttpCheck { scheme: Scheme::Https, host: "shop.example".into(), path: "/".into(), ..HttpCheck::default() });
+    let grpc = Check::Grpc { service: None, tls: true };
     // Records (RFC 8446, 5.1): alerts without end, a handshake message that is never complete, one that says it has 16 MiB, empty ones, noise.
     let cases: [(&str, Vec<u8>, Vec<u8>); 5] = [
         ("warnings", vec![], b"\x15\x03\x03\0\x02\x01\x5a".repeat(50)),
@@ -130,7 +124,9 @@ async fn what_only_looks_like_tls_is_left() {
     ];
     for (what, start, again) in cases {
         let (address, _) = floods(start, again).await;
-        let failure = fails(&check, address, SHORT).await;
-        assert!(["TlsHandshakeFailed", "TlsTimeout"].contains(&failure.reason()), "{what}: {failure}");
+        for check in [&http, &grpc] {
+            let failure = fails(check, address, SHORT).await;
+            assert!(["TlsHandshakeFailed", "TlsTimeout"].contains(&failure.reason()), "{what}: {failure}");
+        }
     }
 }

@@ -76,14 +76,8 @@ async fn what_is_sent() {
     let host = format!("host: {address}");
     assert_eq!(lines, ["accept: */*", "connection: close", &host, "user-agent: bluegreen-probe"]);
 
-    let check = Check::Http {
-        scheme: Scheme::Http,
-        host: "shop.example".to_owned(),
-        path: "/".to_owned(),
-        headers: vec![("X-Probe".to_owned(), "one".to_owned()), ("X-Probe".to_owned(), "two".to_owned())],
-        expect_status: vec![],
-        body_contains: None,
-    };
+    let headers = vec![("X-Probe".to_owned(), "one".to_owned()), ("X-Probe".to_owned(), "two".to_owned())];
+    let check = Check::Http(HttpCheck { host: "shop.example".to_owned(), path: "/".to_owned(), headers, ..HttpCheck::default() });
     attempt(&check, address, LONG).await.unwrap();
     let head = requests.recv().await.unwrap();
     assert!(head.contains("\r\nhost: shop.example\r\n"), "{head}");
@@ -93,11 +87,11 @@ async fn what_is_sent() {
 #[tokio::test]
 async fn a_switch_to_another_protocol_can_be_expected() {
     let (address, mut requests) = answers("HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nhi").await;
-    let Check::Http { scheme, host, path, body_contains, .. } = get("/socket") else { unreachable!() };
+    let Check::Http(http) = expecting("/socket", &[101], None) else { unreachable!() };
     let headers = [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .to_vec();
-    let check = Check::Http { scheme, host, path, headers, expect_status: vec![101], body_contains };
+    let check = Check::Http(HttpCheck { headers, ..http });
     attempt(&check, address, LONG).await.unwrap();
     assert!(requests.recv().await.unwrap().contains("\r\nconnection: Upgrade\r\n"));
 }
@@ -111,6 +105,80 @@ async fn other_protocols_are_told_apart_from_wrong_answers() {
     }
     let (address, _) = answers("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n").await;
     assert_eq!(sentence(&get("/"), address).await, "GET / on port P: the answer's body breaks the rules of chunked encoding");
+}
+
+/// A server that reads a request with a body of this length, answers, and closes; and what it was sent.
+async fn takes(length: usize, bytes: &'static str) -> (SocketAddr, mpsc::UnboundedReceiver<(String, String)>) {
+    let (sent, requests) = mpsc::unbounded_channel();
+    let address = listen(move |mut stream| {
+        let sent = sent.clone();
+        async move {
+            let head = request(&mut stream).await;
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).await.unwrap();
+            let _ = sent.send((head, String::from_utf8(body).unwrap()));
+            let _ = stream.write_all(bytes.as_bytes()).await;
+        }
+    })
+    .await;
+    (address, requests)
+}
+
+fn posting(body: &str, headers: &[(&str, &str)]) -> Check {
+    let headers = headers.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    Check::Http(HttpCheck { method: Method::Post(body.to_owned()), path: "/orders?dry=1".to_owned(), headers, ..HttpCheck::default() })
+}
+
+#[tokio::test]
+async fn a_post_sends_its_body_with_its_length_and_type() {
+    const OK: &str = "HTTP/1.1 201 Made\r\nContent-Length: 0\r\n\r\n";
+    let body = "{\"item\": \"öl\"}\r\n\r\nGET / HTTP/1.1\r\n";
+    let (address, mut requests) = takes(body.len(), OK).await;
+    attempt(&posting(body, &[]), address, LONG).await.unwrap();
+    let (head, sent) = requests.recv().await.unwrap();
+    assert_eq!(sent, body);
+    let mut lines: Vec<&str> = head.trim_end().split("\r\n").collect();
+    assert_eq!(lines.remove(0), "POST /orders?dry=1 HTTP/1.1");
+    lines.sort_unstable();
+    let (host, length) = (format!("host: {address}"), format!("content-length: {}", body.len()));
+    let all = ["accept: */*", "connection: close", &length, "content-type: application/json", &host, "user-agent: bluegreen-probe"];
+    assert_eq!(lines, all);
+
+    attempt(&posting(&"x".repeat(body.len()), &[("Content-Type", "text/plain")]), address, LONG).await.unwrap();
+    let head = requests.recv().await.unwrap().0.to_ascii_lowercase();
+    assert!(head.contains("\r\ncontent-type: text/plain\r\n") && !head.contains("json"), "{head}");
+
+    let (address, mut requests) = takes(0, OK).await;
+    attempt(&posting("", &[]), address, LONG).await.unwrap();
+    let head = requests.recv().await.unwrap().0;
+    assert!(head.contains("\r\ncontent-length: 0\r\n") && !head.contains("content-type"), "{head}");
+}
+
+#[tokio::test]
+async fn the_answer_to_a_post_is_judged_like_any_other() {
+    let (address, _) = takes(2, "HTTP/1.1 500 No\r\nContent-Length: 0\r\n\r\n").await;
+    assert_eq!(sentence(&posting("{}", &[]), address).await, "POST /orders?dry=1 on port P: answered 500, expected 200 to 399");
+    let (elsewhere, mut requests) = answers("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+    let address = listen(move |mut stream| async move {
+        request(&mut stream).await;
+        stream.read_exact(&mut [0; 2]).await.unwrap();
+        let answer = format!("HTTP/1.1 307 Go\r\nLocation: http://{elsewhere}/\r\nContent-Length: 0\r\n\r\n");
+        let _ = stream.write_all(answer.as_bytes()).await;
+    })
+    .await;
+    let Check::Http(http) = posting("{}", &[]) else { unreachable!() };
+    let check = Check::Http(HttpCheck { expect: Expect { status: vec![200], ..Expect::default() }, ..http });
+    assert_eq!(fails(&check, address, LONG).await.reason(), "UnexpectedRedirect");
+    assert!(requests.try_recv().is_err(), "the redirect was followed");
+    for header in ["Content-Length", "Transfer-Encoding"] {
+        let text = sentence(&posting("{}", &[(header, "2")]), elsewhere).await;
+        let name = header.to_ascii_lowercase();
+        let why = format!("the probe itself can't be sent: the header \"{name}\" announces a body, which only the probe itself may do");
+        assert_eq!(text, format!("POST /orders?dry=1 on port P: {why}"));
+    }
+    let (address, _) = answers("").await;
+    let in_tls = over_tls(posting("{}", &[]));
+    assert!(fails(&in_tls, address, LONG).await.to_string().starts_with("HTTPS POST /orders?dry=1 on port "));
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 
 mod bounds;
 mod connections;
+mod expect;
 mod grpc;
 mod hostile;
 mod http;
@@ -16,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
-use super::{Check, Failure, Scheme, attempt};
+use super::{Check, Expect, Failure, HttpCheck, Method, Scheme, attempt};
 
 /// For attempts that must not run out of time, however busy the machine is.
 const LONG: Duration = Duration::from_secs(20);
@@ -77,14 +78,17 @@ fn get(path: &str) -> Check {
 }
 
 fn expecting(path: &str, status: &[u16], body: Option<&str>) -> Check {
-    Check::Http {
-        scheme: Scheme::Http,
-        host: String::new(),
-        path: path.to_owned(),
-        headers: Vec::new(),
-        expect_status: status.to_vec(),
-        body_contains: body.map(str::to_owned),
-    }
+    checking(path, Expect { status: status.to_vec(), body_contains: body.map(str::to_owned), ..Expect::default() })
+}
+
+fn checking(path: &str, expect: Expect) -> Check {
+    Check::Http(HttpCheck { path: path.to_owned(), expect, ..HttpCheck::default() })
+}
+
+/// The same in TLS.
+fn over_tls(check: Check) -> Check {
+    let Check::Http(http) = check else { unreachable!() };
+    Check::Http(HttpCheck { scheme: Scheme::Https, ..http })
 }
 
 /// An attempt that must fail, and must not take longer than its timeout.

@@ -32,10 +32,11 @@ fn answer() -> impl Strategy<Value = Vec<u8>> {
     vec(piece, 0..8).prop_map(|pieces| pieces.concat())
 }
 
-fn checks() -> [Check; 3] {
-    let Check::Http { host, path, headers, expect_status, body_contains, .. } = expecting("/p", &[200], Some("hello")) else { unreachable!() };
-    let https = Check::Http { scheme: Scheme::Https, host, path, headers, expect_status, body_contains };
-    [expecting("/p", &[200], Some("hello")), https, Check::Grpc { service: None }]
+fn checks() -> [Check; 4] {
+    let json = vec![("/a".to_owned(), "1".to_owned())];
+    let http = || checking("/p", Expect { status: vec![200], body_contains: Some("hello".to_owned()), json: json.clone(), ..Expect::default() });
+    let grpc = |tls| Check::Grpc { service: None, tls };
+    [http(), over_tls(http()), grpc(false), grpc(true)]
 }
 
 proptest! {
@@ -81,14 +82,8 @@ proptest! {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (address, mut requests) = answers("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
-            let check = Check::Http {
-                scheme: Scheme::Http,
-                host,
-                path,
-                headers: vec![(key, value)],
-                expect_status: vec![200],
-                body_contains: Some(text.clone()),
-            };
+            let expect = Expect { status: vec![200], body_contains: Some(text.clone()), ..Expect::default() };
+            let check = Check::Http(HttpCheck { host, path, headers: vec![(key, value)], expect, ..HttpCheck::default() });
             match attempt(&check, address, LONG).await {
                 Ok(()) => prop_assert!(text.is_empty()),
                 Err(Failure::InvalidProbe { .. }) => prop_assert!(requests.try_recv().is_err()),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::StreamExt;
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
@@ -11,14 +12,8 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 
 fn get_over_tls(host: &str) -> Check {
-    Check::Http {
-        scheme: Scheme::Https,
-        host: host.to_owned(),
-        path: "/healthz".to_owned(),
-        headers: vec![],
-        expect_status: vec![200],
-        body_contains: Some("shop".to_owned()),
-    }
+    let Check::Http(http) = expecting("/healthz", &[200], Some("shop")) else { unreachable!() };
+    Check::Http(HttpCheck { scheme: Scheme::Https, host: host.to_owned(), ..http })
 }
 
 /// A certificate that signed itself, has long expired, and names neither address nor host of any probe.
@@ -78,12 +73,68 @@ async fn any_certificate_will_do_in_both_versions() {
     }
 }
 
+/// A gRPC server in TLS whose health service says SERVING, and that speaks these protocols (ALPN); and which was agreed on.
+async fn serve_grpc(protocols: &[&[u8]]) -> (SocketAddr, mpsc::UnboundedReceiver<Option<Vec<u8>>>) {
+    let (certificate, key) = certificate();
+    let builder = ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_protocol_versions(rustls::ALL_VERSIONS).unwrap();
+    let mut config = builder.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let (sent, agreed) = mpsc::unbounded_channel();
+    let address = listen(move |stream| {
+        let (acceptor, sent) = (acceptor.clone(), sent.clone());
+        async move {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                return;
+            };
+            let _ = sent.send(stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec));
+            let (_, health) = tonic_health::server::health_reporter();
+            // tonic does not know streams of this kind.
+            let (inner, mut outer) = tokio::io::duplex(64 * 1024);
+            let connection = futures::stream::iter([Ok::<_, std::io::Error>(inner)]).chain(futures::stream::pending());
+            let serve = tonic::transport::Server::builder().serve_with_incoming(health, connection);
+            let _ = futures::future::select(std::pin::pin!(serve), std::pin::pin!(tokio::io::copy_bidirectional(&mut stream, &mut outer))).await;
+        }
+    })
+    .await;
+    (address, agreed)
+}
+
+#[tokio::test]
+async fn grpc_in_tls_takes_any_certificate_and_asks_for_http_2() {
+    let check = Check::Grpc { service: None, tls: true };
+    let h2 = || Some(b"h2".to_vec());
+    let cases: [(&[&[u8]], _); 3] = [(&[b"h2"], h2()), (&[], None), (&[b"http/1.1", b"h2"], h2())];
+    for (protocols, agreed) in cases {
+        let (address, mut said) = serve_grpc(protocols).await;
+        attempt(&check, address, LONG).await.unwrap();
+        assert_eq!(said.recv().await.unwrap(), agreed);
+        let asked = Check::Grpc { service: Some("cart".into()), tls: true };
+        assert_eq!(
+            sentence(&asked, address).await,
+            "gRPC health check in TLS of \"cart\" on port P: the health service does not know that service; \
+             register it, or correct the probe's service name"
+        );
+    }
+    let (address, _) = serve_grpc(&[b"http/1.1"]).await;
+    let refused = "gRPC health check in TLS on port P: TLS handshake failed: the server does not speak HTTP/2 on that port";
+    assert_eq!(sentence(&check, address).await, refused);
+    // TLS, and HTTP/1 in it.
+    let (address, _) = serve(&[&rustls::version::TLS13], false).await;
+    let other = "gRPC health check in TLS on port P: no gRPC answer: the connection broke, or the port does not speak gRPC (HTTP/2 in TLS)";
+    assert_eq!(sentence(&check, address).await, other);
+    let plain = listen(|mut stream| async move {
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await;
+        let _ = stream.read_u8().await;
+    })
+    .await;
+    assert!(sentence(&check, plain).await.ends_with("TLS handshake failed: the answer is not TLS; does the port speak plain HTTP?"));
+}
+
 #[tokio::test]
 async fn answers_are_judged_as_without_tls() {
     let (address, _) = serve(&[&rustls::version::TLS13], false).await;
-    let Check::Http { scheme, host, path, headers, body_contains, .. } = get_over_tls("") else { unreachable!() };
-    let check = Check::Http { scheme, host, path, headers, expect_status: vec![204], body_contains };
-    assert_eq!(sentence(&check, address).await, "HTTPS GET /healthz on port P: answered 200, expected 204");
+    assert_eq!(sentence(&over_tls(expecting("/healthz", &[204], None)), address).await, "HTTPS GET /healthz on port P: answered 200, expected 204");
 }
 
 #[tokio::test]

@@ -68,7 +68,7 @@ pub async fn crd_explains(stage: Arc<Stage>) -> Result {
 
 /// What can never work is refused with a sentence that says what to write instead.
 pub async fn crd_rules(stage: Arc<Stage>) -> Result {
-    let rules: [(&str, Manifest, &str); 9] = [
+    let rules: [(&str, Manifest, &str); 13] = [
         (
             "selector",
             shop("v1").spec("/template/metadata/labels", json!({"app": "other"})),
@@ -95,7 +95,27 @@ pub async fn crd_rules(stage: Arc<Stage>) -> Result {
             "quietSeconds must not exceed convergenceTimeoutSeconds, or the move could never count as done",
         ),
         ("minimum", shop("v1").spec("/drain/minimumSeconds", 500), "minimumSeconds must not exceed deadlineSeconds"),
-        ("two actions", shop("v1").spec("/smokeProbes/0/tcpSocket", json!({"port": 1})), "exactly one of httpGet, tcpSocket, grpc must be set"),
+        (
+            "two actions",
+            shop("v1").spec("/smokeProbes/0/tcpSocket", json!({"port": 1})),
+            "exactly one of httpGet, httpPost, tcpSocket, grpc must be set",
+        ),
+        (
+            "two requests",
+            shop("v1").spec("/smokeProbes/0/httpPost", json!({"port": 1})),
+            "exactly one of httpGet, httpPost, tcpSocket, grpc must be set",
+        ),
+        (
+            "latency beyond the timeout",
+            shop("v1").spec("/smokeProbes/0/httpGet/expect/maxLatencyMillis", 5001),
+            "maxLatencyMillis must not exceed timeoutSeconds, after which an attempt has failed anyway",
+        ),
+        (
+            "latency of a POST beyond the timeout",
+            shop("v1").spec("/smokeProbes/1", json!({"name": "post", "httpPost": {"port": 1, "expect": {"maxLatencyMillis": 5001}}})),
+            "maxLatencyMillis must not exceed timeoutSeconds, after which an attempt has failed anyway",
+        ),
+        ("no latency", shop("v1").spec("/smokeProbes/0/httpGet/expect/maxLatencyMillis", 0), "must be between 1 and 300000 milliseconds"),
         ("replicas", shop("v1").spec("/replicas", -1), "must be zero or more"),
         ("cidr", shop("v1").spec("/drain/ignorePeers", json!([{"cidr": "10.0.0.1"}])), "must be a network such as 10.1.2.0/24"),
     ];
@@ -108,7 +128,7 @@ pub async fn crd_rules(stage: Arc<Stage>) -> Result {
             Err(other) => return Err(other),
         }
     }
-    stage.apply(&shop("v1")).await?;
+    stage.apply(&shop("v1").spec("/smokeProbes/0/httpGet/expect/maxLatencyMillis", 5000)).await?;
     let other = shop("v1").spec("/selector/matchLabels", json!({"app": "shop", "tier": "web"})).spec("/template/metadata/labels/tier", "web");
     match stage.apply(&other).await {
         Err(Failure::Kube(kube::Error::Api(status))) => {

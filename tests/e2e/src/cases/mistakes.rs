@@ -138,6 +138,15 @@ pub const MISTAKES: &[Mistake] = &[
         message: "spec.smokeProbes[0].httpGet.port: no container port is named \"web\"; the template has http, admin, echo, grpc",
     },
     Mistake {
+        name: "bad_probe_pointer",
+        title: "A smoke probe whose JSON pointer is none",
+        around: Around::Nothing,
+        edit: |manifest| manifest.spec("/smokeProbes/0/httpGet/expect/jsonPointer", json!([{"path": "$.version", "value": "v2"}])),
+        kind: ConditionType::Stalled,
+        reason: "PathInvalid",
+        message: "spec.smokeProbes[0].httpGet.expect.jsonPointer[0].path: \"$.version\" does not begin with /; write a JSON pointer such as /checks/0/status",
+    },
+    Mistake {
         name: "bad_drain_port",
         title: "A drain port that is no port",
         around: Around::Nothing,

@@ -62,6 +62,7 @@ pub fn all() -> Vec<Case> {
         shared!(superseding::revert_to_running_set, 120),
         shared!(superseding::revert_after_switch, 150),
         shared!(smoke::probes_of_all_kinds, 120),
+        shared!(smoke::probes_look_into_answers, 150),
         shared!(release::two_services, 120),
         shared!(release::work_grows_with_change, 120),
         shared!(release::scale_during_release, 120),

@@ -67,3 +67,28 @@ pub async fn probes_of_all_kinds(stage: Arc<Stage>) -> Result {
     claim!(stage.selected("shop").await? == first, "the Service was touched");
     Ok(())
 }
+
+/// Headers, values in JSON and the answer to a POST decide: a wrong value rejects the revision with a sentence that names it, the right ones pass.
+pub async fn probes_look_into_answers(stage: Arc<Stage>) -> Result {
+    let probed = |version: &str, wanted: &str| {
+        let expect = json!({"status": [200], "headers": [{"name": "X-Version", "value": version}, {"name": "x-pod"}],
+            "jsonPointer": [{"path": "/app", "value": "shop"}, {"path": "/version", "value": wanted}], "maxLatencyMillis": 5000});
+        // The app answers how many bytes it got.
+        let order = json!({"path": "/upload", "port": "http", "body": "{\"item\":1}",
+            "expect": {"jsonPointer": [{"path": "/bytes", "value": "10"}, {"path": "/version", "value": version}]}});
+        shop(version)
+            .spec("/smokeProbes/0/httpGet/expect", expect)
+            .spec("/smokeProbes/1", json!({"name": "order", "httpPost": order, "successThreshold": 2}))
+    };
+    let first = stage.installed(&probed("v1", "v1")).await?;
+    stage.apply(&probed("v2", "v1")).await?;
+    let message = stage.stalled("SmokeFailed", 60).await?;
+    let expected = "failed 3 times: GET / on port 8080: answered 200, but its JSON has another text at \"/version\", expected \"v1\"";
+    claim!(message.starts_with("smoke probe \"home\" on shop-") && message.ends_with(expected), "the message is {message:?}");
+    claim!(stage.selected("shop").await? == first, "the Service was touched");
+    stage.apply(&probed("v3", "v3")).await?;
+    let status = stage.complete(60).await?;
+    let third = revision(&status)?;
+    claim!(third != first && stage.selected("shop").await? == third, "the right one was not let through: {status:?}");
+    Ok(())
+}

@@ -50,7 +50,7 @@ impl SimProber {
 impl Prober for SimProber {
     fn attempt<'a>(&'a self, check: &'a Check, address: SocketAddr, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>> {
         let path = match check {
-            Check::Http { path, .. } => path.as_str(),
+            Check::Http(http) => http.path.as_str(),
             _ => "",
         };
         self.reach(path, address, timeout, true).boxed()
