@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::super::fake::{Stage, key};
 use super::*;
-use crate::api::SmokeProbe;
+use crate::api::{ProbeResult, SmokeProbe};
 use crate::probe::{Check, Failure};
 
 fn run(address: &str) -> SmokeRun {
@@ -201,4 +201,47 @@ async fn answers_that_are_late_again_and_again_are_looked_at_once() {
     // What is written when it is looked at for another reason is the latest.
     let [known] = stage.context.remember("u", |remembered| remembered.probes.clone()).try_into().unwrap();
     assert_ne!(known.message, "GET /: answered 200 after 501 ms, expected at most 500 ms");
+}
+
+/// Pods that answer well or not, as they are told.
+#[derive(Default)]
+struct Changing(std::sync::atomic::AtomicBool);
+
+impl Prober for Changing {
+    fn attempt<'a>(&'a self, _: &'a Check, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        let ill = self.0.load(Ordering::Relaxed);
+        Box::pin(async move { if ill { Err(Failure::ConnectionRefused { what: "TCP".into() }) } else { Ok(()) } })
+    }
+
+    fn tell<'a>(&'a self, _: &'a str, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { Ok(()) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_probe_of_a_bake_goes_on_whatever_it_has_shown() {
+    let pods = Arc::new(Changing::default());
+    let mut stage = Stage::with_pods(pods.clone());
+    stage.context.tasks.at_home(stage.context.clone());
+    let smoke = run("10.0.0.7");
+    let bake = SmokeRun { probes: "bake.h".into(), persistent: true, endless: true, ..run("10.0.0.7") };
+    let shown = |probes: &str| {
+        let known = |remembered: &mut crate::controller::memory::Remembered| {
+            remembered.probes.iter().find(|known| known.probes == probes).map(|known| known.result)
+        };
+        stage.context.remember("u", known)
+    };
+    stage.context.tasks.probe(&stage.context, &key(), "u", &[&smoke, &bake]);
+    for (ill, wanted) in [(false, ProbeResult::Passed), (true, ProbeResult::Failed), (false, ProbeResult::Passed)] {
+        pods.0.store(ill, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!((shown("bake.h"), shown("h")), (Some(wanted), Some(ProbeResult::Passed)), "the smoke probe has its verdict");
+        // Each reconcile asks for the same again.
+        stage.context.tasks.probe(&stage.context, &key(), "u", &[&smoke, &bake]);
+    }
+    // Looked at when it shows something new, and not at each attempt.
+    let looks = std::iter::from_fn(|| stage.wakes.try_recv().ok()).count();
+    assert!((3..=8).contains(&looks), "{looks}");
+    stage.context.tasks.probe(&stage.context, &key(), "u", &[&smoke]);
+    assert_eq!(shown("bake.h"), None);
 }
