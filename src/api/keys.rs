@@ -51,6 +51,10 @@ pub mod command {
     pub const RETRY: &str = "bluegreen.dev/retry";
     /// `<from>-<to>`: leave the active revision `from` for the earlier one `to`.
     pub const ROLLBACK: &str = "bluegreen.dev/rollback";
+    /// The revision that is active: replace its pods by new ones of the same template, as a release of its own.
+    pub const RESTART: &str = "bluegreen.dev/restart";
+    /// End the drain of the named revision now, with whatever is still connected to its pods.
+    pub const FINISH_DRAIN: &str = "bluegreen.dev/finish-drain";
     /// All of them, in the order they are looked at: giving up goes before going on.
     pub const ALL: [&str; 4] = [ABORT, ROLLBACK, RETRY, PROMOTE];
 }
