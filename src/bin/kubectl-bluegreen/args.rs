@@ -67,7 +67,6 @@ pub enum Command {
         output: Option<Format>,
     },
     /// All BlueGreenDeployments of a namespace, with what holds them up
-    #[command(visible_alias = "ls")]
     List {
         /// Of all namespaces
         #[arg(short = 'A', long, conflicts_with = "namespace")]
@@ -168,7 +167,7 @@ pub enum Command {
         #[arg(last = true, value_name = "KUBECTL-ARGS")]
         more: Vec<String>,
     },
-    /// A way from this machine to the preview Service, by kubectl port-forward
+    /// A way to the preview Service from here, by kubectl port-forward
     Open {
         /// Name of the BlueGreenDeployment
         #[arg(value_parser = name)]

@@ -80,13 +80,19 @@ pub fn causes(status: &Status) -> Vec<String> {
         .filter(|cause| !cause.message.contains("some validation rules were not checked"))
         .map(|cause| match cause.field.as_str() {
             "" | "<nil>" => cause.message.clone(),
-            field => format!("{field}: {}", cause.message),
+            // Some of its paths begin with a dot.
+            field => format!("{}: {}", field.trim_start_matches('.'), cause.message),
         })
         .collect();
     if lines.is_empty() {
-        lines.push(status.message.clone());
+        lines.push(undeclared(&status.message).unwrap_or(&status.message).to_owned());
     }
     lines
+}
+
+/// Path and complaint about a field that the schema does not have, out of the sentence round them.
+fn undeclared(message: &str) -> Option<&str> {
+    message.strip_prefix("failed to create typed patch object (")?.split_once("): .").map(|(_, complaint)| complaint)
 }
 
 /// The same about a pod template that was tried as a ReplicaSet's: its paths are those of `spec.template` as well.

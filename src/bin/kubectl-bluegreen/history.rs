@@ -66,8 +66,8 @@ pub fn entries(object: &BlueGreenDeployment, sets: &[Set]) -> Vec<Entry> {
             images: set.images.split(',').map(str::to_owned).collect(),
         })
         .collect();
-    // One on its way has no number yet, and will have the highest.
-    entries.sort_by_key(|entry| std::cmp::Reverse((entry.state == "incoming", entry.attempt, entry.created)));
+    // One on its way has no number yet, and will have the highest; a set that is being left may bear that of the move away from it.
+    entries.sort_by_key(|entry| std::cmp::Reverse((entry.state == "incoming", entry.state == "active", entry.attempt, entry.created)));
     entries
 }
 

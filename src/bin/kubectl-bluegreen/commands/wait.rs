@@ -12,7 +12,7 @@ use crate::failure::{Failure, Result};
 use crate::follow::{Follow, Seen};
 use crate::report::{Report, Selections, State};
 use crate::terminal::Terminal;
-use crate::text::short;
+use crate::text::{Ink, Page, faint, short};
 
 /// For how long something must be wrong before it counts: Services are often made a moment after the object that names them.
 const GRACE: Duration = Duration::from_secs(3);
@@ -49,7 +49,9 @@ pub async fn until(cluster: &Cluster, terminal: Terminal, name: &str, aim: &Aim,
         let line = line(&Report::of(&object, &[], &Selections::new()));
         if line != said {
             let elapsed = short(Timestamp::now().as_second() - begun.as_second());
-            terminal.say(&format!("{elapsed:>6}  {line}"))?;
+            let mut page = Page::new(terminal.columns());
+            page.wrapped(vec![faint(format!("{elapsed:>6}  "))], Ink::Plain, &line);
+            terminal.print(&page)?;
             said = line;
         }
         match timeout_at(until, follow.next()).await {

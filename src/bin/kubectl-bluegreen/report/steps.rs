@@ -1,6 +1,6 @@
 //! The way of a release, step by step.
 
-use bluegreen::api::{BlueGreenDeployment, BlueGreenDeploymentStatus, ConditionStatus, ConditionType, PhaseName, PromotionMode};
+use bluegreen::api::{BlueGreenDeployment, BlueGreenDeploymentStatus, ConditionStatus, ConditionType, PhaseName, PromotionMode, keys};
 use serde::Serialize;
 
 use super::{because, condition, current};
@@ -143,6 +143,7 @@ fn note(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus, here: 
     match state {
         State::Stalled => stalled,
         State::Failed => status.rejected.as_ref().map(|rejected| rejected.message.clone()),
+        State::Waits if here == Place::Promotion && promoted(object, status) => Some("promoted; the switch begins".into()),
         State::Waits if here == Place::Promotion => {
             let revision = status.revision.as_deref().unwrap_or_default();
             Some(format!(
@@ -155,8 +156,19 @@ fn note(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus, here: 
             None => "the revision serves everyone".into(),
         }),
         _ if here == Place::Drain => Some(drain(status)),
-        _ => because(status, ConditionType::Reconciling).map(|why| why.message),
+        _ => because(status, ConditionType::Reconciling).map(|why| without_subject(&why.message).to_owned()),
     }
+}
+
+/// Whether the word that it waits for was given.
+fn promoted(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus) -> bool {
+    let named = object.metadata.annotations.as_ref().and_then(|annotations| annotations.get(keys::command::PROMOTE));
+    named.is_some() && named == status.revision.as_ref()
+}
+
+/// What the operator says beside the name of the step, which stands before it here.
+fn without_subject(message: &str) -> &str {
+    message.split_once(" is brought up: ").filter(|(subject, _)| subject.starts_with("revision ")).map_or(message, |(_, rest)| rest)
 }
 
 fn drain(status: &BlueGreenDeploymentStatus) -> String {

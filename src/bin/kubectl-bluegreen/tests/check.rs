@@ -1,5 +1,3 @@
-use kube::core::response::{StatusCause, StatusDetails};
-
 use super::*;
 use crate::fixtures::{now, released, replica_set, sets};
 
@@ -78,9 +76,8 @@ fn a_service_that_serves_others_is_found_by_its_endpoints() {
 }
 
 fn status(code: u16, message: &str, causes: &[(&str, &str)]) -> Status {
-    let causes =
-        causes.iter().map(|(field, message)| StatusCause { reason: String::new(), field: (*field).into(), message: (*message).into() }).collect();
-    Status { code, message: message.into(), details: Some(StatusDetails { causes, ..StatusDetails::default() }), ..Status::default() }
+    let causes: Vec<Value> = causes.iter().map(|(field, message)| json!({"field": field, "message": message})).collect();
+    serde_json::from_value(json!({"code": code, "message": message, "details": {"causes": causes}})).unwrap()
 }
 
 #[test]
@@ -92,8 +89,19 @@ fn causes_are_told_with_their_fields() {
             "Invalid value: null: some validation rules were not checked because the object was invalid; correct the existing errors to complete validation",
         ),
         ("", "something else"),
+        (".spec.replicas", "Invalid value: -1: should be a non-negative integer"),
     ];
-    assert_eq!(causes(&status(422, "all of it", &many)), ["spec.replicas: Invalid value: -1: must be zero or more", "something else"]);
+    assert_eq!(
+        causes(&status(422, "all of it", &many)),
+        [
+            "spec.replicas: Invalid value: -1: must be zero or more",
+            "something else",
+            "spec.replicas: Invalid value: -1: should be a non-negative integer"
+        ]
+    );
+    let typo =
+        "failed to create typed patch object (/shop; bluegreen.dev/v1alpha1, Kind=BlueGreenDeployment): .spec.imagee: field not declared in schema";
+    assert_eq!(causes(&status(500, typo, &[])), ["spec.imagee: field not declared in schema"]);
     assert_eq!(causes(&status(400, "strict decoding error: unknown field \"spec.x\"", &[])), ["strict decoding error: unknown field \"spec.x\""]);
 }
 

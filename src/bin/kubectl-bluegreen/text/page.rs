@@ -1,6 +1,6 @@
 //! A page: lines of coloured words, kept apart from the colours' codes so that widths can be counted.
 
-use super::wrap::{width, wrap};
+use super::wrap::{fit, width, wrap};
 
 /// How a word looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +79,11 @@ impl Span {
     }
 }
 
+/// Columns that a text needs at least behind its beginning.
+const ROOM: usize = 20;
+/// Where it begins on a line of its own.
+const INDENT: usize = 4;
+
 /// Lines of a given width.
 #[derive(Clone, Debug)]
 pub struct Page {
@@ -97,9 +102,15 @@ impl Page {
         self.columns
     }
 
-    /// Adds a line as it is.
+    /// Adds a line; pieces that do not fit are shortened.
     pub fn line(&mut self, spans: impl IntoIterator<Item = Span>) {
-        self.lines.push(spans.into_iter().collect());
+        let mut room = self.columns;
+        let short = |span: Span| {
+            let text = fit(&span.text, room);
+            room = room.saturating_sub(width(&text));
+            Span { text, ..span }
+        };
+        self.lines.push(spans.into_iter().map(short).collect());
     }
 
     /// Adds an empty line.
@@ -107,9 +118,14 @@ impl Page {
         self.lines.push(vec![]);
     }
 
-    /// Adds a text behind a beginning; further lines stand under the text.
-    pub fn wrapped(&mut self, head: Vec<Span>, paint: Ink, text: &str) {
-        let indent: usize = head.iter().map(Span::width).sum();
+    /// Adds a text behind a beginning; further lines stand under the text. Where the beginning leaves too little room it gets a line of its own.
+    pub fn wrapped(&mut self, mut head: Vec<Span>, paint: Ink, text: &str) {
+        let mut indent: usize = head.iter().map(Span::width).sum();
+        if indent.saturating_add(ROOM) > self.columns {
+            self.line(std::mem::take(&mut head));
+            indent = INDENT;
+            head.push(plain(" ".repeat(indent)));
+        }
         let clean = ink(paint, text);
         let mut pieces = wrap(clean.text(), self.columns.saturating_sub(indent)).into_iter();
         let mut first = head;
@@ -158,9 +174,16 @@ mod tests {
 
     #[test]
     fn further_lines_stand_under_the_first() {
-        let mut page = Page::new(20);
-        page.wrapped(vec![plain("  "), ink(Ink::Green, "✓"), plain(" smoke  ")], Ink::Plain, "all of the pods passed");
-        assert_eq!(page.text(false), "  ✓ smoke  all of\n           the pods\n           passed\n");
+        let mut page = Page::new(32);
+        page.wrapped(vec![plain("  "), ink(Ink::Green, "✓"), plain(" smoke  ")], Ink::Plain, "every one of the pods has passed");
+        assert_eq!(page.text(false), "  ✓ smoke  every one of the pods\n           has passed\n");
+    }
+
+    #[test]
+    fn a_long_beginning_gets_a_line_of_its_own() {
+        let mut page = Page::new(24);
+        page.wrapped(vec![bold("a-name-that-is-long"), faint(" in a-namespace")], Ink::Plain, "revision abc serves everyone");
+        assert_eq!(page.text(false), "a-name-that-is-long…pace\n    revision abc serves\n    everyone\n");
     }
 
     #[test]
@@ -180,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_low_terminal_gets_what_fits() {
-        let mut page = Page::new(20);
+        let mut page = Page::new(40);
         (0..5).for_each(|number| page.line([plain(number.to_string())]));
         page.cut(3);
         assert_eq!(page.text(false), "0\n1\n… the terminal is too low for the rest\n");

@@ -169,7 +169,9 @@ fn draining(page: &mut Page, set: &DrainingStatus, now: Timestamp) {
         None => "how many connections are open is not known".to_owned(),
     };
     let oldest = set.oldest_since.map_or_else(String::new, |since| format!(", the oldest for {}", ago(since, now)));
-    let what = format!("{open}{oldest}; {} of {} pods have drained ({}); ", set.drained_pods, set.pods, set.reason);
+    // That connections are open has just been said.
+    let reason = if set.reason == "OpenConnections" { String::new() } else { format!(" ({})", set.reason) };
+    let what = format!("{open}{oldest}; {} of {} pods have drained{reason}; ", set.drained_pods, set.pods);
     let limit = if set.deadline > now { format!("at most {} more", left(set.deadline, now)) } else { "the deadline is over".to_owned() };
     page.wrapped(vec![plain("  "), colored(&set.color, &set.revision), plain(" drains: ")], Ink::Plain, &format!("{what}{limit}"));
     let rows = set.holders.iter().map(|holder| {
