@@ -28,13 +28,13 @@ Exit codes:
 /// Flags of every command.
 #[derive(Args, Clone, Debug, Default)]
 pub struct Globals {
-    /// Namespace; by default that of the kubeconfig's context
+    /// Namespace; else that of the context
     #[arg(short, long, global = true)]
     pub namespace: Option<String>,
     /// Context of the kubeconfig
     #[arg(long, global = true)]
     pub context: Option<String>,
-    /// The kubeconfig; by default KUBECONFIG, or ~/.kube/config
+    /// The kubeconfig; else KUBECONFIG, ~/.kube/config
     #[arg(long, global = true, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
     /// No colours, as with the variable NO_COLOR
@@ -105,7 +105,7 @@ pub enum Command {
         /// What every such command takes.
         #[command(flatten)]
         said: Said,
-        /// The revision to go to; by default the one that served before
+        /// Where to go; by default what served before
         #[arg(long, value_name = "REVISION")]
         to: Option<String>,
     },
@@ -151,7 +151,7 @@ pub enum Command {
         /// What for
         #[arg(long = "for", value_enum, default_value_t = Goal::Ready)]
         goal: Goal,
-        /// For how long, such as 90s, 10m or 1h30m
+        /// How long, such as 90s or 1h30m
         #[arg(long, value_parser = duration, default_value = "10m")]
         timeout: Duration,
     },
@@ -202,7 +202,7 @@ pub struct Said {
     /// Wait until it is carried out
     #[arg(long)]
     pub wait: bool,
-    /// For how long to wait, such as 90s, 10m or 1h30m
+    /// How long, such as 90s or 1h30m
     #[arg(long, requires = "wait", value_parser = duration, default_value = "10m")]
     pub timeout: Duration,
 }
@@ -214,7 +214,7 @@ pub struct Whose {
     /// The revision that serves
     #[arg(long)]
     pub active: bool,
-    /// The one that is being brought up, or that was given up
+    /// The one being brought up, or given up
     #[arg(long)]
     pub inactive: bool,
     /// Those that are being left

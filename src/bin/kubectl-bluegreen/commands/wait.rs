@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bluegreen::api::PhaseName;
 use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
@@ -47,7 +48,9 @@ pub async fn until(cluster: &Cluster, terminal: Terminal, name: &str, aim: &Aim,
             }
         };
         let line = line(&Report::of(&object, &[], &Selections::new()));
-        if line != said {
+        // Whoever has just said the word need not be told how.
+        let known = key.is_some() && object.status.as_ref().is_some_and(|status| status.phase == Some(PhaseName::AwaitPromotion));
+        if line != said && !known {
             let elapsed = short(Timestamp::now().as_second() - begun.as_second());
             let mut page = Page::new(terminal.columns());
             page.wrapped(vec![faint(format!("{elapsed:>6}  "))], Ink::Plain, &line);

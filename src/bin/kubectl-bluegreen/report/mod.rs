@@ -183,7 +183,9 @@ fn revisions(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus, s
     };
     let mut all: Vec<Revision> = status.active.iter().map(|set| row(set, "active")).collect();
     all.extend(status.inactive.iter().map(|set| row(set, "incoming")));
-    all.extend(status.draining.iter().map(|set| Revision {
+    // One that is on its way back while it drains has its row already.
+    let drains = status.draining.iter().filter(|set| all.iter().all(|known| known.revision != set.revision));
+    let draining = drains.map(|set| Revision {
         revision: set.revision.clone(),
         color: set.color.clone(),
         state: "draining",
@@ -191,7 +193,9 @@ fn revisions(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus, s
         wanted: 0,
         since: Some(set.since),
         images: images(&set.revision),
-    }));
+    });
+    let draining: Vec<Revision> = draining.collect();
+    all.extend(draining);
     // Its pods stay for a look, and status has no row for them.
     if let Some(rejected) = &status.rejected
         && all.iter().all(|known| known.revision != rejected.revision)

@@ -120,12 +120,10 @@ fn progress(status: &BlueGreenDeploymentStatus, place: Place) -> Option<(Place, 
 
 /// Where a revision was given up, as far as status tells.
 fn gave_up_at(status: &BlueGreenDeploymentStatus) -> Place {
-    let Some(rejected) = &status.rejected else { return Place::Switch };
-    match (rejected.reason.as_str(), &rejected.return_to) {
-        ("SmokeFailed", _) => Place::Smoke,
-        // It never had the traffic.
-        (_, None) => Place::Switch,
-        (_, Some(_)) => Place::Done,
+    match &status.rejected {
+        Some(rejected) if rejected.reason == "SmokeFailed" => Place::Smoke,
+        // Before it, or by taking it back: how far it had come after it is not on record.
+        _ => Place::Switch,
     }
 }
 

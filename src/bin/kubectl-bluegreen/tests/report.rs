@@ -75,7 +75,7 @@ fn what_was_given_up_failed_where_it_did() {
     let failed = |object| states(&object).into_iter().find(|(_, state)| *state == State::Failed).map(|(name, _)| name);
     assert_eq!(failed(rejected("SmokeFailed", None)), Some("smoke"));
     assert_eq!(failed(rejected("Aborted", None)), Some("switch"));
-    assert_eq!(failed(rejected("RolledBack", Some("old"))), Some("done"));
+    assert_eq!(failed(rejected("RolledBack", Some("old"))), Some("switch"));
 }
 
 #[test]
@@ -85,4 +85,12 @@ fn a_release_that_takes_too_long_is_stalled_where_it_stands() {
     object.status.as_mut().unwrap().conditions = stalled;
     let report = Report::of(&object, &[], &Selections::new());
     assert_eq!((report.steps[0].state, report.steps[0].note.as_deref()), (State::Stalled, Some("too slow")));
+}
+
+#[test]
+fn a_revision_that_comes_back_while_it_drains_has_one_row() {
+    let mut object = coming("{}", "Paused", "");
+    object.status.as_mut().unwrap().draining = vec![serde_json::from_value(crate::fixtures::draining("new", None)).unwrap()];
+    let rows: Vec<(String, &str)> = Report::of(&object, &[], &Selections::new()).revisions.into_iter().map(|row| (row.revision, row.state)).collect();
+    assert_eq!(rows, [("old".to_owned(), "active"), ("new".to_owned(), "incoming")]);
 }

@@ -57,7 +57,7 @@ fn a_drain_names_who_holds_it_and_counts_down() {
     assert_eq!(
         shown(&left(Some(3)), &sets(&[("new", "serving@2", 2)]), &selected("new")),
         "\
-shop in shops  revision new serves; old pods finish what they have begun
+shop in shops  revision new serves; the old pods drain
 
   ✓ bring up
   ✓ smoke
@@ -120,6 +120,15 @@ shop in shops  revision new was given up (SmokeFailed); old serves
   Service  shop → blue old
 "
     );
+}
+
+#[test]
+fn of_what_was_given_up_only_failed_probes_are_shown() {
+    let mut object = rejected("SmokeFailed", None);
+    let probe = |target: &str, result: &str| json!({"name": "home", "target": target, "result": result, "attempts": 3, "at": "2026-01-01T00:09:00Z"});
+    object.status.as_mut().unwrap().smoke_probes = serde_json::from_value(json!([probe("pod-a", "Failed"), probe("pod-b", "Passed")])).unwrap();
+    let text = shown(&object, &[], &selected("old"));
+    assert!(text.contains("  home   pod-a  ✗ failed  3\n") && !text.contains("pod-b"), "{text}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Where a release stands, for people.
 
-use bluegreen::api::{DrainingStatus, PhaseName, ProbeResult};
+use bluegreen::api::{DrainingStatus, PhaseName, ProbeResult, ProbeStatus};
 use jiff::Timestamp;
 
 use crate::report::{Report, Revision, State};
@@ -57,8 +57,8 @@ fn headline(report: &Report) -> (Ink, String) {
         PhaseName::Smoke => or_stalled(Ink::Plain, format!("revision {revision} is tested")),
         PhaseName::AwaitPromotion => (Ink::Yellow, format!("revision {revision} is tested and waits for your word")),
         PhaseName::Switch => or_stalled(Ink::Plain, format!("the traffic moves to revision {revision}")),
-        PhaseName::Converge => or_stalled(Ink::Plain, format!("the traffic has moved to revision {revision}; who still reaches old pods?")),
-        PhaseName::Drain => or_stalled(Ink::Plain, format!("revision {revision} serves; old pods finish what they have begun")),
+        PhaseName::Converge => or_stalled(Ink::Plain, format!("revision {revision} has the traffic; the move takes effect")),
+        PhaseName::Drain => or_stalled(Ink::Plain, format!("revision {revision} serves; the old pods drain")),
         PhaseName::Complete => or_stalled(Ink::Green, format!("revision {revision} serves everyone")),
         PhaseName::Rejected => (Ink::Red, format!("the revision was given up; {}", serves())),
         PhaseName::Paused => (Ink::Yellow, format!("the release is held by spec.paused; {}", serves())),
@@ -135,12 +135,15 @@ fn probes(page: &mut Page, report: &Report) {
         report.phase,
         Some(PhaseName::BringUp | PhaseName::Smoke | PhaseName::AwaitPromotion | PhaseName::Paused | PhaseName::Rejected | PhaseName::Blocked)
     );
-    if !shown || report.probes.is_empty() {
+    // Of what was given up only what failed still matters.
+    let matters = |probe: &&ProbeStatus| report.phase != Some(PhaseName::Rejected) || probe.result == ProbeResult::Failed;
+    let probes: Vec<&ProbeStatus> = report.probes.iter().filter(matters).collect();
+    if !shown || probes.is_empty() {
         return;
     }
     page.blank();
     let mut rows = vec![["PROBE", "AT", "", "TRIES", ""].map(faint).to_vec()];
-    for probe in report.probes.iter().take(PROBES) {
+    for probe in probes.iter().take(PROBES) {
         let result = match probe.result {
             ProbeResult::Failed => ink(Ink::Red, "✗ failed"),
             ProbeResult::Running => ink(Ink::Bold, "▶ runs"),
@@ -151,14 +154,14 @@ fn probes(page: &mut Page, report: &Report) {
     table(page, 2, rows);
     // What went wrong stands on its own, as it is often long; the same for all pods is said once.
     let mut said: Vec<&str> = vec![];
-    for probe in report.probes.iter().take(PROBES).filter(|probe| !probe.message.is_empty() && probe.result != ProbeResult::Passed) {
+    for probe in probes.iter().take(PROBES).filter(|probe| !probe.message.is_empty() && probe.result != ProbeResult::Passed) {
         if !said.contains(&probe.message.as_str()) {
             page.wrapped(vec![plain("    ")], Ink::Red, &format!("{} on {}: {}", probe.name, probe.target, probe.message));
             said.push(&probe.message);
         }
     }
-    if report.probes.len() > PROBES {
-        page.line([faint(format!("    and {} more", report.probes.len() - PROBES))]);
+    if probes.len() > PROBES {
+        page.line([faint(format!("    and {} more", probes.len() - PROBES))]);
     }
 }
 

@@ -119,8 +119,8 @@ pub async fn plugin_promotes(stage: Arc<Stage>) -> Result {
         history.as_array().into_iter().flatten().filter_map(|entry| Some((entry["revision"].as_str()?, entry["state"].as_str()?))).collect();
     claim!(states == [(second.as_str(), "active"), (first.as_str(), "kept")], "history: {states:?}");
     says(&stage, &["history", "shop"], &first)?;
-    let diff = says(&stage, &["diff", "shop", &first, &second], "-          value: v1")?;
-    claim!(diff.contains("+          value: v2") && diff.lines().count() < 15, "the difference is more than the version: {diff}");
+    let diff = says(&stage, &["diff", "shop", &first, &second], "-      value: v1")?;
+    claim!(diff.contains("+      value: v2") && diff.lines().count() < 15, "the difference is more than the version: {diff}");
     says(&stage, &["diff", "shop"], "are the same")?;
     says(&stage, &["list"], "shop  Complete")?;
     let all = json(&stage, &["list", "-A", "-o", "json"])?;
@@ -174,7 +174,7 @@ pub async fn plugin_changes_the_spec(stage: Arc<Stage>) -> Result {
     says(&stage, &["set-image", "shop", "app=localhost/app:none"], "nothing was changed")?;
     stage.until("the release is held", 20, |status| status.phase == Some(PhaseName::Paused)).await?;
     says(&stage, &["status", "shop"], "held by spec.paused")?;
-    says(&stage, &["diff", "shop"], "+      image: localhost/app:none")?;
+    says(&stage, &["diff", "shop"], "+    image: localhost/app:none")?;
     stays("nothing moves while it is paused", 2, || async {
         let sets = stage.sets().await?.len();
         Ok(when(sets == 1, || format!("{sets} ReplicaSets")))
