@@ -148,8 +148,8 @@ pub enum Command {
         /// Name of the BlueGreenDeployment
         #[arg(value_parser = name)]
         name: String,
-        /// What for
-        #[arg(long = "for", value_enum, default_value_t = Goal::Ready)]
+        /// ready, switched or drained
+        #[arg(long = "for", value_enum, default_value_t = Goal::Ready, hide_possible_values = true)]
         goal: Goal,
         /// How long, such as 90s or 1h30m
         #[arg(long, value_parser = duration, default_value = "10m")]

@@ -84,6 +84,9 @@ pub fn causes(status: &Status) -> Vec<String> {
             field => format!("{}: {}", field.trim_start_matches('.'), cause.message),
         })
         .collect();
+    if let (true, Some((_, fields))) = (lines.is_empty(), status.message.split_once("strict decoding error: ")) {
+        lines.extend(fields.split(", ").map(str::to_owned));
+    }
     if lines.is_empty() {
         lines.push(undeclared(&status.message).unwrap_or(&status.message).to_owned());
     }
@@ -126,6 +129,17 @@ pub fn applier(object: Option<&Value>) -> Option<String> {
     };
     let mut managers = entries.iter().filter(applies).filter_map(|entry| entry.get("manager")?.as_str());
     managers.next().filter(|_| managers.next().is_none()).map(str::to_owned)
+}
+
+/// A manifest as what replaces an object that was not applied on the server's side.
+pub fn successor(manifest: &Value, live: &Value) -> Value {
+    let mut successor = manifest.clone();
+    if let (Some(metadata), Some(version)) =
+        (successor.get_mut("metadata").and_then(Value::as_object_mut), trim::text(live, "/metadata/resourceVersion"))
+    {
+        metadata.insert("resourceVersion".into(), version.into());
+    }
+    successor
 }
 
 /// What is to be known about a Service's manifest that has a selector, though nothing may be wrong with it.

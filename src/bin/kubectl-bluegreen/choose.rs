@@ -189,6 +189,13 @@ fn earlier<'a>(facts: &Facts<'a>, active: &str) -> Result<&'a str, No> {
             "{release} has not taken the traffic yet: kubectl bluegreen abort {name} gives it up; to leave {active}, name with --to where to go"
         ));
     }
+    // Whoever types it after a failed test means the release, which needs no way back.
+    if let Some(rejected) = facts.rejected().filter(|rejected| rejected.return_to.is_none()) {
+        return refuse(format!(
+            "revision {} never had the traffic ({}), and {active} serves on; to leave {active}, name with --to where to go",
+            rejected.revision, rejected.reason
+        ));
+    }
     // What a person or a failure gave up is not gone back to without being named.
     let given_up = facts.rejected().map(|rejected| rejected.revision.as_str());
     let found = candidates(facts, active).into_iter().find(|revision| Some(*revision) != given_up);

@@ -135,14 +135,28 @@ impl Cluster {
     /// # Errors
     /// As the API server says.
     pub async fn dry_create(&self, kind: &ApiResource, object: &Value) -> std::result::Result<Value, Refusal> {
+        self.dry(kind, |request, parameters| request.create(parameters, object.to_string().into_bytes())).await
+    }
+
+    /// What the API server would make of an object that replaces one, with misspelt fields refused.
+    ///
+    /// # Errors
+    /// As the API server says.
+    pub async fn dry_replace(&self, kind: &ApiResource, name: &str, object: &Value) -> std::result::Result<Value, Refusal> {
+        self.dry(kind, |request, parameters| request.replace(name, parameters, object.to_string().into_bytes())).await
+    }
+
+    async fn dry(
+        &self,
+        kind: &ApiResource,
+        make: impl FnOnce(&kube::core::Request, &PostParams) -> std::result::Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+    ) -> std::result::Result<Value, Refusal> {
         let parameters = PostParams { dry_run: true, field_manager: Some(FIELD_MANAGER.into()) };
-        let other = |error: String| Refusal::Other(error);
-        let body = serde_json::to_vec(object).map_err(|error| other(error.to_string()))?;
         let url = <DynamicObject as kube::Resource>::url_path(kind, Some(&self.namespace));
-        let mut request = kube::core::Request::new(url).create(&parameters, body).map_err(|error| other(error.to_string()))?;
+        let mut request = make(&kube::core::Request::new(url), &parameters).map_err(|error| Refusal::Other(error.to_string()))?;
         // kube's PostParams don't know it.
         let strict = format!("{}&fieldValidation=Strict", request.uri());
-        *request.uri_mut() = strict.parse().map_err(|error: http::uri::InvalidUri| other(error.to_string()))?;
+        *request.uri_mut() = strict.parse().map_err(|error: http::uri::InvalidUri| Refusal::Other(error.to_string()))?;
         timed(self.client.request::<Value>(request)).await
     }
 }

@@ -66,8 +66,13 @@ pub fn entries(object: &BlueGreenDeployment, sets: &[Set]) -> Vec<Entry> {
             images: set.images.split(',').map(str::to_owned).collect(),
         })
         .collect();
-    // One on its way has no number yet, and will have the highest; a set that is being left may bear that of the move away from it.
-    entries.sort_by_key(|entry| std::cmp::Reverse((entry.state == "incoming", entry.state == "active", entry.attempt, entry.created)));
+    // What this release is about comes first; a set that is being left may bear the number of the move away from it.
+    let place = |entry: &Entry| match entry.state.as_str() {
+        "incoming" | "rejected" if entry.asked_for => 2,
+        "active" => 1,
+        _ => 0,
+    };
+    entries.sort_by_key(|entry| std::cmp::Reverse((place(entry), entry.attempt, entry.created)));
     entries
 }
 

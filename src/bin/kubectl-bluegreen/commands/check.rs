@@ -96,14 +96,20 @@ async fn look(cluster: &Cluster, object: &Value, key: &Key, manifest: &Manifest)
 
 /// What the API server would make of the object, with misspelt fields refused.
 async fn dry_apply(cluster: &Cluster, object: &Value, name: &str) -> Result<std::result::Result<Value, Refusal>> {
+    let kind = Resource::BlueGreenDeployment.api_resource();
     let live = cluster.get(Resource::BlueGreenDeployment, name).await?;
+    let applier = check::applier(live.as_ref());
+    if let (Some(live), None) = (&live, &applier) {
+        // An apply in another name would only add to what there is.
+        return Ok(cluster.dry_replace(&kind, name, &check::successor(object, live)).await);
+    }
     let parameters = PatchParams {
         dry_run: true,
         force: true,
-        field_manager: Some(check::applier(live.as_ref()).unwrap_or_else(|| FIELD_MANAGER.into())),
+        field_manager: Some(applier.unwrap_or_else(|| FIELD_MANAGER.into())),
         field_validation: Some(ValidationDirective::Strict),
     };
-    let api = cluster.api(&Resource::BlueGreenDeployment.api_resource());
+    let api = cluster.api(&kind);
     match timed(api.patch(name, &parameters, &Patch::Apply(object))).await {
         Ok(stored) => value(stored).map(Ok),
         Err(refusal) => Ok(Err(refusal)),

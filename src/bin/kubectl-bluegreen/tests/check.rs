@@ -102,7 +102,9 @@ fn causes_are_told_with_their_fields() {
     let typo =
         "failed to create typed patch object (/shop; bluegreen.dev/v1alpha1, Kind=BlueGreenDeployment): .spec.imagee: field not declared in schema";
     assert_eq!(causes(&status(500, typo, &[])), ["spec.imagee: field not declared in schema"]);
-    assert_eq!(causes(&status(400, "strict decoding error: unknown field \"spec.x\"", &[])), ["strict decoding error: unknown field \"spec.x\""]);
+    let strict = "BlueGreenDeployment in version \"v1alpha1\" cannot be handled as a BlueGreenDeployment: strict decoding error: unknown field \"spec.x\", unknown field \"spec.y\"";
+    assert_eq!(causes(&status(400, strict, &[])), ["unknown field \"spec.x\"", "unknown field \"spec.y\""]);
+    assert_eq!(causes(&status(500, "no", &[])), ["no"]);
 }
 
 #[test]
@@ -132,6 +134,7 @@ fn a_dry_run_is_made_in_the_name_of_who_applies() {
         {"manager": "bluegreen-operator", "operation": "Apply", "subresource": "status"}]));
     assert_eq!(applier(Some(&one)).as_deref(), Some("flux"));
     let two = managed(json!([{"manager": "flux", "operation": "Apply"}, {"manager": "kubectl", "operation": "Apply"}]));
+    assert_eq!(successor(&json!({"metadata": {"name": "shop"}}), &json!({"metadata": {"resourceVersion": "7"}}))["metadata"], json!({"name": "shop", "resourceVersion": "7"}));
     assert_eq!((applier(Some(&two)), applier(Some(&json!({}))), applier(None)), (None, None, None));
 }
 

@@ -125,6 +125,14 @@ fn rollback_is_refused_where_there_is_no_way_back() {
 }
 
 #[test]
+fn what_serves_is_not_left_because_another_revision_failed_its_tests() {
+    let three = sets(&[("oldest", "retired@1", 0), ("old", "serving@2", 2), ("new", "", 2)]);
+    let why = refused(rollback(&rejected("SmokeFailed", None), &three, None));
+    assert_eq!(why, "revision new never had the traffic (SmokeFailed), and old serves on; to leave old, name with --to where to go");
+    assert_eq!(rollback(&rejected("SmokeFailed", None), &three, Some("oldest")).unwrap().value, "old-oldest");
+}
+
+#[test]
 fn restart_names_the_active_revision() {
     assert_eq!(
         said(restart(&released(), &two())),

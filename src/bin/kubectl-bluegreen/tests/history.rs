@@ -29,7 +29,7 @@ fn the_latest_comes_first_with_what_became_of_it() {
     assert_eq!(states(&left(None), &all), pairs(&[("new", "active"), ("old", "draining"), ("oldest", "kept")]));
     let all = [("old", "serving@1", 2), ("new", "", 1)];
     assert_eq!(states(&coming("{}", "Smoke", ""), &all), pairs(&[("new", "incoming"), ("old", "active")]));
-    assert_eq!(states(&rejected("SmokeFailed", None), &all), pairs(&[("old", "active"), ("new", "rejected")]));
+    assert_eq!(states(&rejected("SmokeFailed", None), &all), pairs(&[("new", "rejected"), ("old", "active")]));
     // Status is behind for a moment.
     assert_eq!(states(&released(), &[("old", "serving@1", 2), ("new", "serving@2", 2)]), pairs(&[("new", "active"), ("old", "draining")]));
 }
@@ -42,8 +42,8 @@ fn the_page_says_what_the_template_asks_for_where_that_does_not_serve() {
         page.text(false),
         "\
 REVISION  COLOR  STATE     PODS  AGE  ATTEMPT  IMAGES
-old       blue   active    2     10m  1        registry.example.com/shop:v2
 new       blue   rejected  0     10m  -        registry.example.com/shop:v2
+old       blue   active    2     10m  1        registry.example.com/shop:v2
 
 spec.template asks for new.
 "

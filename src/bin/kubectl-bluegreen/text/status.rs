@@ -154,7 +154,9 @@ fn probes(page: &mut Page, report: &Report) {
     table(page, 2, rows);
     // What went wrong stands on its own, as it is often long; the same for all pods is said once.
     let mut said: Vec<&str> = vec![];
-    for probe in probes.iter().take(PROBES).filter(|probe| !probe.message.is_empty() && probe.result != ProbeResult::Passed) {
+    // With what was given up the answer stands at its step.
+    let told = |probe: &&&ProbeStatus| !probe.message.is_empty() && probe.result == ProbeResult::Running;
+    for probe in probes.iter().take(PROBES).filter(told) {
         if !said.contains(&probe.message.as_str()) {
             page.wrapped(vec![plain("    ")], Ink::Red, &format!("{} on {}: {}", probe.name, probe.target, probe.message));
             said.push(&probe.message);
