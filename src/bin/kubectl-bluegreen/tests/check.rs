@@ -134,7 +134,10 @@ fn a_dry_run_is_made_in_the_name_of_who_applies() {
         {"manager": "bluegreen-operator", "operation": "Apply", "subresource": "status"}]));
     assert_eq!(applier(Some(&one)).as_deref(), Some("flux"));
     let two = managed(json!([{"manager": "flux", "operation": "Apply"}, {"manager": "kubectl", "operation": "Apply"}]));
-    assert_eq!(successor(&json!({"metadata": {"name": "shop"}}), &json!({"metadata": {"resourceVersion": "7"}}))["metadata"], json!({"name": "shop", "resourceVersion": "7"}));
+    assert_eq!(
+        successor(&json!({"metadata": {"name": "shop"}}), &json!({"metadata": {"resourceVersion": "7"}}))["metadata"],
+        json!({"name": "shop", "resourceVersion": "7"})
+    );
     assert_eq!((applier(Some(&two)), applier(Some(&json!({}))), applier(None)), (None, None, None));
 }
 

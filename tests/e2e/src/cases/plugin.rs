@@ -31,8 +31,8 @@ fn plugin(stage: &Stage, words: &[&str]) -> Result<Command> {
 }
 
 fn said(words: &[&str], output: Output) -> Result<Said> {
-    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let said = Said { code: output.status.code().unwrap_or(-1), out: text(&output.stdout), err: text(&output.stderr) };
+    let words_of = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let said = Said { code: output.status.code().unwrap_or(-1), out: words_of(&output.stdout), err: words_of(&output.stderr) };
     claim!(!said.out.contains('\x1b'), "colours where nobody looks: `{}` said {:?}", words.join(" "), said.out);
     // What is for programs, and what is quoted from manifests, is as wide as it is.
     let for_people = ["status", "list", "history"].contains(words.first().unwrap_or(&"")) && !words.contains(&"-o");
@@ -73,6 +73,11 @@ fn json(stage: &Stage, words: &[&str]) -> Result<Value> {
     Ok(serde_json::from_str(&ends(stage, 0, words)?.out)?)
 }
 
+/// A text in what was printed for programs; empty where it is missing.
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
 fn manual(version: &str) -> Manifest {
     shop(version).spec("/promotion/mode", "Manual").spec("/traffic/previewServices", serde_json::json!(["shop-preview"]))
 }
@@ -109,14 +114,13 @@ pub async fn plugin_promotes(stage: Arc<Stage>) -> Result {
     };
     says(&stage, &["wait", "shop", "--for", "drained", "--timeout", "90s"], "no old pods are left")?;
     users.only("v2", 15).await?;
-    let text = says(&stage, &["status", "shop"], &format!("revision {second} serves everyone"))?;
-    claim!(text.contains(&format!("Service  shop         → green {second}")), "status does not say where the Service leads: {text}");
+    let shown = says(&stage, &["status", "shop"], &format!("revision {second} serves everyone"))?;
+    claim!(shown.contains(&format!("Service  shop         → green {second}")), "status does not say where the Service leads: {shown}");
     let report = json(&stage, &["status", "shop", "-o", "json"])?;
-    claim!(report["phase"] == "Complete" && report["goal"] == second.as_str(), "status for programs: {report}");
+    claim!(text(&report, "/phase") == "Complete" && text(&report, "/goal") == second, "status for programs: {report}");
     says(&stage, &["status", "shop", "-o", "yaml"], "phase: Complete")?;
     let history = json(&stage, &["history", "shop", "-o", "json"])?;
-    let states: Vec<(&str, &str)> =
-        history.as_array().into_iter().flatten().filter_map(|entry| Some((entry["revision"].as_str()?, entry["state"].as_str()?))).collect();
+    let states: Vec<(&str, &str)> = history.as_array().into_iter().flatten().map(|entry| (text(entry, "/revision"), text(entry, "/state"))).collect();
     claim!(states == [(second.as_str(), "active"), (first.as_str(), "kept")], "history: {states:?}");
     says(&stage, &["history", "shop"], &first)?;
     let diff = says(&stage, &["diff", "shop", &first, &second], "-      value: v1")?;
@@ -124,7 +128,7 @@ pub async fn plugin_promotes(stage: Arc<Stage>) -> Result {
     says(&stage, &["diff", "shop"], "are the same")?;
     says(&stage, &["list"], "shop  Complete")?;
     let all = json(&stage, &["list", "-A", "-o", "json"])?;
-    let here = all.as_array().into_iter().flatten().any(|item| item["namespace"] == stage.namespace.as_str() && item["active"] == second.as_str());
+    let here = all.as_array().into_iter().flatten().any(|item| text(item, "/namespace") == stage.namespace && text(item, "/active") == second);
     claim!(here, "list -A lacks it: {all}");
     users.stop_clean()?;
     Ok(())
