@@ -32,6 +32,7 @@ fn a_name_may_have_its_kind() {
     }
     assert!(parse("pause deployment/shop").unwrap_err().to_string().contains("deployment is another kind"));
     assert_eq!(error("pause Shop"), ErrorKind::ValueValidation);
+    assert_eq!(error("pause bgd/"), ErrorKind::ValueValidation);
     assert_eq!(error("pause ../pods"), ErrorKind::ValueValidation);
 }
 
