@@ -109,9 +109,13 @@ pub fn causes_of_template(status: &Status) -> Option<Vec<String>> {
 pub fn begins(object: &BlueGreenDeployment, sets: &[Set], tried: &Value) -> String {
     let identity = tried.pointer("/spec/template").map(template_identity).unwrap_or_default();
     let active = object.status.as_ref().and_then(|status| status.switch.as_ref()).map(|switch| switch.to.as_str());
+    let asked_for = object.status.as_ref().and_then(|status| status.revision.as_ref());
     match sets.iter().find(|set| set.template_identity == identity) {
         Some(set) if Some(set.revision.as_str()) == active => {
             format!("the template is that of the active revision {}: no release begins", set.revision)
+        }
+        Some(set) if Some(&set.revision) == asked_for => {
+            format!("the template is that of revision {}, which is asked for already: no other release begins", set.revision)
         }
         Some(set) => format!("the template is that of revision {}, which is released anew", set.revision),
         None if active.is_none() => "the template is a new revision: the first one".into(),

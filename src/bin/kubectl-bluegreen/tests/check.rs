@@ -121,6 +121,8 @@ fn what_would_begin_is_told_by_the_template() {
     // Both fixtures have the same template; the first one found counts.
     assert_eq!(begins(&released(), &all[1..], &same), "the template is that of the active revision new: no release begins");
     assert_eq!(begins(&released(), &all, &same), "the template is that of revision old, which is released anew");
+    let asked_for = begins(&crate::fixtures::coming("{}", "Smoke", ""), &all[1..], &same);
+    assert_eq!(asked_for, "the template is that of revision new, which is asked for already: no other release begins");
     let mut other = same;
     other["spec"]["template"]["spec"]["containers"][0]["image"] = "shop:v3".into();
     assert_eq!(begins(&released(), &all, &other), "the template is a new revision: a release begins");
