@@ -9,38 +9,49 @@ use super::services::{self, Block};
 use super::smoke::port_of_service;
 use super::snapshot::{Identity, Snapshot};
 
-/// The first thing that keeps a new revision from being brought up, in the order in which a person would want to know.
+/// The first thing that keeps a new revision from being brought up.
 pub fn check(snapshot: &Snapshot) -> Result<(), Block> {
-    if let Identity::Refused { reason, message } = &snapshot.identity {
-        let reason = match reason.as_str() {
-            "QuotaExceeded" => "QuotaExceeded",
-            "Forbidden" => "Forbidden",
-            _ => "TemplateRefused",
-        };
-        return Err(Block::new(reason, message.clone()));
-    }
-    host_ports(snapshot)?;
+    problems(snapshot).next().map_or(Ok(()), Err)
+}
+
+/// What keeps a new revision from being brought up, in the order in which a person would want to know.
+pub fn problems(snapshot: &Snapshot) -> impl Iterator<Item = Block> {
     let spec = &snapshot.object.spec;
-    for (list, probes) in [("smokeProbes", &spec.smoke_probes), ("bake.probes", &spec.bake.probes)] {
-        for (index, probe) in probes.iter().enumerate() {
-            let path = format!("spec.{list}[{index}]");
-            probe_port(snapshot, &path, probe)?;
-            probe_words(&path, probe)?;
-        }
-    }
-    drain_ports(snapshot)?;
-    traffic(snapshot)
+    let lists = [("smokeProbes", &spec.smoke_probes), ("bake.probes", &spec.bake.probes)];
+    let probes = lists.into_iter().flat_map(|(list, probes)| probes.iter().enumerate().map(move |(index, probe)| (list, index, probe)));
+    let probes = probes.flat_map(|(list, index, probe)| {
+        let path = format!("spec.{list}[{index}]");
+        [probe_port(snapshot, &path, probe), probe_words(&path, probe)]
+    });
+    let first = std::iter::once_with(|| template(snapshot)).chain(std::iter::once_with(|| host_ports(snapshot)));
+    let found = first.chain(probes).chain(std::iter::once_with(|| drain_ports(snapshot)));
+    found.filter_map(Result::err).chain(unsuitable(snapshot))
+}
+
+fn template(snapshot: &Snapshot) -> Result<(), Block> {
+    let Identity::Refused { reason, message } = &snapshot.identity else {
+        return Ok(());
+    };
+    let reason = match reason.as_str() {
+        "QuotaExceeded" => "QuotaExceeded",
+        "Forbidden" => "Forbidden",
+        _ => "TemplateRefused",
+    };
+    Err(Block::new(reason, message.clone()))
 }
 
 /// The part of [`check`] that concerns Services.
 pub fn traffic(snapshot: &Snapshot) -> Result<(), Block> {
+    unsuitable(snapshot).next().map_or(Ok(()), Err)
+}
+
+/// What is wrong with Services.
+fn unsuitable(snapshot: &Snapshot) -> impl Iterator<Item = Block> {
     let traffic = &snapshot.object.spec.traffic;
-    for (list, names) in [("services", &traffic.services), ("previewServices", &traffic.preview_services)] {
-        for (index, name) in names.iter().enumerate() {
-            services::check(snapshot, &format!("spec.traffic.{list}[{index}]"), name)?;
-        }
-    }
-    services::exposed_elsewhere(snapshot)
+    let lists = [("services", &traffic.services), ("previewServices", &traffic.preview_services)];
+    let declared = lists.into_iter().flat_map(|(list, names)| names.iter().enumerate().map(move |(index, name)| (list, index, name)));
+    let looks = declared.map(|(list, index, name)| services::check(snapshot, &format!("spec.traffic.{list}[{index}]"), name));
+    looks.filter_map(Result::err).chain(std::iter::once_with(|| services::exposed_elsewhere(snapshot)).filter_map(Result::err))
 }
 
 /// Containers of the template; init containers only if they go on running beside the others (KEP-753).

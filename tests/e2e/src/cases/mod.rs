@@ -14,6 +14,7 @@ mod fidelity;
 mod killed;
 mod mistakes;
 mod parting;
+mod plugin;
 mod reads;
 mod release;
 mod services;
@@ -103,6 +104,11 @@ pub fn all() -> Vec<Case> {
         shared!(services::preview_follows, 150),
         shared!(services::delete_in_the_background, 120),
         shared!(services::orphaned_and_made_again, 150),
+        shared!(plugin::plugin_promotes, 200),
+        shared!(plugin::plugin_goes_back, 250),
+        shared!(plugin::plugin_changes_the_spec, 200),
+        shared!(plugin::plugin_checks, 120),
+        shared!(plugin::plugin_passes_on, 120),
         shared!(crd::crd_is_generated_and_small, 60),
         shared!(crd::crd_refuses_typos, 60),
         shared!(crd::crd_explains, 60),

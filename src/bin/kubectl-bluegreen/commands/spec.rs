@@ -1,0 +1,52 @@
+//! The commands that change the spec: pause, resume, set-image.
+
+use kube::api::Patch;
+use serde_json::{Value, json};
+
+use crate::cluster::{Changed, Cluster};
+use crate::failure::{Failure, Result};
+use crate::image::{self, Change};
+use crate::terminal::Terminal;
+
+use super::say::TRIES;
+
+/// Sets spec.paused.
+pub async fn pause(cluster: &Cluster, terminal: Terminal, name: &str, paused: bool) -> Result {
+    for _ in 0..TRIES {
+        let object = cluster.object(name).await?;
+        if object.spec.paused == paused {
+            return terminal.say(&format!("{name} {}; nothing was changed.", if paused { "is paused already" } else { "is not paused" }));
+        }
+        let patch = json!({"metadata": {"resourceVersion": object.metadata.resource_version}, "spec": {"paused": paused}});
+        if matches!(cluster.patch(name, Patch::Merge(patch)).await?, Changed::Done) {
+            return terminal.say(&if paused {
+                format!("{name} is paused: no Service is moved and nothing is scaled down until kubectl bluegreen resume {name}. Deadlines run on.")
+            } else {
+                format!("{name} goes on.")
+            });
+        }
+    }
+    Err(Failure::Contended(name.into()))
+}
+
+/// Changes images of the template.
+pub async fn set_image(cluster: &Cluster, terminal: Terminal, name: &str, changes: &[Change]) -> Result {
+    for _ in 0..TRIES {
+        let object = cluster.raw(name).await?;
+        let template = object.pointer("/spec/template").unwrap_or(&Value::Null);
+        let replaced = image::replace(template, changes)?;
+        if replaced.is_empty() {
+            return terminal.say(&format!("{name} has these images already; nothing was changed."));
+        }
+        let version = object.pointer("/metadata/resourceVersion").and_then(Value::as_str).unwrap_or_default();
+        let patch = serde_json::from_value(image::patch(version, &replaced))
+            .map_err(|error| Failure::Unreadable { what: "the patch".into(), error: error.to_string() })?;
+        if matches!(cluster.patch(name, Patch::Json(patch)).await?, Changed::Done) {
+            for image::Replaced { container, old, new, .. } in &replaced {
+                terminal.say(&format!("{name}: container {container} gets {new} (it had {}).", old.as_deref().unwrap_or("none")))?;
+            }
+            return Ok(());
+        }
+    }
+    Err(Failure::Contended(name.into()))
+}

@@ -1,0 +1,65 @@
+//! What the API server makes of a pod template, found out without creating anything.
+
+use std::collections::BTreeMap;
+
+use bluegreen::api::{BlueGreenDeployment, keys};
+use bluegreen::controller::api::Resource;
+use bluegreen::controller::manifest;
+use bluegreen::release::{Color, Object};
+use serde_json::Value;
+
+use crate::cluster::{Cluster, Refusal};
+
+/// Stands for the revision, whose name only the operator gives.
+const REVISION: &str = "preview";
+
+/// The ReplicaSet of the template in the spec, as the API server would store it.
+///
+/// # Errors
+/// As the API server says.
+pub async fn replica_set(cluster: &Cluster, object: &BlueGreenDeployment) -> Result<Value, Refusal> {
+    let body = manifest::replica_set(&seen(object), REVISION, Color::Blue, 0, "", None);
+    cluster.dry_create(&Resource::ReplicaSet.api_resource(), &body).await
+}
+
+/// The object as the operator's own code takes it.
+fn seen(object: &BlueGreenDeployment) -> Object {
+    let metadata = &object.metadata;
+    Object {
+        name: metadata.name.clone().unwrap_or_default(),
+        namespace: metadata.namespace.clone().unwrap_or_default(),
+        uid: metadata.uid.clone().unwrap_or_default(),
+        resource_version: metadata.resource_version.clone().unwrap_or_default(),
+        generation: metadata.generation.unwrap_or_default(),
+        deleting: metadata.deletion_timestamp.is_some(),
+        spec: object.spec.clone(),
+        status: object.status.clone().unwrap_or_default(),
+        stored_switch: None,
+        commands: BTreeMap::new(),
+    }
+}
+
+/// A pod template without what the operator and the API server add to every one.
+pub fn bare(mut template: Value) -> Value {
+    if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("creationTimestamp");
+        if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
+            labels.retain(|key, _| !key.starts_with(keys::PREFIX));
+        }
+    }
+    template
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_bare_template_is_the_users_own() {
+        let template = json!({"metadata": {"creationTimestamp": null, "labels": {"app": "shop", "bluegreen.dev/revision": "abc"}}, "spec": {"a": 1}});
+        assert_eq!(bare(template), json!({"metadata": {"labels": {"app": "shop"}}, "spec": {"a": 1}}));
+        assert_eq!(bare(json!({"spec": {}})), json!({"spec": {}}));
+    }
+}

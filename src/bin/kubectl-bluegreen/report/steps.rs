@@ -1,0 +1,180 @@
+//! The way of a release, step by step.
+
+use bluegreen::api::{BlueGreenDeployment, BlueGreenDeploymentStatus, ConditionStatus, ConditionType, PhaseName, PromotionMode, keys};
+use serde::Serialize;
+
+use super::{because, condition, current};
+
+/// One step.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// What it is called.
+    pub name: &'static str,
+    /// How far it is.
+    pub state: State,
+    /// What is to be said about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// How far a step is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum State {
+    /// It is behind.
+    Done,
+    /// There is nothing to do in it.
+    Skipped,
+    /// It is under way.
+    Now,
+    /// It waits for a person.
+    Waits,
+    /// It can't go on, or takes too long.
+    Stalled,
+    /// The revision was given up here.
+    Failed,
+    /// It is to come.
+    ToCome,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    BringUp,
+    Smoke,
+    Promotion,
+    Switch,
+    Converge,
+    Drain,
+    Done,
+}
+
+impl Place {
+    const ALL: [Place; 7] = [Self::BringUp, Self::Smoke, Self::Promotion, Self::Switch, Self::Converge, Self::Drain, Self::Done];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::BringUp => "bring up",
+            Self::Smoke => "smoke",
+            Self::Promotion => "promotion",
+            Self::Switch => "switch",
+            Self::Converge => "converge",
+            Self::Drain => "drain",
+            Self::Done => "done",
+        }
+    }
+}
+
+/// All steps with their state.
+pub fn of(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus) -> Vec<Step> {
+    // A way back was asked for already: nobody is asked again.
+    let manual = object.spec.promotion.mode == PromotionMode::Manual && status.rejected.is_none();
+    let places = Place::ALL.into_iter().filter(|place| *place != Place::Promotion || manual);
+    let Some((here, state)) = here(object, status) else {
+        return places.map(|place| Step { name: place.name(), state: State::ToCome, note: None }).collect();
+    };
+    let note = note(object, status, here, state);
+    places
+        .map(|place| {
+            let state = match place.cmp(&here) {
+                std::cmp::Ordering::Equal => state,
+                // After a failure nothing comes.
+                std::cmp::Ordering::Greater => State::ToCome,
+                std::cmp::Ordering::Less if place == Place::Smoke && object.spec.smoke_probes.is_empty() => State::Skipped,
+                std::cmp::Ordering::Less => State::Done,
+            };
+            let mut note = if place == here { note.clone() } else { None };
+            if state == State::Skipped {
+                note = Some("spec.smokeProbes is empty".into());
+            }
+            Step { name: place.name(), state, note }
+        })
+        .collect()
+}
+
+/// The step that the release is in, and how it goes.
+fn here(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus) -> Option<(Place, State)> {
+    // Of an older spec it says nothing about this one.
+    let phase = status.phase.filter(|_| current(object))?;
+    let stalled = because(status, ConditionType::Stalled).is_some();
+    let or_stalled = |place, state| Some((place, if stalled { State::Stalled } else { state }));
+    match phase {
+        PhaseName::Blocked => Some((Place::BringUp, State::Stalled)),
+        // Also on the way back from a revision that was given up, which is stalled all the while.
+        PhaseName::BringUp => progress(status, Place::BringUp),
+        PhaseName::Smoke => progress(status, Place::Smoke),
+        PhaseName::AwaitPromotion => or_stalled(Place::Promotion, State::Waits),
+        PhaseName::Switch => progress(status, Place::Switch),
+        PhaseName::Converge => or_stalled(Place::Converge, State::Now),
+        PhaseName::Drain => or_stalled(Place::Drain, State::Now),
+        PhaseName::Complete => or_stalled(Place::Done, State::Done),
+        PhaseName::Rejected => Some((gave_up_at(status), State::Failed)),
+        PhaseName::Paused => Some((held_at(status), State::Waits)),
+    }
+}
+
+fn progress(status: &BlueGreenDeploymentStatus, place: Place) -> Option<(Place, State)> {
+    let returning = status.rejected.as_ref().map(|rejected| rejected.reason.as_str());
+    let stalled = because(status, ConditionType::Stalled).is_some_and(|why| Some(why.reason.as_str()) != returning);
+    Some((place, if stalled { State::Stalled } else { State::Now }))
+}
+
+/// Where a revision was given up, as far as status tells.
+fn gave_up_at(status: &BlueGreenDeploymentStatus) -> Place {
+    match &status.rejected {
+        Some(rejected) if rejected.reason == "SmokeFailed" => Place::Smoke,
+        // Before it, or by taking it back: how far it had come after it is not on record.
+        _ => Place::Switch,
+    }
+}
+
+fn held_at(status: &BlueGreenDeploymentStatus) -> Place {
+    let tested = condition(status, ConditionType::SmokeTested);
+    match tested.map(|tested| (tested.status, tested.reason.as_str())) {
+        Some((ConditionStatus::True, _)) => Place::Switch,
+        Some((_, "Running" | "SmokeFailed")) => Place::Smoke,
+        _ => Place::BringUp,
+    }
+}
+
+fn note(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus, here: Place, state: State) -> Option<String> {
+    let stalled = because(status, ConditionType::Stalled).map(|why| why.message);
+    match state {
+        State::Stalled => stalled,
+        State::Failed => status.rejected.as_ref().map(|rejected| rejected.message.clone()),
+        State::Waits if here == Place::Promotion && promoted(object, status) => Some("promoted; the switch begins".into()),
+        State::Waits if here == Place::Promotion => {
+            let revision = status.revision.as_deref().unwrap_or_default();
+            Some(format!(
+                "revision {revision} passed; kubectl bluegreen promote {} gives it the traffic",
+                object.metadata.name.as_deref().unwrap_or_default()
+            ))
+        }
+        State::Done => Some(match &status.revision {
+            Some(revision) => format!("revision {revision} serves everyone"),
+            None => "the revision serves everyone".into(),
+        }),
+        _ if here == Place::Drain => Some(drain(status)),
+        _ => because(status, ConditionType::Reconciling).map(|why| without_subject(&why.message).to_owned()),
+    }
+}
+
+/// Whether the word that it waits for was given.
+fn promoted(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus) -> bool {
+    let named = object.metadata.annotations.as_ref().and_then(|annotations| annotations.get(keys::command::PROMOTE));
+    named.is_some() && named == status.revision.as_ref()
+}
+
+/// What the operator says beside the name of the step, which stands before it here.
+fn without_subject(message: &str) -> &str {
+    message.split_once(" is brought up: ").filter(|(subject, _)| subject.starts_with("revision ")).map_or(message, |(_, rest)| rest)
+}
+
+fn drain(status: &BlueGreenDeploymentStatus) -> String {
+    let pods: i32 = status.draining.iter().map(|set| set.pods).sum();
+    let pods = if pods == 1 { "1 old pod is".to_owned() } else { format!("{pods} old pods are") };
+    match status.open_connections {
+        Some(1) => format!("{pods} left, with 1 open connection"),
+        Some(open) => format!("{pods} left, with {open} open connections"),
+        None => format!("{pods} left"),
+    }
+}
