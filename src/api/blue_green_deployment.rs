@@ -129,22 +129,43 @@ pub struct BringUpSpec {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.afterSeconds == 0 || self.mode == 'Automatic'").message("with mode Manual a person decides, however long that takes; remove afterSeconds, or set mode to Automatic").field_path(".afterSeconds")
+    validation = Rule::new("self.afterSeconds == 0 || self.mode == 'Automatic'").message("with mode Manual a person decides, however long that takes; remove afterSeconds, or set mode to Automatic").field_path(".afterSeconds"),
+    validation = Rule::new("self.windows.size() == 0 || self.mode == 'Automatic'").message("with mode Manual a person decides, at any time; remove windows, or set mode to Automatic").field_path(".windows")
 )]
 pub struct Promotion {
-    /// `Automatic`: as soon as the smoke probes passed, or afterSeconds later. `Manual`: when a person sets the annotation bluegreen.dev/promote to the revision.
+    /// `Automatic`: when the smoke probes have passed, with afterSeconds and windows. `Manual`: when a person sets the annotation bluegreen.dev/promote to the revision.
     #[serde(default)]
     pub mode: PromotionMode,
     /// Seconds after the smoke probes passed until the switch, with mode Automatic. Meanwhile a person can look at the preview, abort, or promote at once.
     #[serde(default)]
     #[x_kube(validation = Rule::new("self >= 0 && self <= 604800").message("must be between 0 and 604800 seconds"))]
     pub after_seconds: i32,
+    /// Times at which a switch may happen by itself, with mode Automatic. Absent: at any time. A person can promote at any time.
+    #[serde(default)]
+    #[schemars(length(max = 16))]
+    pub windows: Vec<Window>,
+}
+
+/// A time at which a switch may happen by itself.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Window {
+    /// When it opens, as in a crontab: minute, hour, day of month, month, day of week.
+    #[schemars(length(min = 1, max = 128))]
+    pub schedule: String,
+    /// The time zone of schedule, by its name in the IANA list, such as Europe/Berlin.
+    #[serde(default = "utc")]
+    #[schemars(length(min = 1, max = 64))]
+    pub time_zone: String,
+    /// Seconds for which it stays open.
+    #[x_kube(validation = Rule::new("self >= 60 && self <= 604800").message("must be between 60 and 604800 seconds"))]
+    pub duration_seconds: i32,
 }
 
 /// Who decides about the switch.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum PromotionMode {
-    /// The smoke probes alone, and afterSeconds.
+    /// The smoke probes alone, with afterSeconds and windows.
     #[default]
     Automatic,
     /// A person, by annotation.
@@ -175,6 +196,9 @@ fn progress_deadline() -> i32 {
 }
 fn history_limit() -> i32 {
     5
+}
+fn utc() -> String {
+    "UTC".into()
 }
 fn keep() -> i32 {
     300

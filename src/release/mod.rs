@@ -27,6 +27,7 @@ pub mod snapshot;
 pub mod status;
 pub mod switch;
 pub mod view;
+pub mod window;
 
 #[cfg(test)]
 mod tests;

@@ -8,6 +8,7 @@ use crate::api::{DrainSource, ExpectedHeader, HttpHeader, ProbeTarget, SmokeProb
 use super::services::{self, Block};
 use super::smoke::port_of_service;
 use super::snapshot::{Identity, Snapshot};
+use super::window;
 
 /// The first thing that keeps a new revision from being brought up.
 pub fn check(snapshot: &Snapshot) -> Result<(), Block> {
@@ -25,6 +26,7 @@ pub fn problems(snapshot: &Snapshot) -> impl Iterator<Item = Block> {
     });
     let first = std::iter::once_with(|| template(snapshot)).chain(std::iter::once_with(|| host_ports(snapshot)));
     let found = first.chain(probes).chain(std::iter::once_with(|| drain_ports(snapshot)));
+    let found = found.chain(std::iter::once_with(|| window::check(&snapshot.object.spec.promotion.windows)));
     found.filter_map(Result::err).chain(unsuitable(snapshot))
 }
 

@@ -7,6 +7,7 @@ use crate::api::{PromotionMode, keys::command};
 use super::conditions::second;
 use super::drain::later;
 use super::view::View;
+use super::window;
 
 /// Whether the switch to `revision` may happen now.
 pub fn granted(view: &View<'_>, revision: &str) -> bool {
@@ -15,18 +16,24 @@ pub fn granted(view: &View<'_>, revision: &str) -> bool {
 }
 
 fn automatic(view: &View<'_>, revision: &str) -> bool {
-    let promotion = &view.snapshot.object.spec.promotion;
-    promotion.mode == PromotionMode::Automatic && (promotion.after_seconds == 0 || due(view, revision).is_some_and(|due| view.now.wall >= due))
+    view.snapshot.object.spec.promotion.mode == PromotionMode::Automatic && (!waits(view) || due(view, revision) == Some(view.now.wall))
 }
 
-/// When the switch happens without anybody's word, if `promotion.afterSeconds` has begun.
+/// Whether there is something to wait for without a person's word.
+fn waits(view: &View<'_>) -> bool {
+    let promotion = &view.snapshot.object.spec.promotion;
+    promotion.after_seconds > 0 || !promotion.windows.is_empty()
+}
+
+/// When the switch may happen without anybody's word, at the earliest, if that is known: `promotion.afterSeconds` after the tests, in a window.
 pub fn due(view: &View<'_>, revision: &str) -> Option<Timestamp> {
     let promotion = &view.snapshot.object.spec.promotion;
-    if promotion.mode != PromotionMode::Automatic || promotion.after_seconds == 0 {
+    if promotion.mode != PromotionMode::Automatic || !waits(view) {
         return None;
     }
-    let passed = view.set(revision).and_then(|set| view.proof(set)).and_then(|proof| proof.at)?;
-    Some(later(passed, promotion.after_seconds))
+    let proof = view.set(revision).and_then(|set| view.proof(set))?;
+    let rested = if promotion.after_seconds > 0 { later(proof.at?, promotion.after_seconds) } else { view.now.wall };
+    window::open_from(&promotion.windows, rested.max(view.now.wall))
 }
 
 /// What a person has to type.

@@ -82,7 +82,7 @@ pub fn step(view: &View<'_>) -> (Smoke, Outcome) {
     // Only what a later decision needs is written: with nothing tested and nobody to wait for, the switch follows at once.
     // On the way back an older proof may count, which must not be written anew as one of the probes of now.
     let back = !view.forward() && view.served(set);
-    let waits = spec.promotion.mode == PromotionMode::Manual || spec.promotion.after_seconds > 0;
+    let waits = spec.promotion.mode == PromotionMode::Manual || spec.promotion.after_seconds > 0 || !spec.promotion.windows.is_empty();
     let sized = spec.bring_up.preview_replicas.is_some();
     let keep = !back && (!spec.smoke_probes.is_empty() || waits || sized);
     let known: BTreeSet<&str> = view.proven(set);

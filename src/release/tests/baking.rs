@@ -236,3 +236,27 @@ fn the_switch_comes_a_while_after_the_probes_passed_or_at_a_word() {
     world.settle();
     assert_eq!(world.active(), "v4");
 }
+
+#[test]
+fn the_switch_waits_for_a_window_and_a_persons_word_does_not() {
+    // The story begins at 08:00 UTC.
+    let windows = json!([{"schedule": "30 8 * * *", "durationSeconds": 600}]);
+    let mut world = World::installed("v1", &json!({}));
+    world.edit(|spec| spec.promotion.windows = serde_json::from_value(windows).unwrap());
+    world.apply_version("v2");
+    world.settle();
+    assert_eq!((world.phase(), world.active()), (PhaseName::AwaitPromotion, "v1"));
+    assert!(message(world.status(), ConditionType::Reconciling).contains(" takes the traffic at 2027-01-15T08:30:00Z; "));
+    world.run(1700);
+    assert!(world.plan.again.is_some_and(|again| again <= 100.1), "{:?}", world.plan.again);
+    world.until("it is moved", |world| world.active() == "v2");
+    assert!((1800.0..1802.0).contains(&world.seconds), "{}", world.seconds);
+    world.until("complete", |world| world.phase() == PhaseName::Complete);
+    world.run(600);
+    world.apply_version("v3");
+    world.settle();
+    assert_eq!(world.active(), "v2", "it is closed again");
+    world.command(command::PROMOTE, revision("v3"));
+    world.settle();
+    assert_eq!(world.active(), "v3");
+}

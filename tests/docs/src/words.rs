@@ -42,7 +42,7 @@ pub const CONDITIONS: &[Meaning] = &[
         yes: &[
             ("BringUp", "The incoming revision's pods are starting."),
             ("Smoke", "Its smoke probes run."),
-            ("AwaitPromotion", "It waits for the annotation `bluegreen.dev/promote`, or until `promotion.afterSeconds` are over."),
+            ("AwaitPromotion", "It waits for the annotation `bluegreen.dev/promote`, or for `promotion.afterSeconds` and `promotion.windows`."),
             ("Switch", "The Services are being moved."),
             ("Bake", "The revision serves everyone; `spec.bake` is not over."),
             ("Paused", "A release is under way and `spec.paused` holds it."),
@@ -131,6 +131,7 @@ pub const STALLED: &[Reason] = &[
     ("PortUnknown", "A probe or `spec.drain` names a port that does not exist."),
     ("PathInvalid", "`spec.drain.begin.http.path` does not begin with `/`, or a path in `jsonPointer` of a smoke probe is no JSON pointer."),
     ("HeaderInvalid", "A header of a smoke probe can't be sent, or can't be in any answer."),
+    ("WindowInvalid", "A window of `spec.promotion` can't be read, or never opens."),
     ("ServiceMissing", "A declared Service does not exist."),
     ("ServiceUnsuitable", "A Service is of type ExternalName, has endpoints not made from a selector, or is headless where an address is needed."),
     ("ServiceOwnedBy", "Another BlueGreenDeployment moves this Service."),
@@ -260,7 +261,7 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
     (
         command::PROMOTE,
         "`<revision>`",
-        "Lets the revision take the traffic (`promotion.mode: Manual`, or before `promotion.afterSeconds` are over). Set early it waits until the probes passed. Removed when the revision is active.",
+        "Lets the revision take the traffic (`promotion.mode: Manual`, or before `promotion.afterSeconds` are over and a window is open). Set early it waits until the probes passed. Removed when the revision is active.",
     ),
     (
         command::ABORT,
