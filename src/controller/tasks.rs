@@ -176,7 +176,8 @@ impl Tasks {
                 continue;
             }
             // Without the other runs: with all of them in each, they would take memory by their square.
-            let about = SmokeRun { runs: vec![], set_uid: of.set_uid.clone(), probes: of.probes.clone(), persistent: of.persistent, endless: of.endless };
+            let about =
+                SmokeRun { runs: vec![], set_uid: of.set_uid.clone(), probes: of.probes.clone(), persistent: of.persistent, endless: of.endless };
             let task = smoke_probe(home.clone(), turns.clone(), key.clone(), uid.to_owned(), about, run.clone());
             running.insert(place(of, run), Running(tokio::spawn(task)));
         }

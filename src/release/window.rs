@@ -17,7 +17,13 @@ fn read(window: &Window) -> Result<Crontab, (&'static str, String)> {
         // The last line says why; those before it repeat the text.
         let text = error.to_string();
         let why = text.rsplit("^ ").next().unwrap_or_default();
-        ("schedule", format!("\"{}\" can't be read: {why}; write minute, hour, day of month, month and day of week, as in \"0 9 * * MON-FRI\"", window.schedule))
+        (
+            "schedule",
+            format!(
+                "\"{}\" can't be read: {why}; write minute, hour, day of month, month and day of week, as in \"0 9 * * MON-FRI\"",
+                window.schedule
+            ),
+        )
     })
 }
 

@@ -14,8 +14,8 @@ pub enum Aim {
     GivenUp(String),
     /// The revision is no longer given up.
     TriedAgain(String),
-    /// New pods serve.
-    Restarted,
+    /// New pods of the template serve, instead of this revision.
+    Restarted(String),
     /// The revision does not drain any more.
     DrainOver(String),
     /// What `wait` waits for.
@@ -56,8 +56,9 @@ pub fn progress(aim: &Aim, key: Option<&str>, object: &BlueGreenDeployment) -> P
             _ => Progress::There(format!("revision {revision} is being tried again")),
         },
         Aim::Serves(revision) => serves(status, revision, || ignored(name, written)),
-        Aim::Restarted if written => Progress::NotYet,
-        Aim::Restarted => ready(object, status, Goal::Ready),
+        // The command is done with as soon as there is a new revision, and status tells of it a moment later.
+        Aim::Restarted(revision) if written || status.revision.as_ref() == Some(revision) => Progress::NotYet,
+        Aim::Restarted(_) => ready(object, status, Goal::Ready),
         Aim::Is(goal) => ready(object, status, *goal),
     }
 }

@@ -215,7 +215,7 @@ pub fn restart(object: &BlueGreenDeployment, sets: &[Set]) -> Choice {
         ));
     }
     let then = format!("the pods of {active} are replaced by new ones, as a release of its own{}", facts.held());
-    Ok(Word { key: command::RESTART, value: active.into(), then, aim: Aim::Restarted })
+    Ok(Word { key: command::RESTART, value: active.into(), then, aim: Aim::Restarted(active.into()) })
 }
 
 /// End a drain.

@@ -44,12 +44,13 @@ enum Place {
     Promotion,
     Switch,
     Converge,
+    Bake,
     Drain,
     Done,
 }
 
 impl Place {
-    const ALL: [Place; 7] = [Self::BringUp, Self::Smoke, Self::Promotion, Self::Switch, Self::Converge, Self::Drain, Self::Done];
+    const ALL: [Place; 8] = [Self::BringUp, Self::Smoke, Self::Promotion, Self::Switch, Self::Converge, Self::Bake, Self::Drain, Self::Done];
 
     fn name(self) -> &'static str {
         match self {
@@ -58,6 +59,7 @@ impl Place {
             Self::Promotion => "promotion",
             Self::Switch => "switch",
             Self::Converge => "converge",
+            Self::Bake => "bake",
             Self::Drain => "drain",
             Self::Done => "done",
         }
@@ -67,8 +69,15 @@ impl Place {
 /// All steps with their state.
 pub fn of(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus) -> Vec<Step> {
     // A way back was asked for already: nobody is asked again.
-    let manual = object.spec.promotion.mode == PromotionMode::Manual && status.rejected.is_none();
-    let places = Place::ALL.into_iter().filter(|place| *place != Place::Promotion || manual);
+    let forward = status.rejected.is_none();
+    let promotion = &object.spec.promotion;
+    let waits = promotion.mode == PromotionMode::Manual || promotion.after_seconds > 0 || !promotion.windows.is_empty();
+    let places = Place::ALL.into_iter().filter(|place| match place {
+        Place::Promotion => waits && forward,
+        Place::Bake if forward => object.spec.bake.seconds > 0,
+        Place::Bake => gave_up_at(status) == Place::Bake,
+        _ => true,
+    });
     let Some((here, state)) = here(object, status) else {
         return places.map(|place| Step { name: place.name(), state: State::ToCome, note: None }).collect();
     };
@@ -105,6 +114,7 @@ fn here(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus) -> Opt
         PhaseName::AwaitPromotion => or_stalled(Place::Promotion, State::Waits),
         PhaseName::Switch => progress(status, Place::Switch),
         PhaseName::Converge => or_stalled(Place::Converge, State::Now),
+        PhaseName::Bake => or_stalled(Place::Bake, State::Now),
         PhaseName::Drain => or_stalled(Place::Drain, State::Now),
         PhaseName::Complete => or_stalled(Place::Done, State::Done),
         PhaseName::Rejected => Some((gave_up_at(status), State::Failed)),
@@ -122,6 +132,7 @@ fn progress(status: &BlueGreenDeploymentStatus, place: Place) -> Option<(Place, 
 fn gave_up_at(status: &BlueGreenDeploymentStatus) -> Place {
     match &status.rejected {
         Some(rejected) if rejected.reason == "SmokeFailed" => Place::Smoke,
+        Some(rejected) if rejected.reason == "BakeFailed" => Place::Bake,
         // Before it, or by taking it back: how far it had come after it is not on record.
         _ => Place::Switch,
     }
@@ -144,18 +155,31 @@ fn note(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus, here: 
         State::Waits if here == Place::Promotion && promoted(object, status) => Some("promoted; the switch begins".into()),
         State::Waits if here == Place::Promotion => {
             let revision = status.revision.as_deref().unwrap_or_default();
-            Some(format!(
-                "revision {revision} passed; kubectl bluegreen promote {} gives it the traffic",
-                object.metadata.name.as_deref().unwrap_or_default()
-            ))
+            let name = object.metadata.name.as_deref().unwrap_or_default();
+            Some(match due(status) {
+                Some(due) => format!("revision {revision} passed and takes the traffic at {due}; kubectl bluegreen promote {name} gives it at once"),
+                None => format!("revision {revision} passed; kubectl bluegreen promote {name} gives it the traffic"),
+            })
         }
         State::Done => Some(match &status.revision {
             Some(revision) => format!("revision {revision} serves everyone"),
             None => "the revision serves everyone".into(),
         }),
         _ if here == Place::Drain => Some(drain(status)),
+        _ if here == Place::Bake => {
+            let kept = condition(status, ConditionType::Drained).filter(|kept| kept.reason == "Baking").map(|kept| kept.message.clone());
+            let said = because(status, ConditionType::Reconciling).map(|why| why.message);
+            Some(said.into_iter().chain(kept).collect::<Vec<_>>().join("; "))
+        }
         _ => because(status, ConditionType::Reconciling).map(|why| without_subject(&why.message).to_owned()),
     }
+}
+
+/// When the switch comes without a person's word, in the operator's own words.
+fn due(status: &BlueGreenDeploymentStatus) -> Option<String> {
+    let said = because(status, ConditionType::Reconciling)?.message;
+    let (_, rest) = said.split_once(" takes the traffic at ")?;
+    rest.split(';').next().map(str::to_owned)
 }
 
 /// Whether the word that it waits for was given.

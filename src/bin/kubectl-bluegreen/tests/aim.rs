@@ -96,9 +96,12 @@ fn giving_up_and_trying_again_are_seen_in_what_is_rejected() {
 
 #[test]
 fn a_restart_is_over_when_new_pods_serve_and_a_drain_when_its_row_is_gone() {
-    assert_eq!(progress(&Aim::Restarted, Some(command::RESTART), &annotated(released(), command::RESTART, "new")), Progress::NotYet);
-    assert_eq!(progress(&Aim::Restarted, Some(command::RESTART), &coming("{}", "BringUp", "")), Progress::NotYet);
-    assert!(matches!(progress(&Aim::Restarted, Some(command::RESTART), &released()), Progress::There(_)));
+    let restarted = Aim::Restarted("old".into());
+    assert_eq!(progress(&restarted, Some(command::RESTART), &annotated(released(), command::RESTART, "old")), Progress::NotYet);
+    assert_eq!(progress(&restarted, Some(command::RESTART), &coming("{}", "BringUp", "")), Progress::NotYet);
+    assert!(matches!(progress(&restarted, Some(command::RESTART), &released()), Progress::There(_)));
+    // The annotation is gone, and status does not know of the new revision yet.
+    assert_eq!(progress(&Aim::Restarted("new".into()), Some(command::RESTART), &released()), Progress::NotYet);
     let over = Aim::DrainOver("old".into());
     assert_eq!(progress(&over, Some(command::FINISH_DRAIN), &left(Some(3))), Progress::NotYet);
     assert_eq!(there(progress(&over, Some(command::FINISH_DRAIN), &released())), "revision old does not drain any more");

@@ -68,12 +68,28 @@ fn each_phase_has_its_step() {
     }
     let manual = states(&coming(r#"{"promotion": {"mode": "Manual"}}"#, "AwaitPromotion", ""));
     assert!(manual.contains(&("promotion", State::Waits)));
+    // Steps that a spec does not have are not shown.
+    let bakes = states(&coming(r#"{"bake": {"seconds": 60}}"#, "Bake", ""));
+    assert_eq!(bakes.iter().position(|step| *step == ("bake", State::Now)), Some(5 - 1));
+    for timed in [r#"{"promotion": {"afterSeconds": 60}}"#, r#"{"promotion": {"windows": [{"schedule": "0 9 * * *", "durationSeconds": 60}]}}"#] {
+        assert!(states(&coming(timed, "AwaitPromotion", "")).contains(&("promotion", State::Waits)), "{timed}");
+    }
+}
+
+#[test]
+fn when_the_switch_comes_by_itself_is_said() {
+    let said = "revision new passed and takes the traffic at 2026-11-27T12:00:00Z; at once by: kubectl annotate bgd shop";
+    let object = coming(r#"{"promotion": {"afterSeconds": 60}}"#, "AwaitPromotion", said);
+    let step = Report::of(&object, &[], &Selections::new()).steps.into_iter().find(|step| step.name == "promotion").unwrap();
+    let expected = "revision new passed and takes the traffic at 2026-11-27T12:00:00Z; kubectl bluegreen promote shop gives it at once";
+    assert_eq!(step.note.as_deref(), Some(expected));
 }
 
 #[test]
 fn what_was_given_up_failed_where_it_did() {
     let failed = |object| states(&object).into_iter().find(|(_, state)| *state == State::Failed).map(|(name, _)| name);
     assert_eq!(failed(rejected("SmokeFailed", None)), Some("smoke"));
+    assert_eq!(failed(rejected("BakeFailed", Some("old"))), Some("bake"));
     assert_eq!(failed(rejected("Aborted", None)), Some("switch"));
     assert_eq!(failed(rejected("RolledBack", Some("old"))), Some("switch"));
 }

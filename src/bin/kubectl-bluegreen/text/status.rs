@@ -55,9 +55,10 @@ fn headline(report: &Report) -> (Ink, String) {
         PhaseName::Blocked => (Ink::Red, format!("something must be corrected before the release begins; {}", serves())),
         PhaseName::BringUp => or_stalled(Ink::Plain, format!("revision {revision} is brought up")),
         PhaseName::Smoke => or_stalled(Ink::Plain, format!("revision {revision} is tested")),
-        PhaseName::AwaitPromotion => (Ink::Yellow, format!("revision {revision} is tested and waits for your word")),
+        PhaseName::AwaitPromotion => (Ink::Yellow, format!("revision {revision} is tested and waits to be promoted")),
         PhaseName::Switch => or_stalled(Ink::Plain, format!("the traffic moves to revision {revision}")),
         PhaseName::Converge => or_stalled(Ink::Plain, format!("revision {revision} has the traffic; the move takes effect")),
+        PhaseName::Bake => or_stalled(Ink::Plain, format!("revision {revision} serves, and must bear it for a while")),
         PhaseName::Drain => or_stalled(Ink::Plain, format!("revision {revision} serves; the old pods drain")),
         PhaseName::Complete => or_stalled(Ink::Green, format!("revision {revision} serves everyone")),
         PhaseName::Rejected => (Ink::Red, format!("the revision was given up; {}", serves())),
@@ -168,6 +169,10 @@ fn probes(page: &mut Page, report: &Report) {
 }
 
 fn draining(page: &mut Page, set: &DrainingStatus, now: Timestamp) {
+    if set.reason == "KeptWarm" {
+        let kept = format!("its {} pods have drained, and stay for a way back for {} more", set.pods, left(set.deadline, now));
+        return page.wrapped(vec![plain("  "), colored(&set.color, &set.revision), plain(" is warm: ")], Ink::Plain, &kept);
+    }
     let open = match set.open_connections {
         Some(1) => "1 connection is open".to_owned(),
         Some(open) => format!("{open} connections are open"),
