@@ -104,6 +104,7 @@ pub fn all() -> Vec<Case> {
         shared!(services::preview_follows, 150),
         shared!(services::delete_in_the_background, 120),
         shared!(services::orphaned_and_made_again, 150),
+        shared!(plugin::plugin_restarts, 180),
         shared!(plugin::plugin_promotes, 200),
         shared!(plugin::plugin_goes_back, 250),
         shared!(plugin::plugin_changes_the_spec, 200),

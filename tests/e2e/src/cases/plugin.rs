@@ -286,3 +286,22 @@ pub async fn plugin_passes_on(stage: Arc<Stage>) -> Result {
     claim!(lost.code == 1 && lost.err.contains("the kubeconfig can't be used"), "no kubeconfig: {}", lost.err);
     Ok(())
 }
+
+/// New pods of the same template, and the end of a drain by a person's word.
+pub async fn plugin_restarts(stage: Arc<Stage>) -> Result {
+    let first = stage.installed(&shop("v1")).await?;
+    let held = stage.long(2, &["echo", "--target", "tcp://{echo}"]).await?;
+    held.open()?;
+    let users = stage.users().await?;
+    says(&stage, &["restart", "shop", "--wait", "--timeout", "90s"], "serves everyone")?;
+    let second = revision(&stage.shop().await?.status.unwrap_or_default())?;
+    claim!(second != first, "the revision is the same");
+    stage.serves(&second, 1).await?;
+    let shown = says(&stage, &["status", "shop"], "drain")?;
+    claim!(shown.contains(&first), "status does not tell of the old pods: {shown}");
+    says(&stage, &["drain", "shop", "--finish", "--wait", "--timeout", "60s"], &format!("revision {first} does not drain any more"))?;
+    claim!(stage.desired(&first).await? == 0, "the old pods are still wanted");
+    claim!(held.stop()?.failed == 1, "the held connection was not cut");
+    users.more(20).await?;
+    users.stop_clean().map(drop)
+}
