@@ -150,8 +150,11 @@ pub fn preview(view: &View<'_>) -> Option<i32> {
     let spec = &view.snapshot.object.spec;
     let size = spec.bring_up.preview_replicas.filter(|size| *size < spec.replicas && view.forward())?;
     let revision = view.target()?;
-    let passed = view.set(revision).is_some_and(|set| view.proof(set).is_some());
-    (!(passed && promotion::granted(view, revision))).then_some(size.max(1))
+    let proof = view.set(revision).and_then(|set| view.proof(set));
+    // Whoever has passed with its full size stays whole, also when that grows.
+    let whole = proof.is_some_and(|proof| !proof.preview);
+    let over = whole || proof.is_some() && promotion::granted(view, revision);
+    (!over).then_some(size.max(1))
 }
 
 /// The colour that the active set does not have.

@@ -425,3 +425,18 @@ fn the_first_install_and_growth_while_a_small_size_waits() {
     world.until("complete", |world| world.phase() == PhaseName::Complete);
     assert_eq!(world.pods("v1").len(), 5);
 }
+
+#[test]
+fn what_passed_with_its_full_size_grows_with_the_spec_and_is_no_small_size_again() {
+    let mut world = World::installed("v1", &json!({"replicas": 1}));
+    world.edit(|spec| {
+        spec.bring_up.preview_replicas = Some(1);
+        spec.promotion.mode = PromotionMode::Manual;
+    });
+    world.apply_version("v2");
+    world.settle();
+    assert_eq!((world.phase(), world.pods("v2").len()), (PhaseName::AwaitPromotion, 1));
+    world.edit(|spec| spec.replicas = 3);
+    world.settle();
+    assert_eq!(world.pods("v2").len(), 3, "before anybody is sent there");
+}
