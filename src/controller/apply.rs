@@ -46,7 +46,7 @@ pub async fn apply<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, acti
                     context.wrote(Resource::ReplicaSet, &created);
                     Ok(())
                 }
-                Err(ApiError::AlreadyExists) => taken(context, object, &name).await,
+                Err(ApiError::AlreadyExists) => taken(context, object, &name, *restarts).await,
                 Err(error) => Err(error),
             }
         }
@@ -190,7 +190,7 @@ async fn adopt<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRef
 }
 
 /// The name of a new ReplicaSet is taken: by ourselves, a moment ago, or by somebody else.
-async fn taken<A: ApiServer>(context: &Context<A>, object: &Object, name: &str) -> Result<(), ApiError> {
+async fn taken<A: ApiServer>(context: &Context<A>, object: &Object, name: &str, restarts: i64) -> Result<(), ApiError> {
     let Some(found) = context.api.get(Resource::ReplicaSet, &object.namespace, name).await? else {
         return Err(ApiError::Conflict);
     };
@@ -201,6 +201,10 @@ async fn taken<A: ApiServer>(context: &Context<A>, object: &Object, name: &str) 
         }
         context.wrote(Resource::ReplicaSet, &found);
         return Ok(());
+    }
+    // The name of a restart follows from what is known; another one would be asked for again and again.
+    if restarts > 0 {
+        return Err(ApiError::Invalid(format!("ReplicaSet \"{name}\" belongs to somebody else; delete it, or remove the command")));
     }
     context.remember(&object.uid, |remembered| {
         remembered.collisions += 1;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::api::{BlueGreenDeploymentStatus, keys};
 use crate::release::intent::on_record;
 use crate::release::part;
-use crate::release::revision::{meant, raw_hash};
+use crate::release::revision::{known, raw_hash};
 use crate::release::services::{matches_template, owned, template_labels};
 use crate::release::{Agents, Identity, Now, Object, OwnerState, Pod, RoleKind, Set, Snapshot};
 
@@ -163,7 +163,7 @@ fn services(world: &World, remembered: &Remembered, snapshot: &mut Snapshot, now
 /// Which revision the template is: known from the ReplicaSets themselves, or from the last answer of the API server.
 fn identity(object: &Object, sets: &[Set], remembered: &Remembered) -> Identity {
     let raw_hash = raw_hash(&object.spec.template);
-    if let Some(set) = meant(sets, |set| set.template_hashes.contains(&raw_hash)) {
+    if let Some(set) = known(sets, &raw_hash) {
         return Identity::Known { raw_hash, revision: set.revision.clone() };
     }
     match &remembered.identity {

@@ -1,6 +1,8 @@
 //! Bake: the new revision bears the traffic for a while, and the old one stays as it was, before that is left for good.
 
-use crate::api::{ProbeResult, SmokeProbe, Switch, SwitchCause};
+use jiff::Timestamp;
+
+use crate::api::{PhaseName, ProbeResult, SmokeProbe, Switch, SwitchCause};
 
 use super::action::{ProbeRun, SmokeRun};
 use super::command;
@@ -8,7 +10,7 @@ use super::revision::probes_hash;
 use super::set::Set;
 use super::smoke;
 use super::snapshot::ProbeObservation;
-use super::view::View;
+use super::view::{View, count};
 
 /// What the hash of a bake's probes begins with: what one of them shows says nothing about a smoke probe, be it the same.
 const PREFIX: &str = "bake.";
@@ -42,10 +44,22 @@ pub fn wanted(view: &View<'_>, intent: &Switch) -> bool {
     view.snapshot.object.spec.bake.seconds > 0 && intent.cause == SwitchCause::Release
 }
 
+/// When a move had baked. What stands there from before the move is of an earlier one: an operator that does not know the field leaves it.
+pub fn baked_at(intent: &Switch) -> Option<Timestamp> {
+    intent.baked_at.filter(|at| *at >= intent.started_at)
+}
+
 /// The move that bakes now, and the set that bears it.
 fn under_way<'a>(view: &View<'a>) -> Option<(&'a Switch, &'a Set)> {
-    let intent = view.intent.filter(|intent| intent.completed_at.is_some() && intent.baked_at.is_none() && wanted(view, intent))?;
+    let moved = |intent: &&Switch| intent.completed_at.is_some() && baked_at(intent).is_none() && wanted(view, intent);
+    let intent = view.intent.filter(|intent| moved(intent) && !was_over(view, intent))?;
     Some((intent, view.active()?))
+}
+
+/// Whether a move was over when its bake was asked for: then that is one of the next release.
+fn was_over(view: &View<'_>, intent: &Switch) -> bool {
+    let over = matches!(view.snapshot.object.status.phase, Some(PhaseName::Drain | PhaseName::Complete));
+    over && intent.converged_at.is_some() && baked_at(intent).is_none()
 }
 
 /// Whether a set that was left must stay as it was, since the traffic may come back.
@@ -56,7 +70,8 @@ pub fn holds(view: &View<'_>, set: &Set) -> bool {
 /// Looks how the new revision bears the traffic, and which probes are to run.
 pub fn step(view: &View<'_>) -> (Bake, Option<SmokeRun>) {
     let Some((intent, set)) = under_way(view) else {
-        return (Bake::None, None);
+        let over = view.intent.is_some_and(|intent| wanted(view, intent) && was_over(view, intent));
+        return (if over { Bake::Passed } else { Bake::None }, None);
     };
     let bake = &view.snapshot.object.spec.bake;
     let hash = format!("{PREFIX}{}", probes_hash(&bake.probes));
@@ -76,6 +91,14 @@ pub fn step(view: &View<'_>) -> (Bake, Option<SmokeRun>) {
     (outcome, Some(run))
 }
 
+/// Seconds until a bake has lasted too long, of which so many are left.
+pub fn overdue_in(view: &View<'_>, left: f64) -> f64 {
+    let spec = &view.snapshot.object.spec;
+    let since = view.intent.and_then(|intent| intent.completed_at).map_or(0.0, |at| view.now.seconds_since(at));
+    let whole = f64::from(spec.bake.seconds) + f64::from(spec.progress_deadline_seconds);
+    if left > 0.0 { left } else { whole - since }
+}
+
 fn runs(view: &View<'_>, set: &Set, probes: &[SmokeProbe]) -> Vec<ProbeRun> {
     let pods = || view.pods(set).filter(|pod| pod.ready && !pod.host_network);
     probes.iter().flat_map(|probe| pods().filter_map(move |pod| smoke::on_pod(probe, pod))).collect()
@@ -89,8 +112,10 @@ pub fn way_back<'a>(view: &View<'a>, intent: &Switch) -> Result<&'a Set, String>
     if view.snapshot.object.spec.paused {
         return Err("spec.paused is true".into());
     }
-    if view.retiring(from) || !view.warm(from) || !command::carries(view, from) {
-        return Err(format!("revision {} has {} ready pods, which are too few to go back to", from.revision, view.ready(from)));
+    // Pods on a node that is lost are about to follow it.
+    let ready = count(view.pods(from).filter(|pod| pod.ready && view.on_ready_node(pod)).count());
+    if view.retiring(from) || !view.warm(from) || ready < command::needed_back(view) {
+        return Err(format!("revision {} has {ready} ready pods, which are too few to go back to", from.revision));
     }
     Ok(from)
 }

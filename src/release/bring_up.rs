@@ -3,6 +3,8 @@
 use crate::api::keys;
 
 use super::action::{Action, SetChange, SetRef};
+use super::bake::{self, Bake};
+use super::drain;
 use super::part;
 use super::promotion;
 use super::services::Block;
@@ -73,6 +75,10 @@ pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
             return (parting_first(revision), vec![]);
         }
         let (outcome, mut actions) = up(view, set, wanted);
+        // A pause holds the growth from the size for the tests, and the way back to it.
+        if spec.paused && set.desired > 0 && spec.bring_up.preview_replicas.is_some() {
+            return (outcome, actions);
+        }
         if set.desired < wanted || set.min_ready_seconds != spec.min_ready_seconds {
             if spec.paused && set.desired == 0 {
                 return (paused(), vec![]);
@@ -107,7 +113,9 @@ pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
 
 /// New pods beside too many old ones would cost more than anybody planned for; the way back is never held up by this.
 fn too_many(view: &View<'_>) -> Option<BringUp> {
-    let left = view.being_left().count();
+    // What is kept for a way back only, or for one that there is not, ends by itself or never.
+    let kept = |set: &&Set| drain::only_warm(view, set) || bake::holds(view, set) && matches!(bake::step(view).0, Bake::Failed { .. });
+    let left = view.being_left().filter(|set| !kept(set)).count();
     let maximum = usize::try_from(view.snapshot.object.spec.drain.max_sets).unwrap_or(usize::MAX);
     (left >= maximum).then(|| {
         BringUp::Waiting(
@@ -150,11 +158,10 @@ pub fn preview(view: &View<'_>) -> Option<i32> {
     let spec = &view.snapshot.object.spec;
     let size = spec.bring_up.preview_replicas.filter(|size| *size < spec.replicas && view.forward())?;
     let revision = view.target()?;
-    let proof = view.set(revision).and_then(|set| view.proof(set));
-    // Whoever has passed with its full size stays whole, also when that grows.
-    let whole = proof.is_some_and(|proof| !proof.preview);
-    let over = whole || proof.is_some() && promotion::granted(view, revision);
-    (!over).then_some(size.max(1))
+    let Some((set, proof)) = view.set(revision).and_then(|set| Some((set, view.proof(set)?))) else { return Some(size.max(1)) };
+    // Whoever has passed with its full size stays whole, also when that grows. And what has begun to grow goes on, be its window over.
+    let whole = !proof.preview || set.desired > size;
+    (!whole && !promotion::granted(view, revision)).then_some(size.max(1))
 }
 
 /// The colour that the active set does not have.

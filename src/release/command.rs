@@ -88,7 +88,12 @@ fn unfinished(view: &View<'_>, from: &str) -> Option<Switch> {
 
 /// Whether a set can take the traffic back as it is.
 pub fn carries(view: &View<'_>, set: &Set) -> bool {
-    view.warm(set) && view.ready(set) >= view.snapshot.object.spec.replicas.min(view.ready_active()).max(1)
+    view.warm(set) && view.ready(set) >= needed_back(view)
+}
+
+/// Ready pods that a set needs to take the traffic back: never more than are being left.
+pub fn needed_back(view: &View<'_>) -> i32 {
+    view.snapshot.object.spec.replicas.min(view.ready_active()).max(1)
 }
 
 fn rollback(view: &View<'_>, value: &str, outcome: &mut Outcome) -> bool {
@@ -151,11 +156,16 @@ fn restart(view: &View<'_>, revision: &str, outcome: &mut Outcome) -> bool {
         return refuse(outcome, "CommandIgnored", format!("restart names {revision}, but the API server refuses spec.template; correct that first"));
     };
     if current != revision {
-        // Done already, by a process that ended before it could remove the annotation.
-        let restarts = |name: &str| view.set(name).map(|set| set.restarts);
-        let done = restarts(current) > restarts(revision) && restarts(revision).is_some();
-        let message = format!("restart names {revision}, but the release is about {current}");
-        return done || refuse(outcome, "CommandIgnored", message);
+        // Begun already: that set is of the same template, and was made later.
+        let named = view.set(revision).filter(|named| named.template_hashes.contains(raw_hash));
+        let begun = named.is_some_and(|named| view.set(current).is_some_and(|anew| anew.restarts > named.restarts));
+        if begun && view.rejected.is_none() {
+            let message = format!("revision {revision} is started anew as {current}");
+            outcome.notices.push(Notice { warning: false, reason: "Restarting", message });
+            return true;
+        }
+        let hint = if begun { format!("; {current} is that already, and was given up: retry={current}") } else { String::new() };
+        return refuse(outcome, "CommandIgnored", format!("restart names {revision}, but the release is about {current}{hint}"));
     }
     let Some(set) = view.active().filter(|set| set.revision == revision && view.settled() && view.rejected.is_none()) else {
         return refuse(
@@ -164,21 +174,17 @@ fn restart(view: &View<'_>, revision: &str, outcome: &mut Outcome) -> bool {
             format!("restart names {revision}, which does not serve; only the active revision is started anew"),
         );
     };
-    if view.snapshot.object.spec.paused {
-        return false;
+    if !view.snapshot.object.spec.paused {
+        // Without pods: the plan goes on as for any new revision. The command is done with when the set is there.
+        outcome.actions.push(Action::CreateSet {
+            revision: unused_name(view),
+            color: set.color.other(),
+            replicas: 0,
+            raw_hash: raw_hash.clone(),
+            restarts: set.restarts.saturating_add(1),
+        });
     }
-    // Without pods: the plan goes on as for any new revision.
-    let anew = unused_name(view);
-    let message = format!("revision {revision} is started anew as {anew}");
-    outcome.notices.push(Notice { warning: false, reason: "Restarting", message });
-    outcome.actions.push(Action::CreateSet {
-        revision: anew,
-        color: set.color.other(),
-        replicas: 0,
-        raw_hash: raw_hash.clone(),
-        restarts: set.restarts.saturating_add(1),
-    });
-    true
+    false
 }
 
 /// A name that no ReplicaSet of this object has.

@@ -5,16 +5,13 @@ use crate::api::{Condition, ConditionStatus, ConditionType, PhaseName};
 use super::bake::{self, Bake};
 use super::bring_up::BringUp;
 use super::converge::Convergence;
-use super::drain::refused_networks;
+use super::drain::{KEPT_WARM, refused_networks};
 use super::plan::Findings;
 use super::promotion;
 use super::smoke::Smoke;
 use super::snapshot::Identity;
 use super::switch::{self, Place};
 use super::view::View;
-
-/// Why a set that has drained is still there.
-const KEPT_WARM: &str = "KeptWarm";
 
 /// Longest message in status, in characters.
 const LONGEST: usize = 512;
@@ -153,12 +150,18 @@ fn own((reason, message): (&str, String)) -> (String, String) {
 }
 
 fn overdue(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
+    let limit = view.snapshot.object.spec.progress_deadline_seconds;
+    if let (Bake::Running { left }, Some(intent)) = (&findings.bake, view.intent)
+        && bake::overdue_in(view, *left) <= 0.0
+    {
+        let message = format!("a probe of the bake of revision {} came to no verdict within {limit} s after its end", intent.to);
+        return Some(own(("ProgressDeadlineExceeded", message)));
+    }
     let inactive = view.snapshot.object.status.inactive.as_ref().filter(|inactive| Some(inactive.revision.as_str()) == view.target())?;
-    // Without a colour it had no pods yet: its time begins now.
-    if inactive.color.is_empty() {
+    // Without a colour it had no pods yet, or it waited for a word: its time begins now.
+    if inactive.color.is_empty() || view.snapshot.object.status.phase == Some(PhaseName::AwaitPromotion) {
         return None;
     }
-    let limit = view.snapshot.object.spec.progress_deadline_seconds;
     let waiting = matches!(findings.bring_up, BringUp::Starting { .. }) || matches!(findings.smoke, Smoke::Running { .. });
     if !waiting || view.snapshot.object.spec.paused || view.now.seconds_since(inactive.since) < f64::from(limit) {
         return None;

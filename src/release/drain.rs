@@ -15,6 +15,8 @@ use super::set::Set;
 use super::snapshot::{Begun, Identity, Pod, Snapshot};
 use super::view::{View, count};
 
+/// Why a set that has drained is still there.
+pub const KEPT_WARM: &str = "KeptWarm";
 /// Old pods behind a headless Service stay at least so long.
 const HEADLESS_SECONDS: i32 = 60;
 
@@ -111,9 +113,14 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
     let object = &view.snapshot.object;
     let Some(intent) = view.intent else { return };
     let completed = intent.completed_at.unwrap_or(view.now.wall);
-    // Its time begins when it is left for good.
-    let left = intent.baked_at.filter(|_| bake::wanted(view, intent) && intent.from.as_ref() == Some(&set.revision)).unwrap_or(completed);
     let previous = known(view, set);
+    // Its time begins when it is left for good: at the end of a bake, also when that is taken out of the spec.
+    let left = match bake::baked_at(intent) {
+        _ if intent.from.as_ref() != Some(&set.revision) => completed,
+        Some(at) if bake::wanted(view, intent) => at,
+        None if intent.converged_at.is_some() => view.now.wall,
+        _ => completed,
+    };
     let since = set.loose.unwrap_or_else(|| previous.map_or(left, |entry| entry.since));
     let deadline = later(since, object.spec.drain.deadline_seconds);
     // At the deadline nobody is cut off while the pods stay anyway.
@@ -143,7 +150,7 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
         () if drained < states.len() => None,
         () if !begun && intent.converged_at.is_some() => Some("NotToldYet"),
         () if !rested && intent.converged_at.is_some() => Some("MinimumTime"),
-        () if rested && warm.is_some() => Some("KeptWarm"),
+        () if rested && warm.is_some() => Some(KEPT_WARM),
         () if selected => Some("StillSelected"),
         () if reached => Some("StillEndpoint"),
         () => None,
@@ -187,6 +194,16 @@ fn warm_until(view: &View<'_>, set: &Set, since: Timestamp) -> Option<Timestamp>
     let seconds = view.snapshot.object.spec.drain.keep_warm_seconds;
     let last = view.intent.is_some_and(|intent| intent.from.as_ref() == Some(&set.revision) && intent.cause == SwitchCause::Release);
     (seconds > 0 && last && set.loose.is_none() && view.warm(set)).then(|| later(since, seconds))
+}
+
+/// Whether a set has drained and stays for nobody's sake but for a way back.
+pub fn only_warm(view: &View<'_>, set: &Set) -> bool {
+    known(view, set).is_some_and(|entry| entry.reason == KEPT_WARM)
+}
+
+/// Whether a set is to be able to take the traffic back as it is, for some time.
+pub fn kept_warm(view: &View<'_>, set: &Set) -> bool {
+    known(view, set).is_some_and(|entry| warm_until(view, set, entry.since).is_some_and(|until| view.now.wall < until))
 }
 
 /// Whether a declared Service could still lead to the pods, as one that was declared later and can't be taken. The live read before they go

@@ -128,7 +128,10 @@ fn decided_by_person_or_failure(view: &View<'_>) -> Option<Plan> {
     }
     // An annotation that can't be taken off is all that is dealt with as long as it stays, so that must be told; the rest of it was.
     let about = |refusal: &&Refusal| {
-        outcome.actions.iter().any(|action| matches!(action, Action::RemoveCommand { key, .. } if refusal.command == Some(*key)))
+        outcome.actions.iter().any(|action| match action {
+            Action::RemoveCommand { key, .. } => refusal.command == Some(*key),
+            _ => refusal.command.is_none(),
+        })
     };
     if let Some(refusal) = view.snapshot.refused.as_ref().filter(|_| outcome.rejected.is_none()).filter(about) {
         return Some(Plan { actions: outcome.actions, ..blocked(view, Block::new(refusal.reason, refusal.message.clone())) });
@@ -250,7 +253,7 @@ fn converged(view: &View<'_>, convergence: &Convergence) -> Option<Switch> {
     match (convergence, intent.converged_at) {
         (Convergence::Yes | Convergence::Unknown(..), None) => {
             // Where nothing bakes that is over, too: a bake that is asked for later is one of the next release.
-            let baked_at = intent.baked_at.or_else(|| (!bake::wanted(view, intent)).then_some(view.now.wall));
+            let baked_at = bake::baked_at(intent).or_else(|| (!bake::wanted(view, intent)).then_some(view.now.wall));
             Some(Switch { converged_at: Some(view.now.wall), baked_at, ..intent.clone() })
         }
         (Convergence::Pending("NewConnectionOnOld", _), Some(_)) => Some(Switch { converged_at: None, ..intent.clone() }),
@@ -276,7 +279,12 @@ fn begin_switch(view: &View<'_>, block: Option<&Block>, smoke: &Smoke) -> Option
         return None;
     }
     let cause = if view.forward() { crate::api::SwitchCause::Release } else { crate::api::SwitchCause::Rollback };
-    Some(switch::begin(view, view.set(revision)?, &switch::record(view, revision, cause)))
+    let record = switch::record(view, revision, cause);
+    // What was enough when it passed may be too little by now, and would be undone at the next look: it is growing.
+    if switch::direction(view, &record) == Direction::Back {
+        return None;
+    }
+    Some(switch::begin(view, view.set(revision)?, &record))
 }
 
 /// Rejects the revision of the spec when its smoke probes failed.
@@ -313,6 +321,7 @@ fn again(view: &View<'_>, findings: &Findings, status: &BlueGreenDeploymentStatu
     let mut again = findings.drain.again;
     if let Bake::Running { left } = findings.bake {
         drain::soonest(&mut again, left);
+        drain::soonest(&mut again, bake::overdue_in(view, left));
     }
     let spec = &view.snapshot.object.spec;
     for set in view.target().and_then(|revision| view.set(revision)).into_iter().chain(view.active()) {

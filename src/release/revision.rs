@@ -49,6 +49,12 @@ pub fn meant(sets: &[Set], has: impl Fn(&Set) -> bool) -> Option<&Set> {
     sets.iter().filter(|set| !set.deleting && has(set)).max_by_key(|set| (set.restarts, std::cmp::Reverse(&set.name)))
 }
 
+/// The ReplicaSet that a template means, by the hash of its text: whatever the API server makes the same of, in any spelling, is the same.
+pub fn known<'a>(sets: &'a [Set], raw_hash: &str) -> Option<&'a Set> {
+    let spelt = meant(sets, |set| set.template_hashes.iter().any(|hash| hash == raw_hash))?;
+    meant(sets, |set| set.template_identity == spelt.template_identity).or(Some(spelt))
+}
+
 /// Hash of the smoke probes: a proof is for exactly these.
 pub fn probes_hash(probes: &[SmokeProbe]) -> String {
     hex(&canonical(&json(probes)), 8)
@@ -99,5 +105,18 @@ mod tests {
         assert_eq!(template_identity(&one), template_identity(&two));
         let other: Value = serde_json::from_str(r#"{"a":2,"metadata":{"labels":{"app":"x"}}}"#).unwrap();
         assert_ne!(template_identity(&one), template_identity(&other));
+    }
+
+    #[test]
+    fn any_spelling_of_a_template_means_the_set_that_was_started_anew_last() {
+        let of = |name: &str, identity: &str, hashes: &[&str], restarts: i64| Set {
+            template_identity: identity.into(),
+            template_hashes: hashes.iter().map(|hash| (*hash).to_owned()).collect(),
+            restarts,
+            ..crate::release::tests::fixtures::set(name, crate::release::Color::Blue, 0)
+        };
+        let sets = [of("first", "same", &["a", "b"], 0), of("anew", "same", &["b"], 1), of("other", "else", &["c"], 0)];
+        let meant = |hash: &str| known(&sets, hash).map(|set| set.revision.as_str());
+        assert_eq!((meant("a"), meant("b"), meant("c"), meant("d")), (Some("anew"), Some("anew"), Some("other"), None));
     }
 }

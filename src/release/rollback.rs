@@ -60,7 +60,8 @@ fn give_up(view: &View<'_>, intent: &Switch, from: &Set, reason: &str, message: 
         at: view.now.wall,
         return_to: Some(from.revision.clone()),
     };
-    Back { intent: reverse(view, intent, &from.revision), rejected: Some(rejected) }
+    // Where a person had decided to go elsewhere, that is on its way, and goes on.
+    Back { intent: reverse(view, intent, &from.revision), rejected: Some(view.rejected.cloned().unwrap_or(rejected)) }
 }
 
 fn given_up(view: &View<'_>, intent: &Switch) -> bool {

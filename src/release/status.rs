@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::api::{BlueGreenDeploymentStatus, ProbeResult, ProbeStatus, SetStatus};
+use crate::api::{BlueGreenDeploymentStatus, PhaseName, ProbeResult, ProbeStatus, SetStatus};
 
 use super::action::SmokeRun;
 use super::bake;
@@ -30,7 +30,10 @@ pub fn make(view: &View<'_>, findings: &Findings) -> BlueGreenDeploymentStatus {
     let inactive = view.target().map(|revision| {
         let shown = incoming.filter(|set| set.desired > 0);
         // A wait before its pods may start is no lack of progress: the time counts anew from then.
-        let known = before.inactive.as_ref().filter(|known| known.revision == revision && known.color.is_empty() == shown.is_none());
+        let same = |known: &&SetStatus| known.revision == revision && known.color.is_empty() == shown.is_none();
+        // Nor is one for a person's word, after which the set may have to grow.
+        let waited = before.phase == Some(PhaseName::AwaitPromotion) && conditions::phase(view, findings) == PhaseName::BringUp;
+        let known = before.inactive.as_ref().filter(|known| same(known) && !waited);
         let since = known.map_or(view.now.wall, |known| known.since);
         shown.map_or_else(
             || SetStatus { revision: revision.into(), color: String::new(), replicas: 0, ready_replicas: 0, since },

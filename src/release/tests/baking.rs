@@ -260,3 +260,91 @@ fn the_switch_waits_for_a_window_and_a_persons_word_does_not() {
     world.settle();
     assert_eq!(world.active(), "v3");
 }
+
+#[test]
+fn a_bake_that_is_taken_out_of_the_spec_ends_now_and_nobody_is_cut_off_by_a_deadline_of_long_ago() {
+    let mut world = World::installed("v1", &json!({"drain": {"deadlineSeconds": 60}}));
+    world.edit(|spec| spec.bake.seconds = 3600);
+    world.open.insert(revision("v1"), 1);
+    world.apply_version("v2");
+    world.run(1800);
+    assert_eq!(world.phase(), PhaseName::Bake);
+    world.edit(|spec| spec.bake.seconds = 0);
+    world.run(50);
+    assert_eq!((world.phase(), world.pods("v1").len()), (PhaseName::Drain, 3));
+    world.until("the old pods leave", |world| world.set("v1").desired == 0);
+    assert!((1860.0..1863.0).contains(&world.seconds), "{}", world.seconds);
+    // Asked for again it is one of the next release, and nothing that fails now is.
+    world.edit(|spec| spec.bake = serde_json::from_value(bake(60)["bake"].clone()).unwrap());
+    world.ill.insert(revision("v2"));
+    world.run(5);
+    assert_eq!((world.phase(), condition(world.status(), ConditionType::Stalled).0), (PhaseName::Complete, False));
+    world.apply_version("v3");
+    world.until("v3 bakes", |world| world.active() == "v3" && world.phase() == PhaseName::Bake);
+}
+
+#[test]
+fn the_fix_of_a_failing_bake_is_not_kept_waiting_by_what_the_bake_keeps() {
+    let mut world = World::installed("v1", &json!({"drain": {"maxSets": 1}}));
+    world.edit(|spec| spec.bake = serde_json::from_value(bake(600)["bake"].clone()).unwrap());
+    world.apply_version("v2");
+    world.until("it bakes", |world| world.phase() == PhaseName::Bake);
+    world.broken.insert(revision("v1"));
+    world.ill.insert(revision("v2"));
+    world.run(5);
+    assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "BakeFailed".into()));
+    world.apply_version("v3");
+    world.until("v3 serves", |world| world.active() == "v3");
+}
+
+#[test]
+fn what_is_only_kept_warm_keeps_no_release_waiting() {
+    let mut world = World::installed("v1", &json!({"drain": {"maxSets": 1, "keepWarmSeconds": 3600}}));
+    world.apply_version("v2");
+    world.run(60);
+    world.apply_version("v3");
+    world.until("v3 serves", |world| world.active() == "v3");
+    assert!(world.seconds < 100.0, "{}", world.seconds);
+}
+
+#[test]
+fn a_warm_set_grows_with_the_spec_so_that_the_way_back_stays_one_write() {
+    let mut world = World::installed("v1", &json!({"drain": {"keepWarmSeconds": 3600}}));
+    world.apply_version("v2");
+    world.run(60);
+    world.edit(|spec| spec.replicas = 6);
+    world.settle();
+    assert_eq!((world.pods("v1").len(), world.pods("v2").len()), (6, 6));
+    world.command(command::ROLLBACK, format!("{}-{}", revision("v2"), revision("v1")));
+    world.settle();
+    assert_eq!(world.selected("shop"), "v1");
+}
+
+#[test]
+fn a_persons_way_back_goes_on_although_the_bake_fails_meanwhile() {
+    let mut world = World::installed("v0", &json!({}));
+    world.apply_version("v1");
+    world.until("v0 is gone", |world| world.active() == "v1" && world.set("v0").desired == 0);
+    world.edit(|spec| spec.bake = serde_json::from_value(bake(600)["bake"].clone()).unwrap());
+    world.apply_version("v2");
+    world.until("it bakes", |world| world.phase() == PhaseName::Bake);
+    world.undecided.insert(revision("v0"));
+    world.command(command::ROLLBACK, format!("{}-{}", revision("v2"), revision("v0")));
+    world.run(3);
+    world.ill.insert(revision("v2"));
+    world.run(3);
+    assert_eq!(world.active(), "v1", "for now");
+    world.undecided.clear();
+    world.until("as the person had said", |world| world.active() == "v0");
+}
+
+#[test]
+fn a_bake_without_a_verdict_is_told_of_in_the_end() {
+    let mut world = baking();
+    world.undecided.insert(revision("v2"));
+    world.snapshot.probes.clear();
+    world.run(130);
+    assert_eq!(condition(world.status(), ConditionType::Stalled).0, False);
+    world.run(600);
+    assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "ProgressDeadlineExceeded".into()));
+}

@@ -6,7 +6,8 @@ use super::fixtures::*;
 use super::simulator::World;
 use crate::api::ConditionStatus::{False, True};
 use crate::api::{ConditionType, PhaseName, SwitchCause, keys::command};
-use crate::release::Identity;
+use crate::release::action::Action;
+use crate::release::{Identity, Refusal};
 
 /// v2 serves, v1 still drains.
 fn released() -> World {
@@ -442,4 +443,33 @@ fn a_drain_that_is_not_is_not_ended() {
     }
     assert_eq!(world.pods("v1").len(), 3);
     assert_eq!(world.notices.iter().filter(|notice| notice.reason == "CommandIgnored").count(), 2);
+}
+
+#[test]
+fn a_restart_that_is_refused_is_told_of_and_not_forgotten() {
+    let mut world = World::installed("v1", &json!({}));
+    world.command(command::RESTART, revision("v1"));
+    world.snapshot.refused = Some(Refusal { reason: "QuotaExceeded", message: "no more ReplicaSets".into(), command: None });
+    let planned = crate::release::plan(&world.snapshot, world.now());
+    assert!(planned.actions.iter().all(|action| matches!(action, Action::CreateSet { .. })), "{:?}", planned.actions);
+    assert_eq!(condition(&planned.status, ConditionType::Stalled), (True, "QuotaExceeded".into()));
+    world.snapshot.refused = None;
+    world.settle();
+    assert_eq!((world.snapshot.sets.len(), world.snapshot.object.commands.len()), (2, 0));
+}
+
+#[test]
+fn an_active_set_that_was_started_anew_and_is_deleted_by_hand_is_made_again_at_once() {
+    let mut world = World::installed("v1", &json!({}));
+    world.command(command::RESTART, revision("v1"));
+    world.settle();
+    let anew = world.status().revision.clone().unwrap();
+    world.until("it serves, and the first is gone", |world| world.set("v1").desired == 0);
+    let uid = world.snapshot.sets.iter().find(|set| set.revision == anew).unwrap().uid.clone();
+    world.snapshot.sets.retain(|set| set.uid != uid);
+    world.snapshot.pods.retain(|pod| pod.set_uid != uid);
+    world.reconcile();
+    assert!(world.snapshot.sets.iter().any(|set| set.revision == anew && set.desired == 3), "{:#?}", world.transcript);
+    world.run(5);
+    assert_eq!(world.status().active.as_ref().map(|active| (&active.revision, active.ready_replicas)), Some((&anew, 3)));
 }

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod apart;
-mod fixtures;
+pub mod fixtures;
 mod invariants;
 mod peers;
 mod simulator;

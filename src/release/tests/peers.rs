@@ -8,7 +8,7 @@ use super::simulator::World;
 use crate::api::{ProbeResult, keys};
 use crate::release::action::SmokeRun;
 use crate::release::intent::on_record;
-use crate::release::revision::{meant, raw_hash};
+use crate::release::revision::{known, raw_hash};
 use crate::release::*;
 
 /// Connections of one watched pod, as an agent counts them.
@@ -31,7 +31,7 @@ impl World {
         status.switch = on_record(status.switch.as_ref(), &snapshot.sets, moved);
         let raw_hash = raw_hash(&snapshot.object.spec.template);
         if !matches!(&snapshot.identity, Identity::Refused { .. }) {
-            let known = meant(&snapshot.sets, |set| set.template_hashes.contains(&raw_hash));
+            let known = known(&snapshot.sets, &raw_hash);
             snapshot.identity = match (known, &self.answer) {
                 (Some(set), _) => Identity::Known { raw_hash, revision: set.revision.clone() },
                 (None, Some((asked, answer))) if *asked == raw_hash => answer.clone(),

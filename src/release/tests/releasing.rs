@@ -440,3 +440,65 @@ fn what_passed_with_its_full_size_grows_with_the_spec_and_is_no_small_size_again
     world.settle();
     assert_eq!(world.pods("v2").len(), 3, "before anybody is sent there");
 }
+
+#[test]
+fn the_time_to_grow_counts_from_the_word_and_a_closed_window_takes_no_growth_back() {
+    let mut world = World::installed("v1", &json!({"progressDeadlineSeconds": 60}));
+    world.edit(|spec| {
+        spec.bring_up.preview_replicas = Some(1);
+        spec.promotion.windows = serde_json::from_value(json!([{"schedule": "10 8 * * *", "durationSeconds": 60}])).unwrap();
+    });
+    world.apply_version("v2");
+    world.run(595);
+    assert_eq!((world.phase(), world.pods("v2").len()), (PhaseName::AwaitPromotion, 1));
+    world.undecided.insert(revision("v2"));
+    world.run(40);
+    assert_eq!((world.pods("v2").len(), world.active()), (3, "v1"));
+    assert_eq!(condition(world.status(), ConditionType::Stalled), (False, "Progressing".into()));
+    // The window closes before the others have passed: they stay, and the switch waits for the next one.
+    world.run(60);
+    world.undecided.clear();
+    world.run(60);
+    assert_eq!((world.pods("v2").len(), world.active(), world.phase()), (3, "v1", PhaseName::AwaitPromotion));
+}
+
+#[test]
+fn a_pause_holds_the_growth_from_the_size_for_the_tests() {
+    let mut world = World::installed("v1", &json!({}));
+    world.edit(|spec| {
+        spec.bring_up.preview_replicas = Some(1);
+        spec.promotion.mode = PromotionMode::Manual;
+    });
+    world.apply_version("v2");
+    world.settle();
+    world.edit(|spec| spec.paused = true);
+    world.command(command::PROMOTE, revision("v2"));
+    world.run(5);
+    assert_eq!(world.pods("v2").len(), 1);
+    world.edit(|spec| spec.paused = false);
+    world.until("v2 serves", |world| world.active() == "v2");
+    assert_eq!(world.pods("v2").len(), 3);
+}
+
+#[test]
+fn no_move_begins_that_would_be_undone_at_the_next_look() {
+    let mut world = World::installed("v1", &json!({}));
+    world.edit(|spec| spec.promotion.mode = PromotionMode::Manual);
+    world.apply_version("v2");
+    world.settle();
+    // The old revision has grown; of the new one the other pods are still starting.
+    world.edit(|spec| spec.replicas = 8);
+    world.settle();
+    let new = world.set("v2").uid.clone();
+    let mut ready = 0;
+    for pod in world.snapshot.pods.iter_mut().filter(|pod| pod.set_uid == new) {
+        ready += 1;
+        pod.ready = ready <= 3;
+    }
+    world.idle = true;
+    world.command(command::PROMOTE, revision("v2"));
+    world.reconcile();
+    assert_eq!(world.selected("shop"), "v1");
+    world.idle = false;
+    world.until("v2 serves", |world| world.active() == "v2");
+}

@@ -37,6 +37,7 @@ impl World {
                 made.min_ready_seconds = planned.object.spec.min_ready_seconds;
                 made.template_hashes = vec![raw_hash.clone()];
                 made.restarts = *restarts;
+                made.template_identity = format!("identity-{raw_hash}");
                 self.snapshot.sets.push(made);
             }
             Action::Fence { set, switch, .. } => {

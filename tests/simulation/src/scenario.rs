@@ -126,6 +126,10 @@ impl Scenario {
             crate::json::set(&mut spec, "drain", "scaleDown", json!("PerPod"));
         }
         after_the_switch(&mut spec, baking, aims(&[Phase::Bake]));
+        // Pods that are kept warm don't drain, as status has it.
+        if aims(&[Phase::Drain]) {
+            crate::json::set(&mut spec, "drain", "keepWarmSeconds", json!(0));
+        }
         if baking.percent(20)
             && let Some(spec) = spec.as_object_mut()
         {

@@ -19,7 +19,7 @@ fn seeds(from: u64, number: u64) -> Vec<Outcome> {
 
 #[test]
 fn nothing_is_violated_whatever_goes_wrong_wherever_the_release_stands() {
-    let outcomes = seeds(1, 2 * CELLS);
+    let outcomes = seeds(1, 3 * CELLS);
     let mut sum = Matrix::default();
     for outcome in &outcomes {
         if let Some(violation) = outcome.violations.first() {
