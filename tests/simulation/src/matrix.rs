@@ -38,7 +38,7 @@ impl Matrix {
             ("edits of selectors with a second to put them back", outcome.repairs),
             ("connections of clients", outcome.connections),
             ("connections cut by retiring a drained set", early),
-            ("connections cut by a drain's deadline or timer", late),
+            ("connections cut by a drain's deadline, its timer, or a person's word", late),
             ("connections cut with pods deleted by hand, scaled down or given up", otherwise),
             ("connections lost with a node", outcome.lost),
             ("simulated hours", outcome.time.as_secs()),

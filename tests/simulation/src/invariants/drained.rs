@@ -84,7 +84,7 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
 }
 
 /// Whether a person ended the drain of a revision.
-fn finished(sim: &Sim, revision: &str) -> bool {
+pub(super) fn finished(sim: &Sim, revision: &str) -> bool {
     sim.history.commands.iter().any(|(key, named)| *key == keys::command::FINISH_DRAIN && named == revision)
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bluegreen::api::keys;
 use bluegreen::controller::api::Resource;
 
+use super::drained::finished;
 use crate::controller::api::Request;
 use crate::controller::serve::Write;
 use crate::intent::{attempt, recorded};
@@ -44,7 +45,9 @@ pub fn remember(sim: &mut Sim, write: &Write) {
             if let (Some(glance), Some(left), Some(object)) = (sim.history.glances.get(&write.process), sim.history.parted.get(&uid), sim.object()) {
                 let seconds = seconds(sim, &object);
                 let slack = Duration::from_millis(2 * sim.history.wrong + 1500);
-                let over = glance.at + slack >= *left + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+                let label = json::label(&write.after, keys::REVISION).unwrap_or_default();
+                let ended = finished(sim, label.strip_prefix(keys::LEFT_PREFIX).unwrap_or(label));
+                let over = ended || glance.at + slack >= *left + Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
                 sim.history.alone.insert(uid, (glance.at, over));
             }
         }
@@ -81,7 +84,7 @@ pub fn remember(sim: &mut Sim, write: &Write) {
     }
 }
 
-/// When the retirement of a set was decided, and whether its deadline was over by then.
+/// When the retirement of a set was decided, and whether its deadline was over by then, or a person had ended its drain.
 fn retirement(sim: &Sim, write: &Write) -> Option<(Duration, bool)> {
     let retirement = sim.history.retirements.get(&(write.process, json::uid(&write.after).to_owned()))?;
     let revision = json::label(&write.after, keys::REVISION)?;
@@ -89,7 +92,7 @@ fn retirement(sim: &Sim, write: &Write) -> Option<(Duration, bool)> {
     let object = sim.object()?;
     let seconds = seconds(sim, &object);
     let slack = Duration::from_millis(2 * sim.history.wrong + 1500);
-    Some((retirement.at, retirement.at + slack >= left + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))))
+    Some((retirement.at, finished(sim, revision) || retirement.at + slack >= left + Duration::from_secs(u64::try_from(seconds).unwrap_or(0))))
 }
 
 /// Seconds after which pods may go with whatever is open: the deadline, or the timer where nothing is measured.
