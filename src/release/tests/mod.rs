@@ -20,5 +20,6 @@ mod properties;
 mod releasing;
 mod scaling;
 mod services;
+mod sizes;
 mod smoke;
 mod switching;

@@ -290,6 +290,17 @@ impl Stage {
         .await
     }
 
+    /// Waits until a condition of `shop` says something, and returns its message.
+    pub async fn told(&self, part: &str, seconds: u64) -> Result<String> {
+        wait_for(format!("a condition that says {part:?}"), seconds, || async {
+            let status = self.shop().await?.status.unwrap_or_default();
+            let said: Vec<String> = status.conditions.iter().map(|condition| condition.message.clone()).collect();
+            let found = said.iter().find(|message| message.contains(part)).cloned();
+            Ok(found.map_or_else(|| Look::NotYet(format!("{said:?}")), Look::Done))
+        })
+        .await
+    }
+
     /// A column of `kubectl get bgd shop`.
     pub fn column(&self, name: &str) -> Result<String> {
         let table = self.world.kubectl(&["get", "bgd", "shop", "-n", &self.namespace])?;

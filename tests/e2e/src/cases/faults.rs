@@ -213,13 +213,7 @@ pub async fn scale_down_refused(stage: Arc<Stage>) -> Result {
     })
     .await?;
     held.stop_clean()?;
-    let told = wait_for("status says that it is refused", 40, || async {
-        let status = stage.shop().await?.status.unwrap_or_default();
-        let said: Vec<String> = status.conditions.iter().map(|condition| condition.message.clone()).collect();
-        let found = said.iter().find(|message| message.contains("this namespace is frozen")).cloned();
-        Ok(found.map_or_else(|| Look::NotYet(format!("{said:?}")), Look::Done))
-    })
-    .await?;
+    let told = stage.told("this namespace is frozen", 40).await?;
     stage.notes.say(format!("status: {told}"));
     claim!(stage.desired(&first).await? == 2, "it was scaled down");
     for kind in ["validatingadmissionpolicybinding", "validatingadmissionpolicy"] {

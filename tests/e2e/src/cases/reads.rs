@@ -13,7 +13,7 @@ use crate::claim;
 use crate::failure::Result;
 use crate::manifest::shop;
 use crate::stage::Stage;
-use crate::wait::{Look, stays, wait_for, when};
+use crate::wait::{stays, when};
 use crate::world::{RELEASE, SYSTEM};
 
 /// Old pods are to go, and whether a Service still leads to them can't be read: nothing is scaled down, no selector is touched, and status
@@ -35,13 +35,7 @@ pub async fn reads_refused(stage: Arc<Stage>) -> Result {
     let write = async |rules: &[PolicyRule]| roles.patch(&name, &PatchParams::default(), &Patch::Merge(json!({"rules": rules}))).await;
     write(&less).await?;
     held.stop_clean()?;
-    let told = wait_for("status says that it can't be read", 40, || async {
-        let status = stage.shop().await?.status.unwrap_or_default();
-        let said: Vec<String> = status.conditions.iter().map(|condition| condition.message.clone()).collect();
-        let found = said.iter().find(|message| message.contains("cannot get resource \"services\"")).cloned();
-        Ok(found.map_or_else(|| Look::NotYet(format!("{said:?}")), Look::Done))
-    })
-    .await?;
+    let told = stage.told("cannot get resource \"services\"", 40).await?;
     stage.notes.say(format!("status: {told}"));
     stays("the old pods stay, and the Service is not written", 5, || async {
         let (desired, now) = (stage.desired(&first).await?, version().await?);
