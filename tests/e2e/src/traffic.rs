@@ -91,6 +91,17 @@ impl Load {
         .await
     }
 
+    /// Waits until a long connection was cut: in the middle of an answer, or between two of them.
+    pub async fn is_cut(self, seconds: u64) -> Result {
+        let summary = wait_for(format!("the end of {}", self.about), seconds, || async {
+            let ended = self.child.lines().into_iter().find_map(|line| if let Line::Summary(summary) = line { Some(summary) } else { None });
+            Ok(ended.map_or_else(|| Look::NotYet(format!("{:?}", self.tick())), Look::Done))
+        })
+        .await?;
+        claim!(summary.reason == Reason::Done, "it was not cut: {summary:?}");
+        Ok(())
+    }
+
     /// Waits for its own end, and wants it whole and without failures.
     pub fn ends_well(self, seconds: u64) -> Result<Summary> {
         let Self { child, about } = self;
