@@ -92,7 +92,7 @@ impl Load {
     }
 
     /// Waits until a long connection was cut: in the middle of an answer, or between two of them.
-    pub async fn is_cut(self, seconds: u64) -> Result {
+    pub async fn ends_cut(self, seconds: u64) -> Result {
         let summary = wait_for(format!("the end of {}", self.about), seconds, || async {
             let ended = self.child.lines().into_iter().find_map(|line| if let Line::Summary(summary) = line { Some(summary) } else { None });
             Ok(ended.map_or_else(|| Look::NotYet(format!("{:?}", self.tick())), Look::Done))

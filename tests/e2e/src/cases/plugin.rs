@@ -301,7 +301,7 @@ pub async fn plugin_restarts(stage: Arc<Stage>) -> Result {
     claim!(shown.contains(&first), "status does not tell of the old pods: {shown}");
     says(&stage, &["drain", "shop", "--finish", "--wait", "--timeout", "60s"], &format!("revision {first} does not drain any more"))?;
     claim!(stage.desired(&first).await? == 0, "the old pods are still wanted");
-    held.is_cut(30).await?;
+    held.ends_cut(30).await?;
     users.more(20).await?;
     users.stop_clean().map(drop)
 }
