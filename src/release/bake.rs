@@ -27,6 +27,8 @@ pub enum Bake {
     },
     /// It bore it for long enough.
     Passed,
+    /// The move was over before a bake was asked for: nothing bakes, and that is to go on record.
+    TooLate,
     /// A probe fails.
     Failed {
         /// Which probe, on which pod, and what it showed.
@@ -71,7 +73,7 @@ pub fn holds(view: &View<'_>, set: &Set) -> bool {
 pub fn step(view: &View<'_>) -> (Bake, Option<SmokeRun>) {
     let Some((intent, set)) = under_way(view) else {
         let over = view.intent.is_some_and(|intent| wanted(view, intent) && was_over(view, intent));
-        return (if over { Bake::Passed } else { Bake::None }, None);
+        return (if over { Bake::TooLate } else { Bake::None }, None);
     };
     let bake = &view.snapshot.object.spec.bake;
     let hash = format!("{PREFIX}{}", probes_hash(&bake.probes));

@@ -68,7 +68,7 @@ pub fn phase(view: &View<'_>, findings: &Findings) -> PhaseName {
     }
     match findings.convergence {
         Convergence::Pending(..) if view.intent.is_some_and(|intent| intent.converged_at.is_none()) => PhaseName::Converge,
-        _ if findings.bake != Bake::None => PhaseName::Bake,
+        _ if !matches!(findings.bake, Bake::None | Bake::TooLate) => PhaseName::Bake,
         _ if findings.drain.status.iter().any(|set| set.reason != KEPT_WARM) => PhaseName::Drain,
         _ => PhaseName::Complete,
     }
@@ -210,9 +210,9 @@ fn ready(view: &View<'_>, findings: &Findings) -> Says {
     if view.ready_active() == 0 && view.snapshot.object.spec.replicas > 0 {
         return says(False, "NoReadyPods", format!("revision {revision} has no ready pod"));
     }
-    if intent.converged_at.is_some()
-        && let Some(message) = baking(view, findings)
-    {
+    // In the rounds that only put something on record as well: who waits for Ready would take one moment of True for the end.
+    let converged = intent.converged_at.is_some() || matches!(findings.convergence, Convergence::Yes | Convergence::Unknown(..));
+    if converged && let Some(message) = baking(view, findings) {
         return says(False, "Baking", message);
     }
     match &findings.convergence {
@@ -231,7 +231,8 @@ fn baking(view: &View<'_>, findings: &Findings) -> Option<String> {
     let intent = view.intent?;
     let until = super::drain::later(intent.completed_at?, view.snapshot.object.spec.bake.seconds);
     match &findings.bake {
-        Bake::None | Bake::Passed => None,
+        Bake::None | Bake::TooLate => None,
+        Bake::Passed => Some(format!("revision {} has borne the traffic long enough", intent.to)),
         Bake::Running { left } if *left > 0.0 => Some(format!("revision {} serves, and must go on well until {}", intent.to, second(until))),
         Bake::Running { .. } => Some(format!("revision {} serves; a probe of the bake has not passed yet", intent.to)),
         Bake::Failed { message } => Some(message.clone()),
@@ -268,8 +269,7 @@ fn reconciling(view: &View<'_>, findings: &Findings) -> Says {
     }
     match &findings.convergence {
         Convergence::Pending(reason, message) if converging => says(True, *reason, message.clone()),
-        _ if findings.bake != Bake::None => says(True, "Bake", baking(view, findings).unwrap_or_default()),
-        _ => says(False, "Complete", "the release is complete"),
+        _ => baking(view, findings).map_or_else(|| says(False, "Complete", "the release is complete"), |message| says(True, "Bake", message)),
     }
 }
 

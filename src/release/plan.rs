@@ -263,7 +263,7 @@ fn converged(view: &View<'_>, convergence: &Convergence) -> Option<Switch> {
 
 /// Records that the new revision has borne the traffic for long enough.
 fn baked(view: &View<'_>, bake: &Bake) -> Option<Switch> {
-    let intent = view.intent.filter(|intent| *bake == Bake::Passed && intent.converged_at.is_some())?;
+    let intent = view.intent.filter(|intent| matches!(bake, Bake::Passed | Bake::TooLate) && intent.converged_at.is_some())?;
     Some(Switch { baked_at: Some(view.now.wall), ..intent.clone() })
 }
 

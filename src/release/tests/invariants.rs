@@ -2,7 +2,7 @@
 
 use super::fixtures::*;
 use super::simulator::World;
-use crate::api::{BlueGreenDeploymentStatus, DrainSource, SwitchCause, keys};
+use crate::api::{BlueGreenDeploymentStatus, ConditionStatus, ConditionType, DrainSource, PhaseName, SwitchCause, keys};
 use crate::release::action::{Action, Plan, SelectWhy};
 use crate::release::plan::durable;
 use crate::release::revision::probes_hash;
@@ -18,6 +18,9 @@ pub fn of_plan(planned: &Snapshot, plan: &Plan) {
         assert!(plan.actions.is_empty());
     }
     assert!(plan.again.is_none_or(|again| again > 0.0), "looks again in the past");
+    // Also in the plan that only puts something on record: who waits for Ready takes one moment of True for the end of the release.
+    let ready = plan.status.conditions.iter().any(|condition| condition.kind == ConditionType::Ready && condition.status == ConditionStatus::True);
+    assert!(!ready || plan.status.phase != Some(PhaseName::Bake), "ready in a bake: {:?}", plan.status.conditions);
     for condition in &plan.status.conditions {
         assert!(condition.message.chars().count() <= 512);
     }
