@@ -2,6 +2,7 @@
 //!
 //! Everything that the operator asks of a real API server must be among them: [`covered`] says what is, by verb, kind and answer.
 
+mod nothing;
 mod pods;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -57,6 +58,7 @@ pub async fn play<A: ApiServer>(api: A, namespace: &str) -> Result<Play<A>, Stri
     play.objects_with_status().await.map_err(|error| format!("bluegreendeployments: {error}"))?;
     play.watches().await.map_err(|error| format!("connectionwatches: {error}"))?;
     play.leases().await.map_err(|error| format!("leases: {error}"))?;
+    play.nothing_there().await.map_err(|error| format!("what is not there: {error}"))?;
     for resource in [Resource::Pod, Resource::EndpointSlice, Resource::DaemonSet, Resource::Node, Resource::Lease] {
         play.list(resource, "", "none of ours").await.map_err(|error| format!("{resource:?}: {error}"))?;
     }
@@ -416,6 +418,7 @@ mod tests {
         let covered = covered().unwrap();
         assert!(covered.contains("patch replicasets 422"), "{covered:?}");
         assert!(covered.contains("patch services 409"), "{covered:?}");
+        assert!(covered.contains("patch replicasets 404"), "{covered:?}");
         assert!(covered.contains("patch bluegreendeployments/status 200"), "{covered:?}");
     }
 }
