@@ -22,6 +22,10 @@ pub struct Traffic {
     #[serde(default)]
     #[schemars(length(max = 16), extend("items" = {"type": "string", "minLength": 1, "maxLength": 63}, "x-kubernetes-list-type" = "set"))]
     pub allow_other_services: Vec<String>,
+    /// Whether traffic moves although a node then has no ready pod for a Service that keeps traffic on the node where it arrives
+    /// (`internalTrafficPolicy` or `externalTrafficPolicy` `Local`) and had one before.
+    #[serde(default)]
+    pub allow_local_gap: bool,
     /// Seconds without an unexplained new connection on any old pod, after the endpoints moved, before the move counts as done.
     #[serde(default = "quiet")]
     // Not longer than the controller remembers reports that come once a second.
@@ -39,6 +43,7 @@ impl Default for Traffic {
             services: vec![],
             preview_services: vec![],
             allow_other_services: vec![],
+            allow_local_gap: false,
             quiet_seconds: quiet(),
             convergence_timeout_seconds: timeout(),
         }

@@ -246,6 +246,8 @@ mod tests {
             kind: "ClusterIP".into(),
             cluster_ips: vec![],
             headless: false,
+            internal_local: false,
+            external_local: false,
             ports: vec![],
             applier: None,
             editor: None,

@@ -238,6 +238,8 @@ pub fn service(object: &Value) -> Option<Service> {
         withdrawn: annotation(object, keys::WITHDRAWN).map(words).unwrap_or_default(),
         kind: text(object, "/spec/type").unwrap_or_else(|| "ClusterIP".into()),
         headless,
+        internal_local: text(object, "/spec/internalTrafficPolicy").as_deref() == Some("Local"),
+        external_local: text(object, "/spec/externalTrafficPolicy").as_deref() == Some("Local"),
         cluster_ips,
         ports: list(object, "/spec/ports")
             .map(|port| ServicePort {

@@ -12,6 +12,7 @@ pub mod drain;
 pub mod history;
 pub mod intent;
 pub mod judge;
+pub mod local;
 pub mod part;
 pub mod plan;
 pub mod preflight;

@@ -10,6 +10,7 @@ use super::converge::{self, Convergence};
 use super::drain;
 use super::history;
 use super::intent::{self, Intent};
+use super::local;
 use super::preflight;
 use super::preview;
 use super::promotion;
@@ -178,6 +179,8 @@ fn steps(view: &View<'_>) -> Plan {
     let record = moved.or_else(|| converged(view, &convergence)).or_else(|| baked(view, &bake));
     // The proof goes on record first: whoever comes next must be able to see on what the switch rests.
     let proven = tested.actions.is_empty();
+    // It comes after bring up: a set may have to grow to close a gap.
+    let block = block.or_else(|| gap(view, &smoke));
     let begun = begin_switch(view, block.as_ref(), &smoke).filter(|_| proven && record.is_none());
     let rejected = failed(view, &smoke);
     actions.extend(tested.actions);
@@ -265,6 +268,13 @@ fn converged(view: &View<'_>, convergence: &Convergence) -> Option<Switch> {
 fn baked(view: &View<'_>, bake: &Bake) -> Option<Switch> {
     let intent = view.intent.filter(|intent| matches!(bake, Bake::Passed | Bake::TooLate) && intent.converged_at.is_some())?;
     Some(Switch { baked_at: Some(view.now.wall), ..intent.clone() })
+}
+
+/// What a switch that could begin now would lose on its way. A return is not held up by it.
+fn gap(view: &View<'_>, smoke: &Smoke) -> Option<Block> {
+    let revision = view.target().filter(|revision| view.forward() && promotion::granted(view, revision))?;
+    let could = matches!(smoke, Smoke::Passed { .. }) && bring_up::preview(view).is_none() && view.settled();
+    local::gap(view, view.set(revision).filter(|_| could)?)
 }
 
 /// The writes that begin the switch, once nothing speaks against it.

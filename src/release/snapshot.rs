@@ -228,6 +228,10 @@ pub struct Service {
     pub cluster_ips: Vec<String>,
     /// Whether `spec.clusterIP` is `None`.
     pub headless: bool,
+    /// Whether `spec.internalTrafficPolicy` is `Local`.
+    pub internal_local: bool,
+    /// Whether `spec.externalTrafficPolicy` is `Local`.
+    pub external_local: bool,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
     /// Another manager that owns the selector by server-side apply.

@@ -82,6 +82,8 @@ pub fn service(name: &str) -> Service {
         kind: "ClusterIP".into(),
         cluster_ips: vec!["10.0.0.9".into()],
         headless: false,
+        internal_local: false,
+        external_local: false,
         ports: vec![ServicePort { name: "http".into(), port: 80, target: "http".into(), protocol: "TCP".into() }],
         applier: None,
         editor: None,

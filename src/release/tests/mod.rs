@@ -14,6 +14,7 @@ mod converging;
 mod draining;
 mod intent;
 mod judging;
+mod local;
 mod parting;
 mod paused;
 mod properties;

@@ -132,6 +132,10 @@ pub const STALLED: &[Reason] = &[
     ("PathInvalid", "`spec.drain.begin.http.path` does not begin with `/`, or a path in `jsonPointer` of a smoke probe is no JSON pointer."),
     ("HeaderInvalid", "A header of a smoke probe can't be sent, or can't be in any answer."),
     ("WindowInvalid", "A window of `spec.promotion` can't be read, or never opens."),
+    (
+        "LocalPolicyGap",
+        "A Service with `internalTrafficPolicy` or `externalTrafficPolicy` `Local` would lose what arrives at a node that has a ready pod of the active revision and none of the new one. The switch waits; `spec.traffic.allowLocalGap` takes the loss.",
+    ),
     ("ServiceMissing", "A declared Service does not exist."),
     ("ServiceUnsuitable", "A Service is of type ExternalName, has endpoints not made from a selector, or is headless where an address is needed."),
     ("ServiceOwnedBy", "Another BlueGreenDeployment moves this Service."),

@@ -11,6 +11,7 @@ mod endpoints;
 mod failing;
 mod faults;
 mod fidelity;
+mod gates;
 mod killed;
 mod mistakes;
 mod parting;
@@ -47,12 +48,15 @@ macro_rules! own {
 /// Every case; the longest first, so that the end of a run is not one of them alone.
 pub fn all() -> Vec<Case> {
     let mut cases = vec![
+        shared!(gates::promoted_in_a_window, 330),
         shared!(release::upload_and_stream_survive, 180),
         shared!(drain::release_with_real_defaults, 150),
         shared!(after::bake_fails_and_returns, 180),
         shared!(after::bake_passes_and_keeps_warm, 180),
         shared!(after::restart_and_finish_the_drain, 180),
         shared!(after::promoted_after_a_while, 150),
+        shared!(gates::local_policy_gap, 240),
+        shared!(gates::preview_replicas, 150),
         shared!(release::first_install, 90),
         shared!(release::release_new_connections, 120),
         shared!(release::release_kept_with_drain_begin, 120),
