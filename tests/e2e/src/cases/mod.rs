@@ -12,6 +12,7 @@ mod failing;
 mod faults;
 mod fidelity;
 mod gates;
+mod gitops;
 mod killed;
 mod mistakes;
 mod parting;
@@ -56,6 +57,7 @@ pub fn all() -> Vec<Case> {
         shared!(after::restart_and_finish_the_drain, 180),
         shared!(after::promoted_after_a_while, 150),
         shared!(gates::local_policy_gap, 240),
+        shared!(gitops::helm_waits, 300),
         shared!(gates::preview_replicas, 150),
         shared!(release::first_install, 90),
         shared!(release::release_new_connections, 120),
