@@ -42,7 +42,8 @@ pub fn phase(view: &View<'_>, findings: &Findings) -> PhaseName {
     if view.snapshot.object.spec.paused && (view.target().is_some() || !view.settled()) {
         return PhaseName::Paused;
     }
-    if !view.settled() {
+    // A move that only waits is ended by the next one, so the next one is what there is to tell: it may be a person's turn.
+    if !view.settled() && (!waits(view) || view.target().is_none()) {
         return PhaseName::Switch;
     }
     if findings.block.is_some() && (view.target().is_some() || view.revision.is_none() || view.intent.is_none()) {
@@ -119,14 +120,10 @@ fn problem(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
         let way_back = view.target().map(|to| format!("; not yet back at {to}: {}", progress(view, findings)));
         return Some((rejected.reason.clone(), format!("{}{}", rejected.message, way_back.unwrap_or_default())));
     }
-    if let Some(intent) = view.intent
-        && !view.settled()
-        && switch::direction(view, intent) == switch::Direction::Wait
-    {
-        return Some(own((
-            "NoReadyPods",
-            format!("the move to revision {} waits: neither it nor the one it leaves has enough ready pods", intent.to),
-        )));
+    if let Some(intent) = view.intent.filter(|_| waits(view)) {
+        let next = view.target().map(|_| format!("; {}", releasing(view, findings))).unwrap_or_default();
+        let message = format!("the move to revision {} waits: neither it nor the one it leaves has enough ready pods{next}", intent.to);
+        return Some(own(("NoReadyPods", message)));
     }
     if let Bake::Failed { message } = &findings.bake
         && let Some(Err(why)) = view.intent.map(|intent| bake::way_back(view, intent))
@@ -143,6 +140,11 @@ fn problem(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
         return Some(((*reason).to_owned(), message.clone()));
     }
     overdue(view, findings)
+}
+
+/// Whether a move can be neither finished nor undone.
+fn waits(view: &View<'_>) -> bool {
+    view.intent.is_some_and(|intent| !view.settled() && switch::direction(view, intent) == switch::Direction::Wait)
 }
 
 fn own((reason, message): (&str, String)) -> (String, String) {

@@ -74,6 +74,21 @@ fn a_move_to_a_set_that_somebody_deleted_does_not_hold_up_the_next_release() {
 }
 
 #[test]
+fn what_ends_a_move_that_waits_says_when_it_is_a_persons_turn() {
+    let mut world = halfway();
+    world.snapshot.sets.clear();
+    world.snapshot.pods.clear();
+    world.edit(|spec| spec.promotion.mode = crate::api::PromotionMode::Manual);
+    world.apply_version("v3");
+    world.until("v3 waits for a person", |world| world.phase() == PhaseName::AwaitPromotion);
+    assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "NoReadyPods".into()));
+    let said = message(world.status(), ConditionType::Stalled);
+    assert!(said.ends_with(&format!("bluegreen.dev/promote={}", revision("v3"))), "{said}");
+    world.command(command::PROMOTE, revision("v3"));
+    world.until("v3 serves", |world| world.active() == "v3" && world.phase() == PhaseName::Complete);
+}
+
+#[test]
 fn an_interrupted_move_with_both_ends_broken_stays_where_it_is() {
     let mut world = halfway();
     world.broken.extend([revision("v1"), revision("v2")]);

@@ -58,6 +58,8 @@ pub struct Known {
     pub pods: BTreeSet<String>,
     /// The object.
     pub object: Arc<Value>,
+    /// How many pods were needed when the revision passed, as it stood on its ReplicaSet: that may have been deleted since.
+    pub needed: Option<i64>,
 }
 
 /// A selector that a person edited.
@@ -157,6 +159,12 @@ pub struct History {
     pub wrong: u64,
 }
 
+/// How many pods were needed when a revision passed its smoke probes.
+pub fn needed(set: &Value) -> Option<i64> {
+    let proof: Value = serde_json::from_str(json::annotation(set, keys::PROOF)?).ok()?;
+    Some(json::number(&proof, "/needed"))
+}
+
 impl History {
     /// The release has come to stand somewhere.
     pub fn entered(&mut self, phase: Phase) {
@@ -225,7 +233,9 @@ impl Sim {
         let pods = self.delivered(process, Resource::Pod).filter(|pod| json::label(pod, keys::REVISION) == Some(to) && json::alive(pod));
         let pods = pods.map(|pod| json::uid(pod).to_owned()).collect();
         let object = self.delivered(process, Resource::BlueGreenDeployment).find(|object| json::name(object) == NAME).cloned().unwrap_or_default();
-        self.history.known.insert(process, Known { pods, object });
+        let needed =
+            self.delivered(process, Resource::ReplicaSet).filter(|set| json::label(set, keys::REVISION) == Some(to)).find_map(|set| needed(set));
+        self.history.known.insert(process, Known { pods, object, needed });
     }
 
     /// An answer, or none, has gone to a process.

@@ -5,7 +5,7 @@ use bluegreen::controller::api::Resource;
 
 use super::Invariant;
 use crate::controller::serve::Write;
-use crate::history::Known;
+use crate::history::{Known, needed};
 use crate::intent::{attempt, recorded};
 use crate::json;
 use crate::sim::Sim;
@@ -34,7 +34,7 @@ fn intent(sim: &Sim, write: &Write) -> Result<(), String> {
     if sim.history.intents.contains(&(attempt(&switch), to.to_owned())) {
         return Ok(());
     }
-    let Some(Known { pods, object }) = sim.history.known.get(&write.process) else { return Err("nobody decided it".into()) };
+    let Some(Known { pods, object, needed: known }) = sim.history.known.get(&write.process) else { return Err("nobody decided it".into()) };
     let name = sim.named(to);
     let forward = json::text(&switch, "/cause") == "Release";
     if !forward {
@@ -48,10 +48,9 @@ fn intent(sim: &Sim, write: &Write) -> Result<(), String> {
     let each = paths("EachPod");
     let passed = pods.iter().filter(|uid| each.iter().all(|path| sim.history.passed.contains(&((*uid).clone(), path.clone())))).count();
     // Frozen when the probes passed; later growth is scaling.
-    let set = sim.first_set(to);
-    let frozen = set.and_then(|set| json::annotation(set, keys::PROOF)).and_then(|proof| serde_json::from_str::<serde_json::Value>(proof).ok());
+    let frozen = sim.first_set(to).and_then(|set| needed(set)).or(*known);
     let replicas = json::number(object, "/spec/replicas");
-    let needed = frozen.map_or(replicas, |proof| json::number(&proof, "/needed").min(replicas)).max(1);
+    let needed = frozen.map_or(replicas, |frozen| frozen.min(replicas)).max(1);
     if i64::try_from(passed).unwrap_or(0) < needed {
         return Err(format!("the switch to {name} is decided while {passed} of its pods passed every probe and {needed} are needed"));
     }
