@@ -328,12 +328,13 @@ mod tests {
                 "managedFields": [
                     {"manager": "flux", "operation": "Apply", "time": "2026-01-01T00:00:00Z", "fieldsV1": {"f:spec": {"f:selector": {}}}},
                     {"manager": "other", "operation": "Update", "time": "2026-01-02T00:00:00Z", "fieldsV1": {"f:spec": {"f:ports": {}}}}]},
-            "spec": {"clusterIP": "10.0.0.1", "selector": {"app": "shop"}, "ports": [{"port": 80, "targetPort": "http"}, {"port": 9000, "targetPort": 9000}]}
+            "spec": {"clusterIP": "10.0.0.1", "externalTrafficPolicy": "Local", "internalTrafficPolicy": "Cluster", "selector": {"app": "shop"}, "ports": [{"port": 80, "targetPort": "http"}, {"port": 9000, "targetPort": 9000}]}
         });
         let service = service(&object).unwrap();
         assert_eq!(service.applier.as_deref(), Some("flux"));
         assert_eq!(service.owner, Some(Owner { name: "shop".into(), uid: "1-2".into() }));
         assert_eq!(service.selected, Some(Selected { revision: "abc".into(), attempt: 3 }));
+        assert_eq!((service.external_local, service.internal_local), (true, false));
         assert_eq!(service.ports.iter().map(|port| port.target.as_str()).collect::<Vec<_>>(), ["http", "9000"]);
     }
 

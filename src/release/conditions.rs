@@ -69,7 +69,7 @@ pub fn phase(view: &View<'_>, findings: &Findings) -> PhaseName {
     }
     match findings.convergence {
         Convergence::Pending(..) if view.intent.is_some_and(|intent| intent.converged_at.is_none()) => PhaseName::Converge,
-        _ if !matches!(findings.bake, Bake::None | Bake::TooLate) => PhaseName::Bake,
+        _ if baking(view, findings).is_some() => PhaseName::Bake,
         _ if findings.drain.status.iter().any(|set| set.reason != KEPT_WARM) => PhaseName::Drain,
         _ => PhaseName::Complete,
     }

@@ -32,14 +32,13 @@ pub fn gap(view: &View<'_>, incoming: &Set) -> Option<Block> {
     ))
 }
 
-/// The field by which a Service keeps traffic on the node where it arrives.
+/// The field by which a Service keeps traffic on the node where it arrives. Where nothing comes in from outside, the API server lets
+/// `externalTrafficPolicy` not be.
 fn local(service: &Service) -> Option<&'static str> {
-    let outside = matches!(service.kind.as_str(), "LoadBalancer" | "NodePort");
-    match () {
-        () if service.internal_local => Some("internalTrafficPolicy"),
-        () if service.external_local && outside => Some("externalTrafficPolicy"),
-        () => None,
+    if service.internal_local {
+        return Some("internalTrafficPolicy");
     }
+    service.external_local.then_some("externalTrafficPolicy")
 }
 
 /// Nodes on which a set has a ready pod; a node that is lost itself receives nothing.

@@ -17,6 +17,7 @@ use super::promotion;
 use super::rollback;
 use super::scale;
 use super::services::Block;
+use super::set::Set;
 use super::smoke::{self, Smoke};
 use super::snapshot::{Identity, Now, Refusal, Snapshot};
 use super::status;
@@ -179,9 +180,10 @@ fn steps(view: &View<'_>) -> Plan {
     let record = moved.or_else(|| converged(view, &convergence)).or_else(|| baked(view, &bake));
     // The proof goes on record first: whoever comes next must be able to see on what the switch rests.
     let proven = tested.actions.is_empty();
-    // It comes after bring up: a set may have to grow to close a gap.
-    let block = block.or_else(|| gap(view, &smoke));
-    let begun = begin_switch(view, block.as_ref(), &smoke).filter(|_| proven && record.is_none());
+    let next = may_take_over(view, &smoke);
+    // It comes after bring up: a set may have to grow to close a gap. A return is not held up by it.
+    let block = block.or_else(|| local::gap(view, next.filter(|_| view.forward())?));
+    let begun = next.filter(|_| block.is_none()).and_then(|set| begin_switch(view, set)).filter(|_| proven && record.is_none());
     let rejected = failed(view, &smoke);
     actions.extend(tested.actions);
     actions.extend(bring_up::remember_template(view));
@@ -270,31 +272,22 @@ fn baked(view: &View<'_>, bake: &Bake) -> Option<Switch> {
     Some(Switch { baked_at: Some(view.now.wall), ..intent.clone() })
 }
 
-/// What a switch that could begin now would lose on its way. A return is not held up by it.
-fn gap(view: &View<'_>, smoke: &Smoke) -> Option<Block> {
-    let revision = view.target().filter(|revision| view.forward() && promotion::granted(view, revision))?;
-    let could = matches!(smoke, Smoke::Passed { .. }) && bring_up::preview(view).is_none() && view.settled();
-    local::gap(view, view.set(revision).filter(|_| could)?)
-}
-
-/// The writes that begin the switch, once nothing speaks against it.
-fn begin_switch(view: &View<'_>, block: Option<&Block>, smoke: &Smoke) -> Option<Vec<Action>> {
+/// The set that may take over: tested with its full size, granted, and nothing is on its way before it.
+fn may_take_over<'a>(view: &View<'a>, smoke: &Smoke) -> Option<&'a Set> {
     let revision = view.target()?;
-    let ready = matches!(smoke, Smoke::Passed { .. });
     // A move that can be neither finished nor undone ends with the next one: that moves every Service, with a higher number.
     let free = view.intent.is_none_or(|intent| view.settled() || switch::direction(view, intent) == Direction::Wait);
     // With the size for the tests it has passed; with its full size it has to pass again.
-    let ready = ready && bring_up::preview(view).is_none();
-    if !ready || block.is_some() || !free || view.snapshot.object.spec.paused || !promotion::granted(view, revision) {
-        return None;
-    }
+    let ready = matches!(smoke, Smoke::Passed { .. }) && bring_up::preview(view).is_none();
+    view.set(revision).filter(|_| ready && free && !view.snapshot.object.spec.paused && promotion::granted(view, revision))
+}
+
+/// The writes that begin the switch, if it would not be undone.
+fn begin_switch(view: &View<'_>, set: &Set) -> Option<Vec<Action>> {
     let cause = if view.forward() { crate::api::SwitchCause::Release } else { crate::api::SwitchCause::Rollback };
-    let record = switch::record(view, revision, cause);
+    let record = switch::record(view, &set.revision, cause);
     // What was enough when it passed may be too little by now, and would be undone at the next look: it is growing.
-    if switch::direction(view, &record) == Direction::Back {
-        return None;
-    }
-    Some(switch::begin(view, view.set(revision)?, &record))
+    (switch::direction(view, &record) != Direction::Back).then(|| switch::begin(view, set, &record))
 }
 
 /// Rejects the revision of the spec when its smoke probes failed.

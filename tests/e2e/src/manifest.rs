@@ -116,6 +116,16 @@ impl Manifest {
         self.spec("/template/spec/nodeSelector/kubernetes.io~1hostname", name)
     }
 
+    /// One pod of a revision on each node.
+    #[must_use]
+    pub fn one_a_node(self) -> Self {
+        let spread = json!([{
+            "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
+            "labelSelector": {"matchLabels": {"app": "shop"}}, "matchLabelKeys": ["bluegreen.dev/revision"],
+        }]);
+        self.spec("/template/spec/topologySpreadConstraints", spread)
+    }
+
     /// Old pods are told to drain.
     #[must_use]
     pub fn told(self) -> Self {

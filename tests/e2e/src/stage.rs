@@ -191,14 +191,20 @@ impl Stage {
 
     /// Waits until a Service answers on a node: each node's kube-proxy follows a change on its own, at most once a second.
     pub async fn reachable(&self, node: usize, address: &str) -> Result {
-        let (ip, port) = address.rsplit_once(':').unwrap_or((address, "80"));
-        let shell = format!("exec 3<>/dev/tcp/{ip}/{port}");
         wait_for(format!("a connection from node {node} to {address}"), 20, || async {
-            let mut command = self.world.cluster.command_in_node(node, ["timeout", "2", "bash", "-c", &shell])?;
-            let output = tokio::task::block_in_place(|| command.output()).map_err(crate::failure::io("starting bash"))?;
-            Ok(when(output.status.success(), || String::from_utf8_lossy(&output.stderr).into_owned()))
+            let refused = self.refused(node, address)?;
+            Ok(when(refused.is_none(), || refused.unwrap_or_default()))
         })
         .await
+    }
+
+    /// Why a connection from a node to an address can't be made, if so.
+    pub fn refused(&self, node: usize, address: &str) -> Result<Option<String>> {
+        let (ip, port) = address.rsplit_once(':').unwrap_or((address, "80"));
+        let shell = format!("exec 3<>/dev/tcp/{ip}/{port}");
+        let mut command = self.world.cluster.command_in_node(node, ["timeout", "2", "bash", "-c", &shell])?;
+        let output = tokio::task::block_in_place(|| command.output()).map_err(crate::failure::io("starting bash"))?;
+        Ok((!output.status.success()).then(|| String::from_utf8_lossy(&output.stderr).into_owned()))
     }
 
     /// One long connection from a node: `words` with `{http}` and `{echo}` in place of the Service's addresses.

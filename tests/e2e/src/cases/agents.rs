@@ -124,13 +124,7 @@ pub async fn agent_not_wanted(stage: Arc<Stage>) -> Result {
         Ok(when(status.desired_number_scheduled == 1 && status.number_ready == 1, || format!("{status:?}")))
     })
     .await?;
-    let one_a_node = |version: &str| {
-        let spread = json!([{
-            "maxSkew": 1, "topologyKey": "kubernetes.io/hostname", "whenUnsatisfiable": "DoNotSchedule",
-            "labelSelector": {"matchLabels": {"app": "shop"}},
-        }]);
-        shop(version).spec("/template/spec/topologySpreadConstraints", spread).spec("/drain/fallbackSeconds", 6)
-    };
+    let one_a_node = |version: &str| shop(version).one_a_node().spec("/drain/fallbackSeconds", 6);
     let first = stage.installed(&one_a_node("v1")).await?;
     let measured = stage.world.cluster.node_name(1);
     let pods = stage.pods(&first).await?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bluegreen::api::{ConditionStatus, ConditionType, PhaseName};
+use bluegreen::api::{BlueGreenDeploymentStatus, ConditionStatus, ConditionType, PhaseName};
 use mlua::serde::SerializeOptions;
 use mlua::{Lua, LuaSerdeExt, Table};
 use serde_json::{Value, json};
@@ -119,7 +119,7 @@ pub async fn helm_waits(stage: Arc<Stage>) -> Result {
     claim!(serving().await? == second, "the earlier revision is not back");
 
     chart.upgrade(&shop("v4").spec("/promotion/mode", "Manual"), &[])?;
-    let waits = |status: &_| matches!(status, bluegreen::api::BlueGreenDeploymentStatus { phase: Some(PhaseName::AwaitPromotion), .. });
+    let waits = |status: &BlueGreenDeploymentStatus| status.phase == Some(PhaseName::AwaitPromotion);
     let fourth = revision(&stage.until("it waits for a person", 60, waits).await?)?;
     let message = health(&stage, "Suspended").await?;
     claim!(message.contains("bluegreen.dev/promote"), "it says {message:?}");
