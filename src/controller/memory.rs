@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::late::Presence;
 use crate::api::{ConnectionWatch, PodReport, WatchedPod};
 use crate::release::switch::CALM;
 use crate::release::{Begun, Identity, OwnerState, ProbeObservation, Refusal, Repairs, Sample};
@@ -34,8 +35,8 @@ pub struct Remembered {
     pub begun: BTreeMap<String, Begun>,
     /// Selector repairs, by Service.
     pub repairs: BTreeMap<String, Repairs>,
-    /// Pods present when a set was found being left, by set and attempt.
-    pub present: HashMap<String, (i64, HashSet<String>)>,
+    /// Which pods a set had that is being left, by its UID.
+    pub present: HashMap<String, Presence>,
     /// Addresses for `drain.ignorePeers[].podLabels`.
     pub ignored: BTreeMap<usize, Vec<String>>,
     /// Names by address.
@@ -81,19 +82,6 @@ impl Remembered {
             .filter(|(_, repairs)| now.saturating_sub(repairs.last) <= CALM)
             .map(|(name, repairs)| (name.clone(), repairs.clone()))
             .collect()
-    }
-
-    /// Which of a left set's pods were born after it had been left: all that were not there when that was first seen. While the Services
-    /// are `moving` a new pod may still become an endpoint, so it is none of those.
-    pub fn late(&mut self, set: &str, attempt: i64, moving: bool, pods: &[&str]) -> BTreeSet<String> {
-        let known = self.present.entry(set.to_owned()).or_insert_with(|| (attempt, pods.iter().map(|uid| (*uid).to_owned()).collect()));
-        if known.0 != attempt {
-            *known = (attempt, pods.iter().map(|uid| (*uid).to_owned()).collect());
-        }
-        if moving {
-            known.1.extend(pods.iter().map(|uid| (*uid).to_owned()));
-        }
-        pods.iter().filter(|uid| !known.1.contains(**uid)).map(|uid| (*uid).to_owned()).collect()
     }
 }
 
@@ -254,16 +242,6 @@ mod tests {
         assert_eq!(reports.of("p").len(), 2);
         reports.absorb(&watch("b", 1, 1, 1), at(4), at(4));
         assert_eq!(reports.of("p").len(), 1);
-    }
-
-    #[test]
-    fn a_pod_born_after_the_switch_is_late_and_one_that_was_there_is_not() {
-        let mut remembered = Remembered::default();
-        assert!(remembered.late("set", 2, true, &["a"]).is_empty());
-        assert!(remembered.late("set", 2, true, &["a", "b"]).is_empty(), "the Services were still being moved");
-        assert_eq!(remembered.late("set", 2, false, &["a", "c"]), BTreeSet::from(["c".to_owned()]));
-        // Left again by a later move: whoever is there now may have been an endpoint.
-        assert!(remembered.late("set", 4, false, &["a", "c"]).is_empty());
     }
 
     #[test]

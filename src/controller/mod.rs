@@ -13,6 +13,7 @@ mod fake;
 pub mod fenced;
 pub mod health;
 pub mod keeper;
+pub mod late;
 pub mod lease;
 pub mod manifest;
 pub mod memory;

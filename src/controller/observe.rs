@@ -67,8 +67,10 @@ pub fn observe(
             .iter()
             .filter(|set| (set.revision != switch.to || set.loose.is_some()) && set.role.is_some_and(|role| role.kind != RoleKind::Retired))
         {
-            let present: Vec<&str> = pods.iter().filter(|pod| pod.set_uid == set.uid).map(|pod| pod.uid.as_str()).collect();
-            late_pods.extend(remembered.late(&set.uid, switch.attempt, switch.completed_at.is_none(), &present));
+            let present = pods.iter().filter(|pod| pod.set_uid == set.uid).map(|pod| (pod.uid.as_str(), pod.created));
+            let left = switch.completed_at.filter(|_| set.loose.is_none());
+            let seen = remembered.present.entry(set.uid.clone()).or_default();
+            late_pods.extend(seen.late(switch.attempt, left, present).into_iter().map(str::to_owned));
         }
     }
     remembered.present.retain(|set, _| sets.iter().any(|known| &known.uid == set));

@@ -145,6 +145,7 @@ pub fn pod(object: &Value) -> Option<Pod> {
     Some(Pod {
         name: text(object, "/metadata/name")?,
         uid,
+        created: time(object, "/metadata/creationTimestamp").unwrap_or_default(),
         set_uid,
         control,
         left,

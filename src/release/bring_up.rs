@@ -89,8 +89,8 @@ pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
                 set: SetRef::of(set),
                 change: SetChange { replicas, color, min_ready_seconds: Some(spec.min_ready_seconds), ..SetChange::default() },
             });
-        } else if set.desired > wanted && !view.served(set) {
-            actions.push(Action::PatchSet { set: SetRef::of(set), change: SetChange { replicas: Some(wanted), ..SetChange::default() } });
+        } else if set.desired > most(view, wanted) && !view.served(set) {
+            actions.push(Action::PatchSet { set: SetRef::of(set), change: SetChange { replicas: Some(most(view, wanted)), ..SetChange::default() } });
         }
         return (outcome, actions);
     }
@@ -151,6 +151,11 @@ fn wanted(view: &View<'_>) -> i32 {
         None if view.forward() => replicas.max(1),
         None => replicas.min(view.ready_active().max(1)).max(1),
     }
+}
+
+/// The size that the incoming set is not to exceed. One to return to does not give up pods because the active one has just lost some.
+fn most(view: &View<'_>, wanted: i32) -> i32 {
+    if view.forward() { wanted } else { wanted.max(view.snapshot.object.spec.replicas) }
 }
 
 /// The size for the tests, as long as the incoming set is to have that: until it has passed them and may take the traffic.

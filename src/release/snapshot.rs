@@ -144,6 +144,8 @@ pub struct Pod {
     pub name: String,
     /// `metadata.uid`.
     pub uid: String,
+    /// `metadata.creationTimestamp`, by the API server's clock.
+    pub created: Timestamp,
     /// UID of its ReplicaSet; of one that has left it, of that which it left.
     pub set_uid: String,
     /// Who controls it.

@@ -123,9 +123,15 @@ fn ours(snapshot: &Snapshot) -> impl Iterator<Item = &Service> {
 }
 
 /// The writes that must be done before a set that never served is scaled to zero: a leader that knows less could still move a Service to it.
+/// A Service that is about to be taken may have been by now, where this reading of it is an old one.
 pub fn withdraw(view: &View<'_>, set: &Set) -> Vec<Action> {
+    let snapshot = view.snapshot;
     let marked = |service: &&Service| !service.withdrawn.contains(&set.revision);
-    ours(view.snapshot)
+    let declared = snapshot.object.spec.traffic.services.iter();
+    let free =
+        declared.filter(|name| services::check(snapshot, "spec.traffic.services", name).is_ok()).filter_map(|name| snapshot.services.get(name));
+    ours(snapshot)
+        .chain(free.filter(|service| !services::owned(snapshot, service)))
         .filter(marked)
         .map(|service| {
             let mut withdrawn = withdrawn(view, None);

@@ -96,9 +96,13 @@ impl<'a> View<'a> {
         node.is_none_or(|node| node.exists && node.ready && !node.unreachable)
     }
 
-    /// Ready pods of the active set.
+    /// Ready pods of the active set. Where that was deleted without its pods, users still have those: as many as one Service leads to.
     pub fn ready_active(&self) -> i32 {
-        self.active().map_or(0, |active| self.ready(active))
+        let Some(active) = self.active() else {
+            let services = self.snapshot.object.spec.traffic.services.iter().filter_map(|name| self.snapshot.endpoints.get(name));
+            return services.map(|endpoints| count(endpoints.pods.values().filter(|ready| **ready).count())).max().unwrap_or(0);
+        };
+        self.ready(active)
     }
 
     /// Whether the active set has no ready pod because none was wanted until `spec.replicas` was raised from zero: then none was lost.

@@ -181,6 +181,7 @@ pub fn pod(name: &str, set_uid: &str) -> Pod {
     Pod {
         name: name.into(),
         uid: format!("pod-{name}"),
+        created: at(0.0).wall,
         set_uid: set_uid.into(),
         control: Control::Set,
         left: None,

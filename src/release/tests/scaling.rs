@@ -6,6 +6,10 @@ use super::fixtures::*;
 use super::simulator::World;
 use crate::api::ConditionStatus::{False, True};
 use crate::api::ConditionType;
+use crate::api::keys::command;
+use crate::release::action::Action;
+use crate::release::plan;
+use crate::release::view::View;
 
 #[test]
 fn the_active_set_follows_in_both_directions_at_any_time() {
@@ -127,4 +131,43 @@ fn an_incoming_set_shrinks_with_the_wish() {
     world.edit(|spec| spec.replicas = 2);
     world.settle();
     assert_eq!((world.set("v1").desired, world.set("v2").desired), (2, 2));
+}
+
+/// Everybody is about to go back to v1, which is being tested again: three pods of v2 serve.
+fn going_back() -> World {
+    let mut world = World::installed("v1", &json!({}));
+    world.apply_version("v2");
+    world.run(400);
+    assert_eq!((world.active(), world.set("v1").desired), ("v2", 0));
+    world.undecided.insert(revision("v1"));
+    world.command(command::ROLLBACK, format!("{}-{}", revision("v2"), revision("v1")));
+    world.settle();
+    assert_eq!((world.active(), world.set("v1").desired), ("v2", 3));
+    world
+}
+
+#[test]
+fn a_set_to_return_to_keeps_its_pods_when_the_active_one_loses_some() {
+    let mut world = going_back();
+    let lost: Vec<String> = world.pods("v2").iter().skip(1).map(|pod| pod.uid.clone()).collect();
+    world.snapshot.pods.iter_mut().filter(|pod| lost.contains(&pod.uid)).for_each(|pod| pod.ready = false);
+    let planned = plan(&world.snapshot, world.now());
+    assert!(!planned.actions.iter().any(|action| matches!(action, Action::PatchSet { change, .. } if change.replicas.is_some())), "{planned:#?}");
+}
+
+#[test]
+fn of_an_active_set_that_was_deleted_without_its_pods_users_still_have_these() {
+    let mut world = going_back();
+    world.undecided.clear();
+    let gone = world.set("v2").uid.clone();
+    let one = world.pods("v1")[0].uid.clone();
+    let now = world.now();
+    let snapshot = &mut world.snapshot;
+    snapshot.sets.retain(|set| set.uid != gone);
+    snapshot.pods.retain(|pod| pod.set_uid != gone);
+    // Of the other pods nothing is ready yet.
+    snapshot.pods.iter_mut().filter(|pod| pod.uid != one).for_each(|pod| pod.ready = false);
+    assert_eq!(snapshot.endpoints["shop"].pods.len(), 3);
+    let view = View::new(snapshot, now, snapshot.object.status.switch.as_ref(), None);
+    assert_eq!(view.ready_active(), 3);
 }

@@ -113,8 +113,6 @@ pub struct History {
     pub parted: BTreeMap<String, Duration>,
     /// Pods that went alone, with the time of that decision, and whether their deadline was over by then.
     pub alone: BTreeMap<String, (Duration, bool)>,
-    /// Moves under way, by process and Service.
-    pub moves: BTreeMap<(usize, String), Move>,
     /// What a process knew when it sent a new intent.
     pub known: BTreeMap<usize, Known>,
     /// Intents that were ever on record in status.
@@ -123,6 +121,8 @@ pub struct History {
     answers: BTreeMap<(usize, String), Arc<Value>>,
     /// A ReplicaSet was deleted by hand.
     pub by_hand: bool,
+    /// The first pod was marked, to leave its set alone.
+    pub left: bool,
     /// The object was deleted and applied again.
     pub remade: bool,
     /// Names of ReplicaSets that a person deleted without their pods, which belong to nobody then, unless they were marked.
@@ -215,15 +215,12 @@ impl Sim {
                 let set = json::uid(body).to_owned();
                 self.history.retirements.insert((process, set), Retirement { at, wall, told, reads: BTreeMap::new(), reached });
             }
-            Resource::BlueGreenDeployment if body.pointer("/status/switch/to").is_some() => {
-                self.decides_on(process, json::text(body, "/status/switch/to"));
-            }
-            Resource::Service => {
-                let to = json::member(body, "/spec/selector", keys::REVISION).unwrap_or_default();
-                let service = self.store.get(Resource::Service, &call.namespace, &call.name);
-                let from = service.and_then(|service| json::member(service, "/spec/selector", keys::REVISION)).unwrap_or_default().to_owned();
-                let ready = Move { to: self.believed_ready(process, to), from: self.believed_ready(process, &from) };
-                self.history.moves.insert((process, call.name.clone()), ready);
+            Resource::BlueGreenDeployment if body.pointer("/status/switch/attempt").is_some() => {
+                // A move back to the revision that the last one on record left names it only by what is not changed.
+                let stored = self.delivered(process, Resource::BlueGreenDeployment).find(|object| json::name(object) == NAME);
+                let to = json::text(body, "/status/switch/to");
+                let to = if to.is_empty() { stored.map(|object| json::text(object, "/status/switch/to")).unwrap_or_default() } else { to };
+                self.decides_on(process, &to.to_owned());
             }
             _ => {}
         }

@@ -2,6 +2,7 @@
 //! wrong. One seed is one run, always the same.
 
 pub mod agenda;
+pub mod basis;
 pub mod bystander;
 pub mod controller;
 pub mod faults;

@@ -46,6 +46,8 @@ pub enum Act {
     FinishDrain,
     /// Changes a smoke probe.
     ChangeProbe(u64),
+    /// Deletes the ReplicaSet that serves, without its pods.
+    DeleteActiveSet,
 }
 
 impl Sim {
@@ -115,6 +117,21 @@ impl Sim {
         }
     }
 
+    /// Old pods are about to leave one by one. Somebody may want them back just then, and tidy up in the wrong place later.
+    pub fn pods_are_leaving(&mut self) {
+        if self.what.story.is_some() || self.calm || std::mem::replace(&mut self.history.left, true) {
+            return;
+        }
+        let random = &mut Random::new(self.what.seed, "regret");
+        if random.percent(60) {
+            let back = self.now() + random.millis(1, 150);
+            self.plan_act(back, Act::Rollback);
+            if random.percent(80) {
+                self.plan_act(back + random.millis(2000, 12_000), Act::DeleteActiveSet);
+            }
+        }
+    }
+
     /// What is left half done is put right.
     pub fn leave_in_order(&mut self) {
         let now = self.now();
@@ -174,6 +191,14 @@ impl Sim {
             Act::FinishDrain => {
                 let drains = json::text(&object, "/status/draining/0/revision").to_owned();
                 self.command(command::FINISH_DRAIN, &drains);
+            }
+            Act::DeleteActiveSet => {
+                let active = json::text(&object, "/status/switch/to").to_owned();
+                if let Some(set) = self.first_set(&active).map(|set| json::name(set).to_owned()) {
+                    let now = self.now();
+                    self.faults.disturbances.push(now);
+                    self.delete_set(&set, true);
+                }
             }
             Act::PromoteAnother => {
                 let spec = json::text(&object, "/status/revision").to_owned();

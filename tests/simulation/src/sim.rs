@@ -245,9 +245,12 @@ impl Sim {
                     let wait = self.random.millis(200, 2000);
                     self.later(wait, Happening::Collect(owner));
                 }
-                let revision = json::label(object, bluegreen::api::keys::REVISION).unwrap_or_default().to_owned();
+                let revision = json::label(object, keys::REVISION).unwrap_or_default().to_owned();
                 let image = crate::scenario::version_of(object.pointer("/spec/template").unwrap_or(&Value::Null)).to_owned();
                 self.names.entry(revision).or_insert(image);
+                if json::label(object, keys::ISSUE).is_some() {
+                    self.pods_are_leaving();
+                }
             }
             // A move begins on a Service or a ReplicaSet; status tells of it when it is done, or takes longer.
             (Resource::ReplicaSet | Resource::Service, Kind::Applied) if self.moving() => self.stands(Phase::Switch),

@@ -9,6 +9,7 @@ use bluegreen::controller::api::{ApiError, ApiServer, Change, Dependents, Resour
 use bluegreen::release::action::Notice;
 use serde_json::Value;
 
+use crate::basis::Basis;
 use crate::sim::{Sim, lock};
 use crate::store::verbs::Gone;
 
@@ -126,6 +127,8 @@ pub struct Travel {
     pub back: Duration,
     /// What happens to it.
     pub fate: Fate,
+    /// What the process went by.
+    pub basis: Arc<Basis>,
 }
 
 /// The API server, for one process.
@@ -154,7 +157,7 @@ impl SimApi {
         let (sim, process) = (self.sim.clone(), self.process);
         tokio::spawn(async move {
             tokio::time::sleep(travel.way).await;
-            let Some(answer) = sim.upgrade().map(|sim| lock(&sim).serve(process, &call, &travel.fate)) else { return };
+            let Some(answer) = sim.upgrade().map(|sim| lock(&sim).serve(process, &call, &travel)) else { return };
             tokio::time::sleep(travel.back).await;
             tell.send(answer).ok();
         });

@@ -7,6 +7,7 @@ use bluegreen::controller::api::{ApiError, Change, Resource};
 use serde_json::Value;
 
 use super::api::{Answer, Call, Fate, Request, Travel};
+use crate::basis::Basis;
 use crate::invariants;
 use crate::json;
 use crate::sim::Sim;
@@ -22,6 +23,8 @@ pub struct Write {
     pub before: Option<Arc<Value>>,
     /// The object after; of a deletion, as it last was.
     pub after: Arc<Value>,
+    /// What the process went by when it sent this.
+    pub basis: Arc<Basis>,
 }
 
 impl Sim {
@@ -52,7 +55,7 @@ impl Sim {
     }
 
     /// Serves a request.
-    pub fn serve(&mut self, process: usize, call: &Call, fate: &Fate) -> Result<Answer, ApiError> {
+    pub fn serve(&mut self, process: usize, call: &Call, Travel { fate, basis, .. }: &Travel) -> Result<Answer, ApiError> {
         let who = self.processes.get(process).map(|process| process.name.clone()).unwrap_or_default();
         if self.over {
             return Err(ApiError::Transient("the world has ended".into()));
@@ -63,7 +66,7 @@ impl Sim {
             self.read(process, call, false, None);
             return Err(error.clone());
         }
-        let answer = self.carry_out(process, call);
+        let answer = self.carry_out(process, call, basis);
         // Of an Event its own line tells.
         if call.resource != Resource::Lease && (call.writes() && call.resource != Resource::Event || answer.is_err()) {
             let what = self.words(call);
@@ -91,7 +94,7 @@ impl Sim {
         }
     }
 
-    fn carry_out(&mut self, process: usize, call: &Call) -> Result<Answer, ApiError> {
+    fn carry_out(&mut self, process: usize, call: &Call, basis: &Arc<Basis>) -> Result<Answer, ApiError> {
         let Call { resource, namespace, name, request } = call;
         let now = self.now();
         if let Request::Publish(notice) = request {
@@ -108,7 +111,7 @@ impl Sim {
         }
         self.faults.writes += 1;
         if before.as_ref() != Some(after) || matches!(request, Request::Delete { .. }) {
-            let write = Write { process, call: call.clone(), before, after: after.clone() };
+            let write = Write { process, call: call.clone(), before, after: after.clone(), basis: basis.clone() };
             invariants::at_each_write(self, &write);
         }
         self.changed();

@@ -109,12 +109,8 @@ impl Sim {
                 let sets = self.store.all(Resource::ReplicaSet).map(|set| json::name(set).to_owned());
                 let sets: Vec<String> = sets.filter(|name| !is_its(name)).collect();
                 let name = self.faults.random.one(&sets)?.clone();
-                self.history.by_hand = true;
                 let kept = self.faults.random.percent(25);
-                if kept {
-                    self.history.set_free.insert(name.clone());
-                }
-                self.delete_with(if kept { Dependents::Kept } else { Dependents::Deleted }, Resource::ReplicaSet, NAMESPACE, &name);
+                self.delete_set(&name, kept);
                 Some(if kept { format!("{name}, without its pods") } else { name })
             }
             Fault::PodDeleted => {
@@ -165,6 +161,15 @@ impl Sim {
                 Some(if kept { "without its ReplicaSets" } else { "with its ReplicaSets" }.into())
             }
         }
+    }
+
+    /// Somebody deletes a ReplicaSet, with its pods or without.
+    pub fn delete_set(&mut self, name: &str, kept: bool) {
+        self.history.by_hand = true;
+        if kept {
+            self.history.set_free.insert(name.to_owned());
+        }
+        self.delete_with(if kept { Dependents::Kept } else { Dependents::Deleted }, Resource::ReplicaSet, NAMESPACE, name);
     }
 
     fn some_pod(&mut self) -> Option<Arc<Value>> {

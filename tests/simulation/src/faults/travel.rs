@@ -11,9 +11,10 @@ use crate::store::Manager;
 
 impl Sim {
     /// How a request travels, as things are.
-    pub fn travel(&mut self, _process: usize, call: &Call) -> Travel {
+    pub fn travel(&mut self, process: usize, call: &Call) -> Travel {
+        let basis = self.basis(process, call);
         let random = &mut self.faults.random;
-        let mut travel = Travel { way: random.millis(1, 8), back: random.millis(1, 8), fate: Fate::Served };
+        let mut travel = Travel { way: random.millis(1, 8), back: random.millis(1, 8), fate: Fate::Served, basis };
         let lots: [bool; 5] = std::array::from_fn(|_| random.percent(40));
         let slow = (random.percent(12), random.millis(8000, 16_000), random.millis(100, 3000), random.millis(0, 2000));
         let [throttled, failing, lost, conflicts, slowly] = lots;

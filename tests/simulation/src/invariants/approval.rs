@@ -47,7 +47,7 @@ fn word(sim: &Sim, write: &Write) -> Result<(), String> {
     let Some(switch) = recorded(write) else { return Ok(()) };
     let to = json::text(&switch, "/to");
     let known = sim.history.intents.contains(&(attempt(&switch), to.to_owned()));
-    let Some(object) = sim.history.known.get(&write.process).map(|known| &known.object) else { return Err("nobody decided it".into()) };
+    let Some(object) = write.basis.known.as_ref().map(|known| &known.object) else { return Err("nobody decided it".into()) };
     if known || json::text(&switch, "/cause") != "Release" || json::text(object, "/spec/promotion/mode") != "Manual" {
         return Ok(());
     }

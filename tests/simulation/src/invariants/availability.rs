@@ -31,7 +31,7 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
     if settled || begun.into_iter().any(|other| json::annotation(other, keys::SELECTED) == mine) {
         return Ok(());
     }
-    let Some(ready) = sim.history.moves.get(&(write.process, write.call.name.clone())) else { return Ok(()) };
+    let Some(ready) = &write.basis.ready else { return Ok(()) };
     // Any recent value counts: the process may not have heard of the latest one.
     let since = sim.now().saturating_sub(std::time::Duration::from_secs(60));
     let recent = sim.history.replicas.iter().rev().scan(false, |done, (at, replicas)| {

@@ -44,8 +44,7 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
             Err(format!("the set of {name} is being left and shrinks to {}", replicas(&write.after)))
         };
     }
-    let key = (write.process, json::uid(before).to_owned());
-    let Some(retirement) = sim.history.retirements.get(&key) else {
+    let Some(retirement) = &write.basis.retirement else {
         // Scaled to zero as the active one, since spec.replicas is 0.
         let asked = sim.history.replicas.iter().any(|(_, replicas)| *replicas == 0);
         return if asked { Ok(()) } else { Err(format!("the set of {name} goes to 0 without having been retired")) };
@@ -97,7 +96,7 @@ fn alone(sim: &Sim, write: &Write, before: &Value) -> Result<(), String> {
     }) {
         return Err(format!("pod {name} is deleted, which a Service selects"));
     }
-    let (Some(glance), Some(left)) = (sim.history.glances.get(&write.process), sim.history.parted.get(uid)) else {
+    let (Some(glance), Some(left)) = (&write.basis.glance, sim.history.parted.get(uid)) else {
         // One that was made while its set went away, and was never marked before that.
         return if sim.history.endpoints.contains(uid) { Err(format!("pod {name} is deleted without a mark")) } else { Ok(()) };
     };

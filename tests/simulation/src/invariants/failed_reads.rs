@@ -17,7 +17,7 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
     if !retires || json::annotation(before, keys::ROLE) == json::annotation(&write.after, keys::ROLE) {
         return Ok(());
     }
-    let Some(retirement) = sim.history.retirements.get(&(write.process, json::uid(before).to_owned())) else {
+    let Some(retirement) = &write.basis.retirement else {
         return Err(format!("set {} is retired without its role having been written first", json::name(before)));
     };
     for name in sim.scenario.services.iter().filter(|name| sim.store.get(Resource::Service, NAMESPACE, name).is_some()) {

@@ -34,7 +34,7 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
     if write.call.resource == Resource::ReplicaSet
         && let Some(before) = &write.before
     {
-        withdrawn(sim, before, &write.after)?;
+        withdrawn(sim, write, before)?;
     }
     match &write.call.request {
         Request::Delete { version: None, .. } => Err("a deletion names no version".into()),
@@ -42,8 +42,10 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
     }
 }
 
-/// Before a set that never served, or has no role any more, goes to 0, each active Service of the object says that it is not moved there.
-fn withdrawn(sim: &Sim, before: &Value, after: &Value) -> Result<(), String> {
+/// Before a set that never served, or has no role any more, goes to 0, each active Service of the object says that it is not moved there:
+/// each that had been heard of. One that is so new leads to nobody yet.
+fn withdrawn(sim: &Sim, write: &Write, before: &Value) -> Result<(), String> {
+    let after = &*write.after;
     let size = |set| json::number(set, "/spec/replicas");
     let role = json::annotation(before, keys::ROLE).unwrap_or_default();
     let (Some(revision), Some(object)) = (json::label(before, keys::REVISION), sim.object()) else { return Ok(()) };
@@ -52,7 +54,8 @@ fn withdrawn(sim: &Sim, before: &Value, after: &Value) -> Result<(), String> {
         return Ok(());
     }
     let owner = format!("/{}", json::uid(&object));
-    let active = sim.store.all(Resource::Service).filter(|service| sim.is_active_service(json::name(service)));
+    let heard_of = |service: &&std::sync::Arc<Value>| write.basis.services.contains(json::name(service));
+    let active = sim.store.all(Resource::Service).filter(|service| sim.is_active_service(json::name(service))).filter(heard_of);
     let mut ours = active.filter(|service| json::annotation(service, keys::OWNER).is_some_and(|text| text.ends_with(&owner)));
     let marked = |service: &&std::sync::Arc<Value>| {
         json::annotation(service, keys::WITHDRAWN).is_some_and(|revisions| revisions.split(' ').any(|word| word == revision))

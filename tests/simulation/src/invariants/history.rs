@@ -42,7 +42,7 @@ pub fn remember(sim: &mut Sim, write: &Write) {
         }
         Resource::Pod if matches!(write.call.request, Request::Delete { .. }) => {
             let uid = json::uid(&write.after).to_owned();
-            if let (Some(glance), Some(left), Some(object)) = (sim.history.glances.get(&write.process), sim.history.parted.get(&uid), sim.object()) {
+            if let (Some(glance), Some(left), Some(object)) = (&write.basis.glance, sim.history.parted.get(&uid), sim.object()) {
                 let seconds = seconds(sim, &object);
                 let slack = Duration::from_millis(2 * sim.history.wrong + 1500);
                 let label = json::label(&write.after, keys::REVISION).unwrap_or_default();
@@ -86,7 +86,7 @@ pub fn remember(sim: &mut Sim, write: &Write) {
 
 /// When the retirement of a set was decided, and whether its deadline was over by then, or a person had ended its drain.
 fn retirement(sim: &Sim, write: &Write) -> Option<(Duration, bool)> {
-    let retirement = sim.history.retirements.get(&(write.process, json::uid(&write.after).to_owned()))?;
+    let retirement = write.basis.retirement.as_ref()?;
     let revision = json::label(&write.after, keys::REVISION)?;
     let left = sim.history.left_at.get(revision).copied().unwrap_or_default();
     let object = sim.object()?;

@@ -34,7 +34,7 @@ fn intent(sim: &Sim, write: &Write) -> Result<(), String> {
     if sim.history.intents.contains(&(attempt(&switch), to.to_owned())) {
         return Ok(());
     }
-    let Some(Known { pods, object, needed: known }) = sim.history.known.get(&write.process) else { return Err("nobody decided it".into()) };
+    let Some(Known { pods, object, needed: known }) = &write.basis.known else { return Err("nobody decided it".into()) };
     let name = sim.named(to);
     let forward = json::text(&switch, "/cause") == "Release";
     if !forward {

@@ -1,0 +1,56 @@
+//! What a process went by when it sent a write.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use bluegreen::api::keys;
+use bluegreen::controller::api::Resource;
+
+use crate::controller::api::{Call, Request};
+use crate::history::{Known, Move, Retirement};
+use crate::json;
+use crate::sim::Sim;
+
+/// What a process went by when it sent a write. It travels with the write: one that is served late is judged by its own basis, whatever
+/// the process has decided since.
+#[derive(Clone, Debug, Default)]
+pub struct Basis {
+    /// Of a Service: ready pods, as had been told.
+    pub ready: Option<Move>,
+    /// What was known when an intent was last decided.
+    pub known: Option<Known>,
+    /// Of a ReplicaSet: the decision to retire it, and what was read since.
+    pub retirement: Option<Retirement>,
+    /// Of a ReplicaSet: Services that had been heard of.
+    pub services: BTreeSet<String>,
+    /// Of a pod: the last look at what leads to it.
+    pub glance: Option<Retirement>,
+}
+
+impl Sim {
+    /// The basis of a request that is being sent.
+    pub fn basis(&self, process: usize, call: &Call) -> Arc<Basis> {
+        let mut basis = Basis::default();
+        if !call.writes() {
+            return Arc::new(basis);
+        }
+        match call.resource {
+            Resource::Service | Resource::BlueGreenDeployment => basis.known = self.history.known.get(&process).cloned(),
+            Resource::ReplicaSet => {
+                basis.known = self.history.known.get(&process).cloned();
+                basis.services = self.delivered(process, Resource::Service).map(|service| json::name(service).to_owned()).collect();
+                let set = self.store.get(Resource::ReplicaSet, &call.namespace, &call.name);
+                basis.retirement = set.and_then(|set| self.history.retirements.get(&(process, json::uid(set).to_owned()))).cloned();
+            }
+            Resource::Pod if matches!(call.request, Request::Delete { .. }) => basis.glance = self.history.glances.get(&process).cloned(),
+            _ => {}
+        }
+        if let (Resource::Service, Some(body)) = (call.resource, call.merge()) {
+            let to = json::member(body, "/spec/selector", keys::REVISION).unwrap_or_default();
+            let service = self.store.get(Resource::Service, &call.namespace, &call.name);
+            let from = service.and_then(|service| json::member(service, "/spec/selector", keys::REVISION)).unwrap_or_default();
+            basis.ready = Some(Move { to: self.believed_ready(process, to), from: self.believed_ready(process, from) });
+        }
+        Arc::new(basis)
+    }
+}
