@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Bake, BlueGreenDeploymentStatus, Drain, SmokeProbe, Traffic};
+use super::{Bake, BlueGreenDeploymentStatus, Drain, PodMetadata, SmokeProbe, Traffic};
 
 /// What should run, and how a new version of it takes over the traffic.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -104,6 +104,9 @@ pub struct BlueGreenDeploymentSpec {
     /// How the pods that are being left come to an end.
     #[serde(default)]
     pub drain: Drain,
+    /// Labels and annotations that pods bear as long as they have a role.
+    #[serde(default)]
+    pub pod_metadata: PodMetadata,
 }
 
 /// The labels that all pods of a BlueGreenDeployment have. A Service selects by equality only, so this is no full label selector.

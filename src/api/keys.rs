@@ -36,6 +36,9 @@ pub const LEFT: &str = "bluegreen.dev/left";
 /// What the value of [`REVISION`] begins with on a pod that has left its ReplicaSet: no Service that selects the revision leads to it.
 pub const LEFT_PREFIX: &str = "left.";
 
+/// Annotation of a pod: what was written on it because of its role ([`crate::release::metadata::Record`]), to be taken off again.
+pub const METADATA: &str = "bluegreen.dev/metadata";
+
 /// Annotation of a Service: `<name>/<uid>` of the BlueGreenDeployment that moves it.
 pub const OWNER: &str = "bluegreen.dev/owner";
 /// Annotation of a Service: `<revision>@<attempt>`, what the owner last selected. It is written in the same request as the selector: where the two differ, somebody else wrote.

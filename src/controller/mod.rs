@@ -20,6 +20,7 @@ pub mod memory;
 pub mod observe;
 mod part;
 pub mod peers;
+mod pod_metadata;
 pub mod prober;
 pub mod queue;
 pub mod reach;

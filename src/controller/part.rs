@@ -103,7 +103,7 @@ pub async fn delete<A: ApiServer>(
 }
 
 /// A pod as it is now; `None` where it is gone or going, which the caches then know.
-async fn alive<A: ApiServer>(context: &Context<A>, object: &Object, pod: &PodRef) -> Result<Option<Value>, ApiError> {
+pub(super) async fn alive<A: ApiServer>(context: &Context<A>, object: &Object, pod: &PodRef) -> Result<Option<Value>, ApiError> {
     let live = see(context, object, Resource::Pod, &pod.name, &pod.uid).await?;
     Ok(live.filter(|live| live.pointer("/metadata/deletionTimestamp").is_none()))
 }
@@ -130,7 +130,7 @@ fn outdated(live: &Value, left: &Left) -> bool {
     trim::left(live).is_some_and(|mark| mark.attempt > left.attempt)
 }
 
-async fn write<A: ApiServer>(context: &Context<A>, object: &Object, pod: &PodRef, patch: Value) -> Result<(), ApiError> {
+pub(super) async fn write<A: ApiServer>(context: &Context<A>, object: &Object, pod: &PodRef, patch: Value) -> Result<(), ApiError> {
     let written = context.api.patch(Resource::Pod, &object.namespace, &pod.name, false, Change::Merge(patch)).await?;
     context.wrote(Resource::Pod, &written);
     Ok(())
@@ -188,7 +188,7 @@ fn owned(object: &Object, pod: &Value, left: &Left) -> Value {
     json!({"metadata": metadata})
 }
 
-fn guard(pod: &Value) -> Map<String, Value> {
+pub(super) fn guard(pod: &Value) -> Map<String, Value> {
     let (uid, version) = trim::identity(pod).unwrap_or_default();
     manifest::guarded(&uid, &version)
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::api::{Switch, keys};
+use crate::release::metadata::Record;
 use crate::release::revision::template_identity;
 use crate::release::{Color, Control, Endpoints, Left, Marks, Node, OwnProbe, Owner, Pod, Proof, Role, Selected, Service, ServicePort, Set};
 
@@ -110,6 +111,11 @@ pub fn left(pod: &Value) -> Option<Left> {
     serde_json::from_str(annotation(pod, keys::LEFT)?).ok()
 }
 
+/// What was written on a pod because of its role.
+pub fn metadata(pod: &Value) -> Option<Record> {
+    serde_json::from_str(annotation(pod, keys::METADATA)?).ok()
+}
+
 /// UID of the BlueGreenDeployment that is an owner of a pod, controlling or not.
 pub fn owner_of_pod(pod: &Value) -> Option<String> {
     let owners = list(pod, "/metadata/ownerReferences");
@@ -149,6 +155,7 @@ pub fn pod(object: &Value) -> Option<Pod> {
         set_uid,
         control,
         left,
+        metadata: metadata(object),
         addresses,
         node: text(object, "/spec/nodeName"),
         ready: ready.is_some_and(|condition| condition.get("status").and_then(Value::as_str) == Some("True")),

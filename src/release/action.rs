@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::api::{BlueGreenDeploymentStatus, SmokeProbe, Switch};
+use crate::api::{BlueGreenDeploymentStatus, RoleMetadata, SmokeProbe, Switch};
 
+use super::metadata::PodRole;
 use super::set::{Color, Left, Marks, Proof, Set};
 use super::snapshot::{Owner, Pod, Selected, Service};
 
@@ -290,6 +291,15 @@ pub enum Action {
         services: Vec<String>,
         /// An Event that is said once it has been deleted.
         notice: Option<Notice>,
+    },
+    /// Write on a pod what it bears because of its role.
+    SetMetadata {
+        /// Which.
+        pod: PodRef,
+        /// The role.
+        role: PodRole,
+        /// All that it is to bear.
+        wanted: RoleMetadata,
     },
     /// Delete a ReplicaSet without pods.
     DeleteSet {

@@ -13,6 +13,7 @@ pub mod history;
 pub mod intent;
 pub mod judge;
 pub mod local;
+pub mod metadata;
 pub mod part;
 pub mod plan;
 pub mod preflight;

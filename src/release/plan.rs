@@ -11,6 +11,7 @@ use super::drain;
 use super::history;
 use super::intent::{self, Intent};
 use super::local;
+use super::metadata;
 use super::preflight;
 use super::preview;
 use super::promotion;
@@ -199,6 +200,9 @@ fn steps(view: &View<'_>) -> Plan {
     let findings = Findings { block, bring_up, smoke, convergence, bake, drain };
     let mut status = status::make(view, &findings);
     let again = again(view, &findings, &status);
+    if actions.is_empty() {
+        actions = metadata::step(view);
+    }
     if let Some(switch) = record {
         forget_drain(snapshot, &mut status, &switch);
         status.switch = Some(switch);

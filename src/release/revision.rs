@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::api::{SmokeProbe, keys};
+use crate::api::{RoleMetadata, SmokeProbe, keys};
 
 use super::set::Set;
 
@@ -58,6 +58,11 @@ pub fn known<'a>(sets: &'a [Set], raw_hash: &str) -> Option<&'a Set> {
 /// Hash of the smoke probes: a proof is for exactly these.
 pub fn probes_hash(probes: &[SmokeProbe]) -> String {
     hex(&canonical(&json(probes)), 8)
+}
+
+/// Hash of what pods are to bear.
+pub fn metadata_hash(metadata: &RoleMetadata) -> String {
+    hex(&canonical(&json(metadata)), 8)
 }
 
 fn json<T: Serialize + ?Sized>(value: &T) -> Value {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::metadata::Record;
 use super::set::{Left, Set, parse_attempt};
 use crate::api::{BlueGreenDeploymentSpec, BlueGreenDeploymentStatus, PodReport, ProbeResult, Switch};
 
@@ -152,6 +153,8 @@ pub struct Pod {
     pub control: Control,
     /// The mark of a pod that leaves its ReplicaSet.
     pub left: Option<Left>,
+    /// What was written on it because of its role.
+    pub metadata: Option<Record>,
     /// `status.podIPs`.
     pub addresses: Vec<String>,
     /// `spec.nodeName`.

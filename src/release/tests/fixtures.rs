@@ -185,6 +185,7 @@ pub fn pod(name: &str, set_uid: &str) -> Pod {
         set_uid: set_uid.into(),
         control: Control::Set,
         left: None,
+        metadata: None,
         addresses: vec!["10.2.0.1".into()],
         node: Some("node-1".into()),
         ready: true,

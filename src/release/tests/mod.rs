@@ -15,6 +15,7 @@ mod draining;
 mod intent;
 mod judging;
 mod local;
+mod metadata;
 mod parting;
 mod paused;
 mod properties;

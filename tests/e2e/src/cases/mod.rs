@@ -19,6 +19,7 @@ mod parting;
 mod plugin;
 mod reads;
 mod release;
+mod roles;
 mod services;
 mod smoke;
 mod superseding;
@@ -59,6 +60,7 @@ pub fn all() -> Vec<Case> {
         shared!(gates::local_policy_gap, 240),
         shared!(gitops::helm_waits, 300),
         shared!(gates::preview_replicas, 150),
+        shared!(roles::pod_metadata_by_role, 200),
         shared!(release::first_install, 90),
         shared!(release::release_new_connections, 120),
         shared!(release::release_kept_with_drain_begin, 120),

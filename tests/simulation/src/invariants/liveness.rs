@@ -69,10 +69,13 @@ fn settled(sim: &Sim) -> Result<(), String> {
     Ok(())
 }
 
-/// Whether a pod is of a ReplicaSet that a person deleted without its pods, and was not marked before that.
+/// Whether a pod is of a ReplicaSet that a person deleted without its pods, and was not marked before that, or serves again since.
 fn nobodys(sim: &Sim, pod: &Value) -> bool {
     let set_free = sim.history.set_free.iter().any(|set| json::name(pod).starts_with(&format!("{set}-")));
-    set_free && json::controller(pod).is_none() && json::annotation(pod, keys::LEFT).is_none() && json::alive(pod)
+    let services = sim.scenario.services.iter().filter_map(|name| sim.store.get(Resource::Service, NAMESPACE, name));
+    let revision = json::label(pod, keys::REVISION);
+    let serves = services.into_iter().any(|service| json::member(service, "/spec/selector", keys::REVISION) == revision);
+    set_free && json::controller(pod).is_none() && (serves || json::annotation(pod, keys::LEFT).is_none()) && json::alive(pod)
 }
 
 /// The ReplicaSet that controls a pod.
