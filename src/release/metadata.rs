@@ -52,7 +52,8 @@ pub fn step(view: &View<'_>) -> Vec<Action> {
     if view.snapshot.object.spec.paused || !view.snapshot.unread.is_empty() {
         return vec![];
     }
-    let sets = view.snapshot.sets.iter().filter(|set| !set.deleting);
+    // Of a set at 0 the pods are ending.
+    let sets = view.snapshot.sets.iter().filter(|set| !set.deleting && set.desired > 0);
     let writes = sets.flat_map(|set| {
         let role = role(view, set);
         let wanted = wanted(view, role);

@@ -120,11 +120,15 @@ pub fn regroup(
     let mine = |labels: &BTreeMap<String, String>| within(selector, labels);
     let ready: BTreeSet<String> =
         pods.iter().filter(|pod| pod.ready && pod.alive() && pod.control == Control::Set).map(|pod| pod.set_uid.clone()).collect();
-    let replaced: BTreeSet<&str> = sets.iter().filter(|set| ready.contains(&set.uid)).map(|set| set.revision.as_str()).collect();
+    // Pods of a set that is going itself replace nobody.
+    let replaced: BTreeSet<String> = sets.iter().filter(|set| !set.deleting && ready.contains(&set.uid)).map(|set| set.revision.clone()).collect();
+    let leads_to = |revision: &str| {
+        services.iter().any(|selector| selector.get(keys::REVISION).is_some_and(|selected| selected == revision)) && !replaced.contains(revision)
+    };
     let serves = |labels: &BTreeMap<String, String>| {
         let revision = labels.get(keys::REVISION);
         services.iter().any(|selector| selector.get(keys::REVISION).is_some_and(|selected| Some(selected) == revision) && within(selector, labels))
-            && !revision.is_some_and(|revision| replaced.contains(revision.as_str()))
+            && !revision.is_some_and(|revision| replaced.contains(revision))
     };
     let there: BTreeSet<String> = sets.iter().filter(|set| !set.deleting).map(|set| set.uid.clone()).collect();
     // Taken out of a set that is still there, or not to be told by its labels: somebody wants it so.
@@ -142,7 +146,8 @@ pub fn regroup(
     pods.retain(|pod| pod.left.is_some() || pod.control == Control::Set);
     let mut groups: BTreeMap<&str, (&Left, Vec<&Pod>)> = BTreeMap::new();
     for pod in pods.iter().filter(|pod| !there.contains(&pod.set_uid)) {
-        if let Some(left) = &pod.left {
+        // Marked once, and back in service since.
+        if let Some(left) = pod.left.as_ref().filter(|left| pod.control != Control::Set || !leads_to(&left.revision)) {
             let group = groups.entry(&left.set).or_insert_with(|| (left, vec![]));
             group.1.push(pod);
             // Under the latest attempt, and so since the same time.

@@ -238,6 +238,14 @@ fn pods_that_users_are_sent_to_stay_as_they_are_until_others_are_ready() {
     let without: Vec<Set> = world.snapshot.sets.iter().filter(|set| set.revision != old).cloned().collect();
     assert_eq!(regroup(&without, &pods, &old), (0, 0));
     assert_eq!(regroup(&without, &pods, &revision("v2")), (3, 1));
+    // As long as it is going, some of them still have it; those replace nobody.
+    let gone = world.snapshot.pods.iter().find_map(|pod| pod.left.as_ref().map(|left| left.set.clone())).unwrap();
+    let mut going = without.clone();
+    going.push(Set { uid: gone, deleting: true, ..set(&old, Color::Blue, 3) });
+    let mut some = pods.clone();
+    some[1].control = Control::Set;
+    some[2].control = Control::Set;
+    assert_eq!(regroup(&going, &some, &old), (2, 0));
     // Their successor serves beside them: now they leave.
     let mut successor = without.clone();
     successor.push(Set { uid: "successor".into(), issue: 2, ..set(&old, Color::Blue, 1) });

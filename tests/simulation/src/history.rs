@@ -117,7 +117,7 @@ pub struct History {
     pub known: BTreeMap<usize, Known>,
     /// Intents that were ever on record in status.
     pub stored: BTreeSet<(i64, String)>,
-    /// ConnectionWatches that came as answers to a process' own writes, by process and UID.
+    /// ConnectionWatches and pods that came as answers to a process' own requests, by process and UID.
     answers: BTreeMap<(usize, String), Arc<Value>>,
     /// A ReplicaSet was deleted by hand.
     pub by_hand: bool,
@@ -227,7 +227,7 @@ impl Sim {
     }
 
     fn decides_on(&mut self, process: usize, to: &str) {
-        let pods = self.delivered(process, Resource::Pod).filter(|pod| json::label(pod, keys::REVISION) == Some(to) && json::alive(pod));
+        let pods = self.heard(process, Resource::Pod).filter(|pod| json::label(pod, keys::REVISION) == Some(to) && json::alive(pod));
         let pods = pods.map(|pod| json::uid(pod).to_owned()).collect();
         let object = self.delivered(process, Resource::BlueGreenDeployment).find(|object| json::name(object) == NAME).cloned().unwrap_or_default();
         let needed =
@@ -245,7 +245,7 @@ impl Sim {
                     }
                 }
             }
-            Resource::ConnectionWatch => {
+            Resource::ConnectionWatch | Resource::Pod => {
                 if let Some(found) = found {
                     self.history.answers.insert((process, json::uid(&found).to_owned()), found);
                 }
@@ -257,10 +257,7 @@ impl Sim {
     /// What a process has been told about pods' connections: by its watch, or in answers to its own writes, whichever is newer.
     fn told_to(&self, process: usize) -> BTreeMap<String, Told> {
         let mut told = BTreeMap::new();
-        for object in self.delivered(process, Resource::ConnectionWatch) {
-            let version = |object: &Value| json::text(object, "/metadata/resourceVersion").parse::<u64>().unwrap_or(0);
-            let answer = self.history.answers.get(&(process, json::uid(object).to_owned())).filter(|answer| version(answer) > version(object));
-            let object = answer.unwrap_or(object);
+        for object in self.heard(process, Resource::ConnectionWatch) {
             let stamp = (json::text(object, "/status/bootId").to_owned(), json::number(object, "/status/sequence"));
             let Some(sampled) = self.history.sampled.get(&stamp).copied() else { continue };
             for report in json::items(object, "/status/pods") {
@@ -285,6 +282,15 @@ impl Sim {
             .flat_map(|watcher| watcher.mirror.values())
     }
 
+    /// Objects of a kind as a process knows them: from its watch, or from an answer to its own request where that is newer.
+    fn heard(&self, process: usize, resource: Resource) -> impl Iterator<Item = &Arc<Value>> {
+        let version = |object: &Value| json::text(object, "/metadata/resourceVersion").parse::<u64>().unwrap_or(0);
+        self.delivered(process, resource).map(move |object| {
+            let answer = self.history.answers.get(&(process, json::uid(object).to_owned()));
+            answer.filter(|answer| version(answer) > version(object)).unwrap_or(object)
+        })
+    }
+
     /// Pods that are endpoints of an active Service, as a process has been told.
     fn believed_endpoints(&self, process: usize) -> BTreeSet<String> {
         let there = |name: &str| self.delivered(process, Resource::Service).any(|service| json::name(service) == name);
@@ -299,7 +305,7 @@ impl Sim {
     /// Ready pods of a revision, as a process has been told.
     pub fn believed_ready(&self, process: usize, revision: &str) -> i64 {
         let ready = self
-            .delivered(process, Resource::Pod)
+            .heard(process, Resource::Pod)
             .filter(|pod| json::label(pod, keys::REVISION) == Some(revision) && json::alive(pod) && json::ready(pod));
         i64::try_from(ready.count()).unwrap_or(i64::MAX)
     }

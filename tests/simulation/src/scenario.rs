@@ -125,6 +125,11 @@ impl Scenario {
         if Random::new(what.seed, "scale down").percent(40) {
             crate::json::set(&mut spec, "drain", "scaleDown", json!("PerPod"));
         }
+        if Random::new(what.seed, "pod metadata").percent(30)
+            && let Some(spec) = spec.as_object_mut()
+        {
+            spec.insert("podMetadata".into(), json!({"active": {"labels": {"role": "active"}}, "draining": {"labels": {"role": "old"}}}));
+        }
         after_the_switch(&mut spec, baking, aims(&[Phase::Bake]));
         // Pods that are kept warm don't drain, as status has it.
         if aims(&[Phase::Drain]) {

@@ -25,6 +25,11 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
         _ => false,
     };
     let (Some(intent), Some(object)) = (sim.intent(), sim.object()) else { return Ok(()) };
+    // Pods that lost their set in an earlier move are no way back in this one.
+    let mark = json::annotation(before, keys::LEFT).and_then(|mark| serde_json::from_str::<serde_json::Value>(mark).ok());
+    if mark.is_some_and(|mark| json::number(&mark, "/attempt") < json::number(&intent, "/attempt")) && write.call.resource == Resource::Pod {
+        return Ok(());
+    }
     let bakes = json::text(&intent, "/cause") == "Release" && json::text(&intent, "/from") == revision;
     let seconds = u64::try_from(json::number(&object, "/spec/bake/seconds")).unwrap_or(0);
     let Some(left) = sim.history.left_at.get(revision).filter(|_| goes && bakes && seconds > 0) else { return Ok(()) };

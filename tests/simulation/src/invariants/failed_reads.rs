@@ -13,8 +13,10 @@ pub const INVARIANT: Invariant = Invariant { name: "6 no write follows from a fa
 
 fn check(sim: &Sim, write: &Write) -> Result<(), String> {
     let (Resource::ReplicaSet, Some(before)) = (write.call.resource, &write.before) else { return Ok(()) };
-    let retires = json::annotation(&write.after, keys::ROLE).is_some_and(|role| role.starts_with("retired@"));
-    if !retires || json::annotation(before, keys::ROLE) == json::annotation(&write.after, keys::ROLE) {
+    let retired = |set| json::annotation(set, keys::ROLE).is_some_and(|role| role.starts_with("retired@"));
+    // A successor without pods is written again when its predecessor is left again.
+    let again = retired(before) && json::number(before, "/spec/replicas") == 0;
+    if !retired(&write.after) || again || json::annotation(before, keys::ROLE) == json::annotation(&write.after, keys::ROLE) {
         return Ok(());
     }
     let Some(retirement) = &write.basis.retirement else {

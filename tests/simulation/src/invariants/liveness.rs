@@ -55,6 +55,7 @@ fn settled(sim: &Sim) -> Result<(), String> {
         return Err(format!("pod {} belongs to no ReplicaSet and is still there", json::name(pod)));
     }
     serving(sim, &object, &to)?;
+    dressed(sim, &object, &to)?;
     let expecting = expected(sim, &object, &to)?;
     let refused = object.pointer("/spec/template/spec/contaners").is_some();
     for set in sim.store.all(Resource::ReplicaSet).filter(|set| !is_its(json::name(set))) {
@@ -76,6 +77,17 @@ fn nobodys(sim: &Sim, pod: &Value) -> bool {
     let revision = json::label(pod, keys::REVISION);
     let serves = services.into_iter().any(|service| json::member(service, "/spec/selector", keys::REVISION) == revision);
     set_free && json::controller(pod).is_none() && (serves || json::annotation(pod, keys::LEFT).is_none()) && json::alive(pod)
+}
+
+/// Pods bear what belongs to the active role, and nothing of another.
+fn dressed(sim: &Sim, object: &Value, to: &str) -> Result<(), String> {
+    let active = |pod: &&Arc<Value>| json::label(pod, keys::REVISION) == Some(to) && json::alive(pod) && live_set(sim, pod).is_some();
+    let wanted = json::member(object, "/spec/podMetadata/active/labels", "role");
+    let wrong = |pod: &Arc<Value>| json::label(pod, "role") != wanted || json::annotation(pod, "karpenter.sh/do-not-disrupt").is_some();
+    match sim.store.all(Resource::Pod).filter(active).find(|pod| wrong(pod)) {
+        Some(pod) => Err(format!("pod {} bears {}", json::name(pod), pod.pointer("/metadata").cloned().unwrap_or_default())),
+        None => Ok(()),
+    }
 }
 
 /// The ReplicaSet that controls a pod.
