@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::{DrainSource, DrainingStatus, Holder, ScaleDown, SwitchCause, keys::command};
+use crate::api::keys::{self, command};
+use crate::api::{DrainSource, DrainingStatus, Holder, ScaleDown, SwitchCause};
 
 use super::action::{Action, BeginCall, Notice, SetChange, SetRef, WatchPod};
 use super::bake;
@@ -71,6 +72,10 @@ fn unserved(view: &View<'_>, outcome: &mut Outcome) {
         if wanted && !view.spare(set) {
             continue;
         }
+        // Where the revision to return to was deleted meanwhile, it is all that users have.
+        if selects(view, set) {
+            continue;
+        }
         let rejected = view.rejected.filter(|rejected| rejected.revision == set.revision);
         // Until the new template is identified nobody knows what is superseded by it; what was given up is given up all the same.
         if !identified && rejected.is_none() {
@@ -92,6 +97,12 @@ fn unserved(view: &View<'_>, outcome: &mut Outcome) {
             .actions
             .push(Action::PatchSet { set: SetRef::of(set), change: SetChange { replicas: Some(0), drop_proof: true, ..SetChange::default() } });
     }
+}
+
+/// Whether a declared Service selects the very revision of a set.
+fn selects(view: &View<'_>, set: &Set) -> bool {
+    let declared = view.snapshot.object.spec.traffic.services.iter().filter_map(|name| view.snapshot.services.get(name));
+    declared.into_iter().any(|service| service.selector.get(keys::REVISION).is_some_and(|selected| *selected == set.revision))
 }
 
 /// What status says of a set that is being left. A revision can be left twice at a time, once by pods that have lost their ReplicaSet.

@@ -96,13 +96,15 @@ impl<'a> View<'a> {
         node.is_none_or(|node| node.exists && node.ready && !node.unreachable)
     }
 
-    /// Ready pods of the active set. Where that was deleted without its pods, users still have those: as many as one Service leads to.
+    /// Ready pods of the active set. Where that was deleted without them, users still have those, which are nobody's until a new set has
+    /// taken them: as many as one Service leads to.
     pub fn ready_active(&self) -> i32 {
-        let Some(active) = self.active() else {
-            let services = self.snapshot.object.spec.traffic.services.iter().filter_map(|name| self.snapshot.endpoints.get(name));
-            return services.map(|endpoints| count(endpoints.pods.values().filter(|ready| **ready).count())).max().unwrap_or(0);
-        };
-        self.ready(active)
+        let snapshot = self.snapshot;
+        let there = |set_uid: &String| snapshot.sets.iter().any(|set| set.uid == *set_uid && !set.deleting);
+        let known = |uid: &String| snapshot.pods.iter().any(|pod| pod.uid == *uid && there(&pod.set_uid));
+        let services = snapshot.object.spec.traffic.services.iter().filter_map(|name| snapshot.endpoints.get(name));
+        let nobodys = services.map(|endpoints| endpoints.pods.iter().filter(|(uid, ready)| **ready && !known(uid)).count()).max();
+        self.active().map_or(0, |active| self.ready(active)) + count(nobodys.unwrap_or(0))
     }
 
     /// Whether the active set has no ready pod because none was wanted until `spec.replicas` was raised from zero: then none was lost.

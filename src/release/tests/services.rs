@@ -6,6 +6,7 @@ use super::fixtures::*;
 use super::simulator::World;
 use crate::api::ConditionStatus::True;
 use crate::api::{ConditionType, PhaseName};
+use crate::release::action::Action;
 use crate::release::*;
 
 type How = fn(&mut Snapshot);
@@ -246,4 +247,24 @@ fn a_service_may_lead_to_pods_whose_labels_it_does_not_contradict() {
     world.run(30);
     assert_eq!((world.set("v1").desired, world.status().draining[0].reason.as_str()), (3, "StillSelected"));
     assert!(message(world.status(), ConditionType::Drained).contains("could lead to them"));
+}
+
+#[test]
+fn a_service_that_may_have_been_taken_by_now_is_marked_before_a_set_that_never_served_goes() {
+    let mut world = World::new("v1", &json!({}));
+    world.undecided.extend([revision("v1"), revision("v2")]);
+    world.settle();
+    world.apply_version("v2");
+    world.settle();
+    assert_eq!(world.set("v1").desired, 0);
+    // As a leader sees it before that, whose reading of the Service is older than the rest.
+    world.snapshot.sets.iter_mut().find(|set| set.revision == revision("v1")).unwrap().desired = 3;
+    let service = world.snapshot.services.get_mut("shop").unwrap();
+    (service.owner, service.selected, service.withdrawn) = (None, None, Default::default());
+    let actions = plan(&world.snapshot, world.now()).actions;
+    let old = revision("v1");
+    assert!(
+        actions.iter().any(|action| matches!(action, Action::Withdraw { service, withdrawn } if service.name == "shop" && withdrawn.contains(&old)))
+    );
+    assert!(!actions.iter().any(|action| matches!(action, Action::PatchSet { set, .. } if set.revision == old)), "{actions:#?}");
 }

@@ -320,6 +320,11 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "Which ReplicaSet of its revision it is, from the second on: the successor of one whose pods leave one by one.",
     ),
     (
+        keys::METADATA,
+        "annotation of pods",
+        "Which labels and annotations the operator has put on the pod because of its role (`spec.podMetadata`), to be taken off with it.",
+    ),
+    (
         keys::LEFT,
         "annotation of pods",
         "What must be known of the ReplicaSet that the pod leaves (`drain.scaleDown: PerPod`); then its revision's label begins with `left.`.",

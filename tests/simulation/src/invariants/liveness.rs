@@ -63,7 +63,13 @@ fn settled(sim: &Sim) -> Result<(), String> {
         // What a refused template supersedes is not known.
         let serves = json::annotation(set, keys::ROLE).is_some_and(|role| !role.starts_with("retired"));
         let unknown = refused && !serves && json::text(&status, "/rejected/revision") != revision;
-        if revision != to && !unknown && Some(revision) != expecting.as_deref() && json::number(set, "/spec/replicas") > 0 {
+        // Where the set that serves is gone for good, what a Service still selects stays.
+        let lost = sim.first_set(&to).is_none()
+            && sim.scenario.services.iter().any(|name| {
+                let service = sim.store.get(Resource::Service, NAMESPACE, name);
+                service.is_some_and(|service| json::member(service, "/spec/selector", keys::REVISION) == Some(revision))
+            });
+        if revision != to && !unknown && !lost && Some(revision) != expecting.as_deref() && json::number(set, "/spec/replicas") > 0 {
             return Err(format!("the set of {} still has {} replicas", sim.named(revision), json::number(set, "/spec/replicas")));
         }
     }
