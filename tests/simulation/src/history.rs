@@ -219,8 +219,12 @@ impl Sim {
                 // A move back to the revision that the last one on record left names it only by what is not changed.
                 let stored = self.delivered(process, Resource::BlueGreenDeployment).find(|object| json::name(object) == NAME);
                 let to = json::text(body, "/status/switch/to");
-                let to = if to.is_empty() { stored.map(|object| json::text(object, "/status/switch/to")).unwrap_or_default() } else { to };
-                self.decides_on(process, &to.to_owned());
+                let to = if to.is_empty() {
+                    stored.map(|object| json::text(object, "/status/switch/to")).unwrap_or_default().to_owned()
+                } else {
+                    to.to_owned()
+                };
+                self.decides_on(process, &to);
             }
             _ => {}
         }
