@@ -47,6 +47,7 @@ async fn all_bear(stage: &Stage, revision: &str, role: &str) -> Result<BTreeSet<
 /// Labels and annotations follow the role of running pods, there and back, and restart none of them. Pods that drain are marked for
 /// autoscalers, as long as they do.
 pub async fn pod_metadata_by_role(stage: Arc<Stage>) -> Result {
+    stage.service("shop").await?;
     stage.apply(&dressed("v1")).await?;
     let waits = |status: &BlueGreenDeploymentStatus| status.phase == Some(PhaseName::AwaitPromotion);
     let first = revision(&stage.until("v1 waits for a person", 60, waits).await?)?;
