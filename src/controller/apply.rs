@@ -15,7 +15,6 @@ use super::api::{ApiError, ApiServer, Change, Dependents, Resource};
 use super::context::Context;
 use super::manifest;
 use super::part;
-use super::pod_metadata;
 use super::trim;
 
 /// First pause before a refused template is asked about again; doubled each time, up to [`LONGEST`].
@@ -78,7 +77,6 @@ pub async fn apply<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, acti
             }
             Ok(())
         }
-        Action::SetMetadata { pod, role, wanted } => pod_metadata::set(context, object, pod, *role, wanted).await,
         Action::DeleteSet { set } => {
             let guard = (set.uid.as_str(), Some(set.resource_version.as_str()));
             context.api.delete(Resource::ReplicaSet, &object.namespace, &set.name, guard, Dependents::Deleted).await?;

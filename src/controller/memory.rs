@@ -37,6 +37,8 @@ pub struct Remembered {
     pub repairs: BTreeMap<String, Repairs>,
     /// Which pods a set had that is being left, by its UID.
     pub present: HashMap<String, Presence>,
+    /// Pods on which what belongs to their role could not be written, by UID, and when that is tried again.
+    pub unwritten: BTreeMap<String, Duration>,
     /// Addresses for `drain.ignorePeers[].podLabels`.
     pub ignored: BTreeMap<usize, Vec<String>>,
     /// Names by address.

@@ -13,6 +13,7 @@ use super::context::{Context, pause};
 use super::keeper::Wanted;
 use super::observe::observe;
 use super::peers;
+use super::pod_metadata;
 use super::queue::Panicked;
 use super::status::{self, Written};
 use super::world::Key;
@@ -117,7 +118,8 @@ async fn carry_out<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Sna
         Written::Later(wait) => Some(plan.again.map_or(wait.as_secs_f64(), |again| again.min(wait.as_secs_f64()))),
         Written::Done => plan.again,
     };
-    let again = again.into_iter().chain(ask_again(context, snapshot)).chain(owners_again(context, snapshot)).reduce(f64::min);
+    let bears = pod_metadata::write(context, snapshot, &plan.metadata).await;
+    let again = again.into_iter().chain(ask_again(context, snapshot)).chain(owners_again(context, snapshot)).chain(bears).reduce(f64::min);
     Ok(Some(again.map(|seconds| Duration::try_from_secs_f64(seconds.clamp(0.0, 86_400.0)).unwrap_or(Duration::from_secs(60)))))
 }
 
@@ -159,7 +161,6 @@ fn refused<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, action: &Act
         Action::Retire { set, .. } => format!("ReplicaSet \"{}\" can't be scaled down", set.name),
         Action::Part { set, .. } | Action::Orphan { set, .. } => format!("ReplicaSet \"{}\" can't be taken apart", set.name),
         Action::Mark { pod, .. } | Action::Own { pod, .. } => format!("pod \"{}\" can't be changed", pod.name),
-        Action::SetMetadata { pod, .. } => format!("what spec.podMetadata says can't be written on pod \"{}\"", pod.name),
         Action::DeletePod { pod, .. } => format!("pod \"{}\" can't be deleted", pod.name),
         Action::DeleteSet { set } => format!("ReplicaSet \"{}\" can't be deleted", set.name),
         Action::Select { service, .. } | Action::Release { service } | Action::Withdraw { service, .. } => {

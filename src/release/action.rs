@@ -18,6 +18,8 @@ pub struct Plan {
     pub actions: Vec<Action>,
     /// Long-running work that is wanted from now on; whatever is not named ends.
     pub effects: Effects,
+    /// What pods are to bear because of their roles, those of greatest need first. Nothing waits for it: it is written when all else is done.
+    pub metadata: Vec<RoleChange>,
     /// Events that no condition tells about.
     pub notices: Vec<Notice>,
     /// Seconds after which to look again, if nothing is observed before.
@@ -102,6 +104,17 @@ pub struct BeginCall {
     pub port: u16,
     /// Path of the POST.
     pub path: String,
+}
+
+/// Pods that do not bear yet what belongs to their role.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoleChange {
+    /// The role.
+    pub role: PodRole,
+    /// All that they are to bear because of it.
+    pub wanted: RoleMetadata,
+    /// Which.
+    pub pods: Vec<PodRef>,
 }
 
 /// An Event that no condition tells about.
@@ -291,15 +304,6 @@ pub enum Action {
         services: Vec<String>,
         /// An Event that is said once it has been deleted.
         notice: Option<Notice>,
-    },
-    /// Write on a pod what it bears because of its role.
-    SetMetadata {
-        /// Which.
-        pod: PodRef,
-        /// The role.
-        role: PodRole,
-        /// All that it is to bear.
-        wanted: RoleMetadata,
     },
     /// Delete a ReplicaSet without pods.
     DeleteSet {

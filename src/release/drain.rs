@@ -73,7 +73,7 @@ fn unserved(view: &View<'_>, outcome: &mut Outcome) {
             continue;
         }
         // Where the revision to return to was deleted meanwhile, it is all that users have.
-        if selects(view, set) {
+        if view.active().is_none() && !view.spare(set) && selects(view, set) {
             continue;
         }
         let rejected = view.rejected.filter(|rejected| rejected.revision == set.revision);

@@ -7,14 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::api::RoleMetadata;
 
-use super::action::{Action, PodRef};
+use super::action::{PodRef, RoleChange};
 use super::revision::metadata_hash;
 use super::set::Set;
 use super::snapshot::Control;
 use super::view::View;
-
-/// So many pods are written in one pass: whatever happens meanwhile is looked at in between.
-const AT_ONCE: usize = 8;
 
 /// Annotations that keep a pod from being evicted to save a node: by cluster-autoscaler (its FAQ, "What types of pods can prevent CA from
 /// removing a node?") and by Karpenter ("Pod-level controls"). An eviction would cut the connections that are waited for.
@@ -47,31 +44,30 @@ pub struct Record {
     pub annotations: Vec<String>,
 }
 
-/// Writes what some pods do not bear yet, or not any more. Nothing waits for it, and everything else goes before it.
-pub fn step(view: &View<'_>) -> Vec<Action> {
-    if view.snapshot.object.spec.paused || !view.snapshot.unread.is_empty() {
+/// What some pods do not bear yet, or not any more: first those that autoscalers are to leave alone.
+pub fn step(view: &View<'_>) -> Vec<RoleChange> {
+    if view.snapshot.object.spec.paused {
         return vec![];
     }
     // Of a set at 0 the pods are ending.
     let sets = view.snapshot.sets.iter().filter(|set| !set.deleting && set.desired > 0);
-    let writes = sets.flat_map(|set| {
-        let role = role(view, set);
-        let wanted = wanted(view, role);
-        let hash = metadata_hash(&wanted);
-        let none = wanted == RoleMetadata::default();
-        let pods = view.pods(set).filter(|pod| !matches!(pod.control, Control::Nobody(_)));
-        // By what was asked for, and not by what is there now: who changes it by hand has the last word, and nobody is fought.
-        let right = move |record: Option<&Record>| match record {
-            Some(record) => record.role == role && record.hash == hash,
-            None => none,
-        };
-        pods.filter(move |pod| !right(pod.metadata.as_ref())).map(move |pod| Action::SetMetadata {
-            pod: PodRef::of(pod),
-            role,
-            wanted: wanted.clone(),
-        })
-    });
-    writes.take(AT_ONCE).collect()
+    let mut changes: Vec<RoleChange> = sets.filter_map(|set| change(view, set)).collect();
+    changes.sort_by_key(|change| change.role != PodRole::Draining);
+    changes
+}
+
+fn change(view: &View<'_>, set: &Set) -> Option<RoleChange> {
+    let role = role(view, set);
+    let wanted = wanted(view, role);
+    let hash = metadata_hash(&wanted);
+    // By what was asked for, and not by what is there now: who changes it by hand has the last word, and nobody is fought.
+    let right = |record: Option<&Record>| match record {
+        Some(record) => record.role == role && record.hash == hash,
+        None => wanted == RoleMetadata::default(),
+    };
+    let pods = view.pods(set).filter(|pod| !matches!(pod.control, Control::Nobody(_)) && !right(pod.metadata.as_ref()));
+    let pods: Vec<PodRef> = pods.map(PodRef::of).collect();
+    (!pods.is_empty()).then_some(RoleChange { role, wanted, pods })
 }
 
 fn role(view: &View<'_>, set: &Set) -> PodRole {

@@ -200,9 +200,6 @@ fn steps(view: &View<'_>) -> Plan {
     let findings = Findings { block, bring_up, smoke, convergence, bake, drain };
     let mut status = status::make(view, &findings);
     let again = again(view, &findings, &status);
-    if actions.is_empty() {
-        actions = metadata::step(view);
-    }
     if let Some(switch) = record {
         forget_drain(snapshot, &mut status, &switch);
         status.switch = Some(switch);
@@ -215,7 +212,7 @@ fn steps(view: &View<'_>) -> Plan {
         status.rejected = Some(rejected);
         actions.clear();
     }
-    Plan { status, actions, effects, notices: vec![], again }
+    Plan { status, actions, effects, metadata: metadata::step(view), notices: vec![], again }
 }
 
 /// A mistake in the new spec must not hold up the return to pods that still run as they served; each Service is looked at by itself

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use crate::api::{ConditionType, Rejected, Switch, keys};
 
 use super::revision::probes_hash;
+use super::services;
 use super::set::{Proof, RoleKind, Set};
-use super::snapshot::{Identity, Now, Pod, Snapshot};
+use super::snapshot::{Identity, Now, Pod, Service, Snapshot};
 
 /// Derived facts; cheap to make, never stored.
 #[derive(Clone, Debug)]
@@ -102,8 +103,13 @@ impl<'a> View<'a> {
         let snapshot = self.snapshot;
         let there = |set_uid: &String| snapshot.sets.iter().any(|set| set.uid == *set_uid && !set.deleting);
         let known = |uid: &String| snapshot.pods.iter().any(|pod| pod.uid == *uid && there(&pod.set_uid));
-        let services = snapshot.object.spec.traffic.services.iter().filter_map(|name| snapshot.endpoints.get(name));
-        let nobodys = services.map(|endpoints| endpoints.pods.iter().filter(|(uid, ready)| **ready && !known(uid)).count()).max();
+        let ours = |service: &&Service| {
+            let active = self.intent.map(|intent| &intent.to);
+            services::owned(snapshot, service) && active.is_some_and(|to| service.selector.get(keys::REVISION) == Some(to))
+        };
+        let declared = snapshot.object.spec.traffic.services.iter().filter_map(|name| snapshot.services.get(name)).filter(ours);
+        let endpoints = declared.filter_map(|service| snapshot.endpoints.get(&service.name)).filter(|endpoints| !endpoints.foreign);
+        let nobodys = endpoints.map(|endpoints| endpoints.pods.iter().filter(|(uid, ready)| **ready && !known(uid)).count()).max();
         self.active().map_or(0, |active| self.ready(active)) + count(nobodys.unwrap_or(0))
     }
 

@@ -174,3 +174,37 @@ async fn an_owner_that_the_caches_do_not_know_is_asked_about_again() {
     stage.look().await;
     assert_eq!(stage.api.reads(), 1);
 }
+
+#[tokio::test]
+async fn nothing_waits_for_what_pods_are_to_bear() {
+    let label = json!({"labels": {"role": "active"}});
+    let mut stage = Stage::serving(json!({})).await;
+    let writes = |stage: &Stage| stage.api.requests().iter().filter(|request| request.resource == Resource::Pod && request.verb == "patch").count();
+    let away = ApiError::Transient("a webhook is away".into());
+    for (error, told) in [(forbidden().unwrap(), 1), (away, 0)] {
+        stage.api.refuse(move |request| (request.resource == Resource::Pod && request.verb == "patch").then(|| error.clone()));
+        stage.change(&json!({"podMetadata": {"active": label}}));
+        let again = stage.look().await.unwrap();
+        // It has ended well: status tells of the change, and of no trouble.
+        assert_eq!(stage.status()["observedGeneration"], stage.api.now(Resource::BlueGreenDeployment, "shop")["metadata"]["generation"]);
+        assert_eq!(stage.condition("Stalled").0, "False");
+        assert_eq!(stage.notices().iter().filter(|notice| notice.reason == "PodMetadataRefused").count(), told);
+        assert_eq!(writes(&stage), 1);
+        // Not tried again at each look, but after a while.
+        assert!(again <= Duration::from_secs(30), "{again:?}");
+        stage.look().await;
+        assert_eq!((writes(&stage), stage.notices().len()), (0, 0));
+        stage.clock.pass(Duration::from_secs(31));
+        stage.look().await;
+        assert_eq!(writes(&stage), 1);
+        stage.clock.pass(Duration::from_secs(31));
+        stage.api.refuse(|_| None);
+        stage.look().await;
+        assert_eq!(stage.api.only(Resource::Pod)["metadata"]["labels"]["role"], "active");
+        stage.change(&json!({"podMetadata": null}));
+        stage.look().await;
+        assert!(stage.api.only(Resource::Pod)["metadata"]["labels"].get("role").is_none());
+        stage.api.requests();
+        stage.notices();
+    }
+}

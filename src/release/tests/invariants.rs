@@ -18,9 +18,6 @@ pub fn of_plan(planned: &Snapshot, plan: &Plan) {
         assert!(plan.actions.is_empty());
     }
     assert!(plan.again.is_none_or(|again| again > 0.0), "looks again in the past");
-    // What pods bear is urgent for nobody: everything else goes before it.
-    let bears = |action: &Action| matches!(action, Action::SetMetadata { .. });
-    assert!(plan.actions.iter().all(bears) || !plan.actions.iter().any(bears), "pods are written beside other things: {:?}", plan.actions);
     // Also in the plan that only puts something on record: who waits for Ready takes one moment of True for the end of the release.
     let ready = plan.status.conditions.iter().any(|condition| condition.kind == ConditionType::Ready && condition.status == ConditionStatus::True);
     assert!(!ready || plan.status.phase != Some(PhaseName::Bake), "ready in a bake: {:?}", plan.status.conditions);
@@ -35,6 +32,7 @@ pub fn of_plan(planned: &Snapshot, plan: &Plan) {
 pub fn at_rest(snapshot: &Snapshot, now: Now) {
     let again = plan(snapshot, now);
     assert!(again.actions.is_empty(), "at rest, and yet: {:?}", again.actions);
+    assert!(again.metadata.is_empty(), "at rest, and yet: {:?}", again.metadata);
     assert!(!durable(&again.status, &snapshot.object.status), "at rest, and yet on record: {:?}", again.status);
     assert_eq!(again.status, snapshot.object.status, "status is written again and again");
 }
@@ -162,7 +160,7 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
                 assert!(marked, "a set goes although a pod of it is not marked");
             }
         }
-        Action::Mark { .. } | Action::SetMetadata { .. } => {}
+        Action::Mark { .. } => {}
         Action::Own { pod, .. } => {
             let known = planned.pods.iter().find(|known| known.uid == pod.uid).unwrap();
             assert!(matches!(known.control, Control::Nobody(_)), "a pod is taken from its set");

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use super::fixtures::*;
 use super::invariants;
 use super::peers::Count;
-use crate::api::{BlueGreenDeploymentSpec, BlueGreenDeploymentStatus, PhaseName, keys};
-use crate::release::action::{Notice, Plan};
+use crate::api::{BlueGreenDeploymentSpec, BlueGreenDeploymentStatus, PhaseName, RoleMetadata, keys};
+use crate::release::action::{Notice, Plan, RoleChange};
 use crate::release::plan::durable;
 use crate::release::*;
 
@@ -299,6 +299,10 @@ impl World {
                 self.killed()?;
                 self.write_status(planned, &plan.status)?;
             }
+            if !plan.metadata.is_empty() {
+                self.dress(&plan.metadata);
+                return Ok(false);
+            }
             self.observe();
             if known != self.snapshot.probes.len() {
                 // Results that nobody waits for any more are forgotten: status says so in the next round.
@@ -309,6 +313,17 @@ impl World {
             self.plan = plan;
         }
         Ok(true)
+    }
+
+    /// Writes on pods what they bear because of their roles.
+    fn dress(&mut self, changes: &[RoleChange]) {
+        for RoleChange { role, wanted, pods } in changes {
+            let record = metadata::Record { role: *role, hash: revision::metadata_hash(wanted), labels: vec![], annotations: vec![] };
+            let bare = *wanted == RoleMetadata::default();
+            for pod in self.snapshot.pods.iter_mut().filter(|known| pods.iter().any(|pod| pod.uid == known.uid)) {
+                pod.metadata = (!bare).then(|| record.clone());
+            }
+        }
     }
 
     /// Whether the process may still write.

@@ -3,7 +3,7 @@
 use super::fixtures::*;
 use super::invariants;
 use super::simulator::{Conflict, World};
-use crate::api::{RoleMetadata, keys};
+use crate::api::keys;
 use crate::release::action::{Action, SelectWhy};
 use crate::release::revision::revision_name;
 use crate::release::*;
@@ -66,12 +66,6 @@ impl World {
                 self.notices.extend(notice.clone());
             }
             Action::Part { .. } | Action::Mark { .. } | Action::Orphan { .. } | Action::Own { .. } | Action::DeletePod { .. } => self.part(action)?,
-            Action::SetMetadata { pod, role, wanted } => {
-                let known = self.snapshot.pods.iter_mut().find(|known| known.uid == pod.uid).ok_or(Conflict)?;
-                let record =
-                    metadata::Record { role: *role, hash: crate::release::revision::metadata_hash(wanted), labels: vec![], annotations: vec![] };
-                known.metadata = (*wanted != RoleMetadata::default()).then_some(record);
-            }
             Action::DeleteSet { set } => {
                 self.guarded(&set.uid, &set.resource_version)?;
                 self.snapshot.sets.retain(|known| known.uid != set.uid);
@@ -113,10 +107,7 @@ impl World {
                 }
             }
         }
-        // Said by the pods themselves; stories are about what moves them.
-        if !matches!(action, Action::SetMetadata { .. }) {
-            self.transcript.push(what);
-        }
+        self.transcript.push(what);
         Ok(())
     }
 
@@ -140,7 +131,7 @@ impl World {
                 self.snapshot.services.get(&service.name).is_some_and(|known| known.resource_version == service.resource_version)
             }
             Action::CreateSet { revision, .. } => !self.snapshot.sets.iter().any(|known| &known.revision == revision && known.loose.is_none()),
-            Action::Mark { pod, .. } | Action::Own { pod, .. } | Action::SetMetadata { pod, .. } | Action::DeletePod { pod, .. } => {
+            Action::Mark { pod, .. } | Action::Own { pod, .. } | Action::DeletePod { pod, .. } => {
                 self.snapshot.pods.iter().any(|known| known.uid == pod.uid && !known.terminating)
             }
             Action::Identify { .. } | Action::Adopt { .. } | Action::LookUpOwner { .. } | Action::RemoveCommand { .. } => true,
@@ -178,7 +169,6 @@ impl World {
             Action::Orphan { set, .. } => format!("orphan {}", self.version(&set.revision)),
             Action::Own { left, .. } => format!("own a pod of {}", self.version(&left.revision)),
             Action::DeletePod { revision, .. } => format!("delete a pod of {}", self.version(revision)),
-            Action::SetMetadata { pod, role, .. } => format!("metadata {role:?} on {}", pod.name),
             Action::DeleteSet { set } => format!("delete {}", self.version(&set.revision)),
             Action::Select { service, selected, why, .. } => {
                 let why = match why {

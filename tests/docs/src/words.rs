@@ -232,6 +232,11 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
         "Panicked",
         "A bug of the operator: looking at this object panicked. It is tried again after a growing pause, 30 s at most; other objects go on.",
     ),
+    (
+        "Warning",
+        "PodMetadataRefused",
+        "What belongs to a pod's role could not be written on it (`spec.podMetadata`, or the annotations of a draining pod). Nothing else waits for that; it is tried again every 30 s.",
+    ),
     ("Warning", "SelectorRepaired", "Somebody else changed a selector, named by field manager; it was put back."),
     ("Normal", "ServiceReleased", "A Service is no longer declared and was given back."),
     ("Warning", "PeersUnread", "The pods that `spec.drain.ignorePeers[].podLabels` names can't be looked up; none of them is ignored."),
