@@ -22,7 +22,7 @@ fn root() -> PathBuf {
 /// Sources in which reasons are written, without their tests and comments.
 fn sources() -> String {
     let mut files: Vec<PathBuf> = std::fs::read_dir(root().join("src/release")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.extend(["apply.rs", "peers.rs", "reconcile.rs", "status.rs"].map(|name| root().join("src/controller").join(name)));
+    files.extend(["apply.rs", "peers.rs", "pod_metadata.rs", "reconcile.rs", "status.rs"].map(|name| root().join("src/controller").join(name)));
     let mut all = String::new();
     for file in files.iter().filter(|file| file.extension().is_some_and(|extension| extension == "rs") && !file.ends_with("tests.rs")) {
         let text = std::fs::read_to_string(file).unwrap();
