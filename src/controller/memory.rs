@@ -16,6 +16,15 @@ const ALIVE: Duration = Duration::from_secs(30);
 /// Samples kept for one pod: enough for the longest window at the shortest report interval.
 const SAMPLES: usize = 256;
 
+/// A pod that could not be written.
+#[derive(Clone, Copy, Debug)]
+pub struct Unwritten {
+    /// When it is tried again, on the controller's clock.
+    pub until: Duration,
+    /// Whether the API server does not want it.
+    pub refused: bool,
+}
+
 /// What is remembered about one BlueGreenDeployment, by UID.
 #[derive(Debug, Default)]
 pub struct Remembered {
@@ -37,8 +46,8 @@ pub struct Remembered {
     pub repairs: BTreeMap<String, Repairs>,
     /// Which pods a set had that is being left, by its UID.
     pub present: HashMap<String, Presence>,
-    /// Pods on which what belongs to their role could not be written, by UID, and when that is tried again.
-    pub unwritten: BTreeMap<String, Duration>,
+    /// Pods on which what belongs to their role could not be written, by UID.
+    pub unwritten: BTreeMap<String, Unwritten>,
     /// Addresses for `drain.ignorePeers[].podLabels`.
     pub ignored: BTreeMap<usize, Vec<String>>,
     /// Names by address.

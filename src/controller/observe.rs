@@ -58,7 +58,7 @@ pub fn observe(
     };
     let mut pods = pods(world, &object, &sets);
     let selectors: Vec<_> = world.services(&key.namespace).map(|service| &service.selector).collect();
-    part::regroup(&mut sets, &mut pods, &object.spec.selector.match_labels, &selectors, now.wall);
+    part::regroup(&mut sets, &mut pods, &object.spec.selector.match_labels, &selectors, object.status.switch.as_ref(), now.wall);
     let identity = identity(&object, &sets, remembered);
 
     let mut late_pods = BTreeSet::new();

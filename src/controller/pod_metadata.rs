@@ -12,6 +12,7 @@ use crate::release::{Object, Snapshot, revision};
 
 use super::api::{ApiError, ApiServer};
 use super::context::Context;
+use super::memory::Unwritten;
 use super::part;
 use super::trim;
 
@@ -34,18 +35,20 @@ pub async fn write<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, chan
         remembered.unwritten.retain(|uid, _| all.iter().any(|(_, pod)| pod.uid == *uid));
         remembered.unwritten.clone()
     });
-    let due: Vec<_> = all.iter().filter(|(_, pod)| waiting.get(&pod.uid).is_none_or(|until| *until <= now)).collect();
-    let mut silent = !waiting.is_empty();
+    let due: Vec<_> = all.iter().filter(|(_, pod)| waiting.get(&pod.uid).is_none_or(|wait| wait.until <= now)).collect();
+    // One refusal speaks for all; that another pod only changed says nothing.
+    let mut silent = waiting.values().any(|wait| wait.refused);
     for (change, pod) in due.iter().take(AT_ONCE) {
         let Err(error) = set(context, object, pod, change.role, &change.wanted).await else { continue };
-        let pause = if error == ApiError::Conflict { CHANGED } else { REFUSED };
-        context.remember(&object.uid, |remembered| remembered.unwritten.insert(pod.uid.clone(), now + pause));
-        if matches!(error, ApiError::Forbidden(_) | ApiError::Invalid(_)) && !std::mem::replace(&mut silent, true) {
+        let refused = matches!(error, ApiError::Forbidden(_) | ApiError::Invalid(_));
+        let wait = Unwritten { until: now + if error == ApiError::Conflict { CHANGED } else { REFUSED }, refused };
+        context.remember(&object.uid, |remembered| remembered.unwritten.insert(pod.uid.clone(), wait));
+        if refused && !std::mem::replace(&mut silent, true) {
             let message = format!("what spec.podMetadata says, or that it drains, can't be written on pod \"{}\": {error}", pod.name);
             context.say(object, &Notice { warning: true, reason: "PodMetadataRefused", message });
         }
     }
-    let left = context.remember(&object.uid, |remembered| remembered.unwritten.values().min().map(|until| until.saturating_sub(now).as_secs_f64()));
+    let left = context.remember(&object.uid, |remembered| remembered.unwritten.values().map(|wait| wait.until).min().map(|until| until.saturating_sub(now).as_secs_f64()));
     let more = (due.len() > AT_ONCE).then_some(NEXT);
     more.into_iter().chain(left.map(|left| left.max(NEXT))).reduce(f64::min)
 }

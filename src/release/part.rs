@@ -105,7 +105,8 @@ pub fn within_reach(view: &View<'_>, revision: &str) -> bool {
 
 /// Gives pods without a ReplicaSet their place among the sets of a reading: those that are marked form a set for themselves, by UID of the
 /// one that they left; a set that is being deleted is replaced by it. One that its ReplicaSet created just before its end is unmarked: it is
-/// known by its labels (`selector` are those of the object), and marked as the others are. Pods that a Service (of `services` the selectors)
+/// known by its labels (`selector` are those of the object), and marked as the others are. A mark from before the traffic came back to the
+/// revision that the last move (`switch`) has left is as good as new: their time begins with that move. Pods that a Service (of `services` the selectors)
 /// sends users to are nobody's until others of their revision are ready: somebody has deleted a set that serves without its pods, or has
 /// chosen them by hand.
 pub fn regroup(
@@ -113,29 +114,36 @@ pub fn regroup(
     pods: &mut Vec<Pod>,
     selector: &BTreeMap<String, String>,
     services: &[&BTreeMap<String, String>],
+    switch: Option<&Switch>,
     now: Timestamp,
 ) {
     let within =
         |selector: &BTreeMap<String, String>, labels: &BTreeMap<String, String>| selector.iter().all(|(key, value)| labels.get(key) == Some(value));
-    let mine = |labels: &BTreeMap<String, String>| within(selector, labels);
     let ready: BTreeSet<String> =
         pods.iter().filter(|pod| pod.ready && pod.alive() && pod.control == Control::Set).map(|pod| pod.set_uid.clone()).collect();
     // Pods of a set that is going itself replace nobody.
     let replaced: BTreeSet<String> = sets.iter().filter(|set| !set.deleting && ready.contains(&set.uid)).map(|set| set.revision.clone()).collect();
-    let leads_to = |revision: &str| {
-        services.iter().any(|selector| selector.get(keys::REVISION).is_some_and(|selected| selected == revision)) && !replaced.contains(revision)
-    };
-    let serves = |labels: &BTreeMap<String, String>| {
-        let revision = labels.get(keys::REVISION);
-        services.iter().any(|selector| selector.get(keys::REVISION).is_some_and(|selected| Some(selected) == revision) && within(selector, labels))
+    // Of pods in a ReplicaSet only the revision is known here: whatever else a Service asks for, they may have.
+    let serves = |revision: Option<&String>, labels: Option<&BTreeMap<String, String>>| {
+        let of = |selector: &&&BTreeMap<String, String>| selector.get(keys::REVISION).is_some_and(|selected| Some(selected) == revision);
+        services.iter().filter(of).any(|selector| labels.is_none_or(|labels| within(selector, labels)))
             && !revision.is_some_and(|revision| replaced.contains(revision))
     };
     let there: BTreeSet<String> = sets.iter().filter(|set| !set.deleting).map(|set| set.uid.clone()).collect();
     // Taken out of a set that is still there, or not to be told by its labels: somebody wants it so.
     pods.retain(|pod| match &pod.control {
-        Control::Nobody(labels) => !there.contains(&pod.set_uid) && mine(labels) && !serves(labels),
+        Control::Nobody(labels) => !there.contains(&pod.set_uid) && within(selector, labels) && !serves(labels.get(keys::REVISION), Some(labels)),
         Control::Set | Control::Object(_) => true,
     });
+    for pod in pods.iter_mut().filter(|pod| !taken(pod) && !there.contains(&pod.set_uid)) {
+        if let (Some(left), Some(switch)) = (&mut pod.left, switch)
+            && switch.from.as_ref() == Some(&left.revision)
+            && left.attempt < switch.attempt
+        {
+            left.attempt = switch.attempt;
+            left.since = switch.completed_at.unwrap_or(now);
+        }
+    }
     let marks: Vec<Left> = pods.iter().filter_map(|pod| pod.left.clone()).collect();
     for pod in pods.iter_mut().filter(|pod| pod.left.is_none()) {
         if let Control::Nobody(labels) = &pod.control {
@@ -147,7 +155,7 @@ pub fn regroup(
     let mut groups: BTreeMap<&str, (&Left, Vec<&Pod>)> = BTreeMap::new();
     for pod in pods.iter().filter(|pod| !there.contains(&pod.set_uid)) {
         // Marked once, and back in service since.
-        if let Some(left) = pod.left.as_ref().filter(|left| pod.control != Control::Set || !leads_to(&left.revision)) {
+        if let Some(left) = pod.left.as_ref().filter(|left| pod.control != Control::Set || !serves(Some(&left.revision), None)) {
             let group = groups.entry(&left.set).or_insert_with(|| (left, vec![]));
             group.1.push(pod);
             // Under the latest attempt, and so since the same time.

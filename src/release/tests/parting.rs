@@ -214,7 +214,7 @@ fn a_pod_that_a_person_took_out_is_left_alone() {
     quarantined.control = Control::Nobody(labels);
     let mut pods = vec![quarantined];
     let mut sets = world.snapshot.sets.clone();
-    part::regroup(&mut sets, &mut pods, &labels_of_shop(), &[], world.now().wall);
+    part::regroup(&mut sets, &mut pods, &labels_of_shop(), &[], None, world.now().wall);
     assert!(pods.is_empty());
 }
 
@@ -231,7 +231,7 @@ fn pods_that_users_are_sent_to_stay_as_they_are_until_others_are_ready() {
     }
     let regroup = |sets: &[Set], pods: &[Pod], selects: &str| {
         let (mut sets, mut pods, selects) = (sets.to_vec(), pods.to_vec(), selector(selects));
-        part::regroup(&mut sets, &mut pods, &labels_of_shop(), &[&selects, &labels_of_shop()], world.now().wall);
+        part::regroup(&mut sets, &mut pods, &labels_of_shop(), &[&selects, &labels_of_shop()], None, world.now().wall);
         (pods.len(), sets.iter().filter(|set| set.loose.is_some()).count())
     };
     // Back in service by their set, which somebody has then deleted without them; a new one finds them by their labels.
@@ -253,6 +253,28 @@ fn pods_that_users_are_sent_to_stay_as_they_are_until_others_are_ready() {
     let newer = Pod { set_uid: "successor".into(), control: Control::Set, left: None, ready: true, ..pod("newer", "successor") };
     let both: Vec<Pod> = pods.iter().cloned().chain([newer]).collect();
     assert_eq!(regroup(&successor, &both, &old), (4, 1));
+}
+
+#[test]
+fn pods_that_served_again_after_they_were_marked_get_their_whole_time() {
+    let mut world = held(1);
+    world.littered = true;
+    world.until("all are marked", |world| world.loose("v1").is_empty() && world.snapshot.pods.iter().filter(|pod| pod.left.is_some()).count() == 3);
+    world.observe();
+    let marked = world.snapshot.pods.iter().find_map(|pod| pod.left.clone()).unwrap();
+    let mut sets: Vec<Set> = world.snapshot.sets.iter().filter(|set| set.uid != marked.set).cloned().collect();
+    let mut pods: Vec<Pod> = world.snapshot.pods.iter().filter(|pod| pod.left.is_some()).cloned().collect();
+    // One was taken over already, when they were left for the first time.
+    pods[0].control = Control::Object(UID.into());
+    pods[1].control = Control::Nobody(selector(&revision("v1")));
+    let later = at(1000.0).wall;
+    let before = world.snapshot.object.status.switch.clone().unwrap();
+    let next = crate::api::Switch { attempt: marked.attempt + 2, completed_at: Some(later), ..before };
+    assert_eq!(next.from, Some(revision("v1")));
+    part::regroup(&mut sets, &mut pods, &labels_of_shop(), &[], Some(&next), at(1001.0).wall);
+    let since: Vec<_> = pods.iter().map(|pod| pod.left.as_ref().map(|left| (left.since, left.attempt)).unwrap()).collect();
+    assert_eq!(since, [(marked.since, marked.attempt), (later, next.attempt), (later, next.attempt)]);
+    assert_eq!(sets.iter().find_map(|set| set.loose), Some(later));
 }
 
 fn labels_of_shop() -> std::collections::BTreeMap<String, String> {

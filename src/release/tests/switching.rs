@@ -200,6 +200,40 @@ fn what_is_given_up_is_withdrawn_from_the_services_before_its_pods_go() {
 }
 
 #[test]
+fn what_users_have_stays_when_the_revision_to_return_to_is_deleted() {
+    let mut world = World::installed("v1", &json!({}));
+    world.edit(|spec| spec.promotion.mode = crate::api::PromotionMode::Manual);
+    world.apply_version("v2");
+    world.settle();
+    let mut planned = world.snapshot.clone();
+    // The Service is moved, and before v2 is fenced a person wants v1 back, which somebody deletes.
+    let view = view::View::new(&planned, world.now(), planned.object.status.switch.as_ref(), None);
+    let forward = switch::record(&view, &revision("v2"), crate::api::SwitchCause::Release);
+    let back = crate::api::Switch { from: Some(revision("v2")), to: revision("v1"), attempt: forward.attempt + 1, ..forward };
+    planned.object.status.switch = Some(back);
+    let returned = crate::api::Rejected {
+        revision: revision("v2"),
+        reason: "RolledBack".into(),
+        message: String::new(),
+        at: world.now().wall,
+        return_to: Some(revision("v1")),
+    };
+    planned.object.status.rejected = Some(returned);
+    planned.object.spec.on_failure.keep_seconds = 0;
+    planned.sets.retain(|set| set.revision == revision("v2"));
+    // Nor can it be gone back to, as its pods have just lost their readiness.
+    planned.pods.retain(|pod| planned.sets.iter().any(|set| set.uid == pod.set_uid));
+    planned.pods.iter_mut().for_each(|pod| pod.ready = false);
+    let going = |planned: &Snapshot| {
+        let gone = |action: &Action| matches!(action, Action::PatchSet { change, .. } if change.replicas == Some(0));
+        plan(planned, world.now()).actions.iter().any(|action| gone(action) || matches!(action, Action::Withdraw { .. }))
+    };
+    assert!(going(&planned), "nobody has its pods, and it was given up");
+    planned.services.get_mut("shop").unwrap().selector = selector(&revision("v2"));
+    assert!(!going(&planned));
+}
+
+#[test]
 fn a_selector_changed_by_somebody_is_put_back_at_once_with_his_name() {
     for theirs in [labels(&[("app", SHOP)]), labels(&[]), selector("none"), selector(&revision("v0"))] {
         let mut world = World::installed("v1", &json!({}));
