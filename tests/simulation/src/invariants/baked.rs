@@ -25,9 +25,9 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
         _ => false,
     };
     let (Some(intent), Some(object)) = (sim.intent(), sim.object()) else { return Ok(()) };
-    // Pods that lost their set in an earlier move are no way back in this one.
+    // Pods without a set are no way back: it went in an earlier move, or a person deleted it. When the operator does, that is judged by itself.
     let mark = json::annotation(before, keys::LEFT).and_then(|mark| serde_json::from_str::<serde_json::Value>(mark).ok());
-    if mark.is_some_and(|mark| json::number(&mark, "/attempt") < json::number(&intent, "/attempt")) && write.call.resource == Resource::Pod {
+    if write.call.resource == Resource::Pod && mark.is_some_and(|mark| !sim.store.exists(json::text(&mark, "/set"))) {
         return Ok(());
     }
     let bakes = json::text(&intent, "/cause") == "Release" && json::text(&intent, "/from") == revision;
