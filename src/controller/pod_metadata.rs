@@ -48,7 +48,9 @@ pub async fn write<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, chan
             context.say(object, &Notice { warning: true, reason: "PodMetadataRefused", message });
         }
     }
-    let left = context.remember(&object.uid, |remembered| remembered.unwritten.values().map(|wait| wait.until).min().map(|until| until.saturating_sub(now).as_secs_f64()));
+    let left = context.remember(&object.uid, |remembered| {
+        remembered.unwritten.values().map(|wait| wait.until).min().map(|until| until.saturating_sub(now).as_secs_f64())
+    });
     let more = (due.len() > AT_ONCE).then_some(NEXT);
     more.into_iter().chain(left.map(|left| left.max(NEXT))).reduce(f64::min)
 }

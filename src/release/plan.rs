@@ -172,7 +172,9 @@ fn steps(view: &View<'_>) -> Plan {
     }
     let block = if way_back_is_open(view) { None } else { preflight::check(snapshot).err() }.or_else(|| contended(view));
     let (bring_up, writes) = bring_up::step(view, block.as_ref());
-    actions.extend(writes);
+    let parked = switch::park(view);
+    // A Service that an earlier object of this name left behind may select the very revision that is to start.
+    actions.extend(if parked.is_empty() { writes } else { parked });
     let (smoke, tested) = smoke::step(view);
     let convergence = converge::step(view);
     let (bake, baking) = bake::step(view);
@@ -189,7 +191,6 @@ fn steps(view: &View<'_>) -> Plan {
     actions.extend(tested.actions);
     actions.extend(bring_up::remember_template(view));
     actions.extend(scale::step(view));
-    actions.extend(switch::park(view));
     actions.extend(preview::step(view));
     actions.extend(std::mem::take(&mut drain.actions));
     actions.extend(switch::released(snapshot));

@@ -78,7 +78,14 @@ impl World {
         snapshot.pods.append(&mut self.nobodys);
         let all = snapshot.pods.clone();
         let selectors: Vec<_> = snapshot.services.values().map(|service| &service.selector).collect();
-        part::regroup(&mut snapshot.sets, &mut snapshot.pods, &snapshot.object.spec.selector.match_labels, &selectors, snapshot.object.status.switch.as_ref(), now);
+        part::regroup(
+            &mut snapshot.sets,
+            &mut snapshot.pods,
+            &snapshot.object.spec.selector.match_labels,
+            &selectors,
+            snapshot.object.status.switch.as_ref(),
+            now,
+        );
         let known = |pod: &Pod| snapshot.pods.iter().any(|known| known.uid == pod.uid);
         self.nobodys = all.into_iter().filter(|pod| !known(pod)).collect();
     }

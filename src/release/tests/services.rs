@@ -6,7 +6,7 @@ use super::fixtures::*;
 use super::simulator::World;
 use crate::api::ConditionStatus::True;
 use crate::api::{ConditionType, PhaseName};
-use crate::release::action::Action;
+use crate::release::action::{Action, SelectWhy};
 use crate::release::*;
 
 type How = fn(&mut Snapshot);
@@ -267,4 +267,21 @@ fn a_service_that_may_have_been_taken_by_now_is_marked_before_a_set_that_never_s
         actions.iter().any(|action| matches!(action, Action::Withdraw { service, withdrawn } if service.name == "shop" && withdrawn.contains(&old)))
     );
     assert!(!actions.iter().any(|action| matches!(action, Action::PatchSet { set, .. } if set.revision == old)), "{actions:#?}");
+}
+
+#[test]
+fn a_service_that_an_earlier_object_left_is_parked_before_a_pod_of_the_same_revision_starts() {
+    let mut world = World::new("v1", &json!({}));
+    let service = world.service_mut("shop");
+    service.owner = Some(Owner { name: SHOP.into(), uid: "gone".into() });
+    service.selected = Some(Selected { revision: revision("v1"), attempt: 3 });
+    service.selector = selector(&revision("v1"));
+    // Known already, as by an earlier look at which the Service still had endpoints.
+    world.observe();
+    world.snapshot.owners.insert("gone".into(), OwnerState::Gone);
+    world.snapshot.identity = Identity::Known { raw_hash: String::new(), revision: revision("v1") };
+    let actions = plan(&world.snapshot, world.now()).actions;
+    assert!(matches!(actions.as_slice(), [Action::Select { why: SelectWhy::Park, .. }]), "{actions:#?}");
+    world.settle();
+    assert_eq!((world.active(), world.selected("shop")), ("v1", "v1"));
 }
