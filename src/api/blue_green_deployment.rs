@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Bake, BlueGreenDeploymentStatus, Drain, PodMetadata, SmokeProbe, Traffic};
+use super::{Bake, BlueGreenDeploymentStatus, Drain, Hooks, PodMetadata, SmokeProbe, Traffic};
 
 /// What should run, and how a new version of it takes over the traffic.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -107,6 +107,9 @@ pub struct BlueGreenDeploymentSpec {
     /// Labels and annotations that pods bear as long as they have a role.
     #[serde(default)]
     pub pod_metadata: PodMetadata,
+    /// Jobs that run at certain points of a release.
+    #[serde(default)]
+    pub hooks: Hooks,
 }
 
 /// The labels that all pods of a BlueGreenDeployment have. A Service selects by equality only, so this is no full label selector.

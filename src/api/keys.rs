@@ -9,8 +9,10 @@ pub const REVISION: &str = "bluegreen.dev/revision";
 pub const REVISION_NONE: &str = "none";
 /// Label of a ReplicaSet: `blue` or `green`, in turn. Never in a pod template, so that a colour never restarts a pod.
 pub const COLOR: &str = "bluegreen.dev/color";
-/// Label of a ReplicaSet: the name of its BlueGreenDeployment, for people (`kubectl get rs -l`).
+/// Label of a ReplicaSet or Job: the name of its BlueGreenDeployment, for people (`kubectl get rs -l`).
 pub const NAME: &str = "bluegreen.dev/name";
+/// Label of a Job: the point of the release at which it runs, as the field of `spec.hooks`. Its pods do not have it.
+pub const HOOK: &str = "bluegreen.dev/hook";
 
 /// Annotation of a ReplicaSet: `serving@<attempt>` or `retiring@<attempt>`, the fence between two controllers that both believe they lead.
 pub const ROLE: &str = "bluegreen.dev/role";

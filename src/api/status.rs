@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Condition, DrainSource};
+use super::{Condition, DrainSource, HookStatus};
 
 /// What the operator observed, and what it must remember.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -44,6 +44,10 @@ pub struct BlueGreenDeploymentStatus {
     #[serde(default)]
     #[schemars(length(max = 20))]
     pub smoke_probes: Vec<ProbeStatus>,
+    /// Hooks of the current release and of the last one: also what has run already, so that nothing runs twice.
+    #[serde(default)]
+    #[schemars(length(max = 64))]
+    pub hooks: Vec<HookStatus>,
     /// Pods of the active revision, for the scale subresource.
     #[serde(default)]
     pub replicas: i32,
@@ -240,7 +244,7 @@ pub struct Holder {
 pub struct Rejected {
     /// Name of the revision.
     pub revision: String,
-    /// `SmokeFailed`, `Aborted`, `RolledBack`, `LostAllReadyPods` or `BakeFailed`.
+    /// `SmokeFailed`, `HookFailed`, `Aborted`, `RolledBack`, `LostAllReadyPods` or `BakeFailed`.
     pub reason: String,
     /// What happened, in a sentence.
     #[schemars(length(max = 512))]

@@ -39,6 +39,8 @@ pub enum Resource {
     Lease,
     /// events.k8s.io/v1
     Event,
+    /// batch/v1
+    Job,
 }
 
 impl Resource {
@@ -55,6 +57,7 @@ impl Resource {
             Self::Node => ("", "v1", "Node", "nodes"),
             Self::Lease => ("coordination.k8s.io", "v1", "Lease", "leases"),
             Self::Event => ("events.k8s.io", "v1", "Event", "events"),
+            Self::Job => ("batch", "v1", "Job", "jobs"),
         };
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
     }

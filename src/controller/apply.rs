@@ -13,6 +13,7 @@ use crate::release::{Identity, Object, OwnerState, Refusal, Role, Service, Snaps
 
 use super::api::{ApiError, ApiServer, Change, Dependents, Resource};
 use super::context::Context;
+use super::hooks;
 use super::manifest;
 use super::part;
 use super::trim;
@@ -29,6 +30,9 @@ pub async fn apply<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, acti
     let object = &snapshot.object;
     match action {
         Action::Identify { raw_hash } => identify(context, snapshot, raw_hash).await,
+        Action::CheckHooks { hash } => hooks::check(context, snapshot, hash).await,
+        Action::RunHook { run } => hooks::run(context, object, run).await,
+        Action::DeleteJob { name, uid } => hooks::delete(context, object, name, uid).await,
         Action::Adopt { set } => adopt(context, object, set).await,
         Action::LookUpOwner { owner } => {
             let found = context.api.get(Resource::BlueGreenDeployment, &object.namespace, &owner.name).await?;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::late::Presence;
 use crate::api::{ConnectionWatch, PodReport, WatchedPod};
 use crate::release::switch::CALM;
-use crate::release::{Begun, Identity, OwnerState, ProbeObservation, Refusal, Repairs, Sample};
+use crate::release::{Begun, Identity, JobSeen, OwnerState, ProbeObservation, Refusal, Repairs, Sample};
 
 /// So long an owner that the caches don't know is taken to live, once a live read has found it.
 const ALIVE: Duration = Duration::from_secs(30);
@@ -48,6 +48,10 @@ pub struct Remembered {
     pub present: HashMap<String, Presence>,
     /// Pods on which what belongs to their role could not be written, by UID.
     pub unwritten: BTreeMap<String, Unwritten>,
+    /// Jobs of hooks as they were last seen, by name.
+    pub jobs: BTreeMap<String, JobSeen>,
+    /// The hooks that the API server was last asked about, by hash, and what it has against them.
+    pub hooks_checked: Option<(String, Result<(), String>)>,
     /// Addresses for `drain.ignorePeers[].podLabels`.
     pub ignored: BTreeMap<usize, Vec<String>>,
     /// Names by address.

@@ -74,6 +74,7 @@ pub fn observe(
         }
     }
     remembered.present.retain(|set, _| sets.iter().any(|known| &known.uid == set));
+    remembered.jobs.retain(|name, _| object.status.hooks.iter().any(|row| row.job == *name));
     remembered.begun.retain(|pod, _| pods.iter().any(|known| &known.uid == pod));
 
     let node_names: BTreeSet<&String> = pods.iter().filter_map(|pod| pod.node.as_ref()).collect();
@@ -92,6 +93,8 @@ pub fn observe(
         identity,
         orphans: world.orphans(&key.namespace, &key.name).into_iter().cloned().collect(),
         refused: remembered.refused.clone(),
+        jobs: remembered.jobs.clone(),
+        hooks_checked: remembered.hooks_checked.clone(),
         services: BTreeMap::new(),
         endpoints: BTreeMap::new(),
         owners: BTreeMap::new(),

@@ -166,6 +166,9 @@ fn refused<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, action: &Act
         Action::Select { service, .. } | Action::Release { service } | Action::Withdraw { service, .. } => {
             format!("the selector of Service \"{}\" can't be written", service.name)
         }
+        Action::RunHook { run } => format!("Job \"{}\" can't be created or read", run.job),
+        Action::CheckHooks { .. } => "the Jobs of spec.hooks can't be created".into(),
+        Action::DeleteJob { name, .. } => format!("Job \"{name}\" can't be deleted"),
         Action::RemoveCommand { key, .. } => format!("annotation {key} can't be removed"),
         Action::LookUpOwner { owner } => {
             format!("whether BlueGreenDeployment \"{}\" still exists, which a Service names as its owner, can't be looked up", owner.name)

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::api::{Switch, keys};
 use crate::release::metadata::Record;
 use crate::release::revision::template_identity;
+use crate::release::set::images;
 use crate::release::{Color, Control, Endpoints, Left, Marks, Node, OwnProbe, Owner, Pod, Proof, Role, Selected, Service, ServicePort, Set};
 
 use super::api::FIELD_MANAGER;
@@ -31,7 +32,8 @@ fn time(object: &Value, pointer: &str) -> Option<Timestamp> {
     object.pointer(pointer)?.as_str()?.parse().ok()
 }
 
-fn list<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
+/// What a list holds; nothing where there is none.
+pub fn list<'a>(object: &'a Value, pointer: &str) -> impl Iterator<Item = &'a Value> + use<'a> {
     object.pointer(pointer).and_then(Value::as_array).into_iter().flatten()
 }
 
@@ -69,7 +71,6 @@ pub fn set(object: &Value) -> Option<Set> {
     });
     let mark = |key: &str| annotation(object, key).map(str::to_owned);
     let marks = Marks { role: mark(keys::ROLE), proof: mark(keys::PROOF), drain_begun: mark(keys::DRAIN_BEGUN) };
-    let images: BTreeSet<String> = list(object, "/spec/template/spec/containers").filter_map(|container| text(container, "/image")).collect();
     Some(Set {
         name: text(object, "/metadata/name")?,
         uid,
@@ -94,7 +95,7 @@ pub fn set(object: &Value) -> Option<Set> {
         template_identity: template_identity(object.pointer("/spec/template")?),
         drain_begun: marks.drain_begun.as_deref().map(words),
         failure: failure.and_then(|condition| text(condition, "/message")),
-        images: images.into_iter().collect::<Vec<_>>().join(","),
+        images: object.pointer("/spec/template").map(images).unwrap_or_default(),
         deleting: object.pointer("/metadata/deletionTimestamp").is_some(),
         loose: None,
         marks,

@@ -231,7 +231,7 @@ impl World {
             }
             Resource::ConnectionWatch => self.insert_watch(&uid, &version, object, now),
             Resource::DaemonSet => self.insert_agents(Some(object)),
-            Resource::Lease | Resource::Event => Concerned::default(),
+            Resource::Lease | Resource::Event | Resource::Job => Concerned::default(),
         }
     }
 
@@ -245,7 +245,9 @@ impl World {
             Resource::ReplicaSet => self.sets.lacks(&uid, &version),
             Resource::Service => self.services.lacks(&uid, &version),
             Resource::ConnectionWatch => self.watches.lacks(&uid, &version),
-            Resource::Pod | Resource::EndpointSlice | Resource::Node | Resource::DaemonSet | Resource::Lease | Resource::Event => false,
+            Resource::Pod | Resource::EndpointSlice | Resource::Node | Resource::DaemonSet | Resource::Lease | Resource::Event | Resource::Job => {
+                false
+            }
         };
         let concerned = self.insert(resource, object, now);
         match resource {
@@ -254,7 +256,7 @@ impl World {
             Resource::ReplicaSet => self.sets.wrote(&uid),
             Resource::Service => self.services.wrote(&uid),
             Resource::ConnectionWatch => self.watches.wrote(&uid),
-            Resource::Pod | Resource::EndpointSlice | Resource::Node | Resource::DaemonSet | Resource::Lease | Resource::Event => {}
+            Resource::Pod | Resource::EndpointSlice | Resource::Node | Resource::DaemonSet | Resource::Lease | Resource::Event | Resource::Job => {}
         }
         concerned
     }

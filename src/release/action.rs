@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
-use crate::api::{BlueGreenDeploymentStatus, RoleMetadata, SmokeProbe, Switch};
+use crate::api::{BlueGreenDeploymentStatus, HookPoint, RoleMetadata, SmokeProbe, Switch};
 
 use super::metadata::PodRole;
 use super::set::{Color, Left, Marks, Proof, Set};
@@ -117,6 +117,25 @@ pub struct RoleChange {
     pub pods: Vec<PodRef>,
 }
 
+/// A look at the Job of a hook's run, which is created if it is not there.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HookRun {
+    /// Name of the Job.
+    pub job: String,
+    /// Where in the release.
+    pub point: HookPoint,
+    /// The revision that it is about.
+    pub revision: String,
+    /// Its UID, if it was there before: then it is not created again.
+    pub uid: Option<String>,
+    /// Path of its template in the spec.
+    pub path: String,
+    /// The template; absent where the hook was removed from the spec.
+    pub template: Option<serde_json::Value>,
+    /// What its containers are told.
+    pub environment: Vec<(&'static str, String)>,
+}
+
 /// An Event that no condition tells about.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {
@@ -206,6 +225,23 @@ pub enum Action {
     Identify {
         /// Hash of the raw template.
         raw_hash: String,
+    },
+    /// Ask the API server (dry run) whether the Jobs of the hooks can be created.
+    CheckHooks {
+        /// Hash of the hooks.
+        hash: String,
+    },
+    /// Look at the Job of a hook, and create it if it is not there. It is on record already.
+    RunHook {
+        /// Which.
+        run: Box<HookRun>,
+    },
+    /// Delete the Job of a hook that nobody asks about any more.
+    DeleteJob {
+        /// `metadata.name`.
+        name: String,
+        /// `metadata.uid`.
+        uid: String,
     },
     /// Take over a ReplicaSet that an earlier object of the same name left behind (`kubectl delete --cascade=orphan`).
     Adopt {

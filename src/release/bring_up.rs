@@ -1,10 +1,11 @@
 //! Bring up: the incoming revision gets its pods.
 
-use crate::api::keys;
+use crate::api::{HookPoint, keys};
 
 use super::action::{Action, SetChange, SetRef};
 use super::bake::{self, Bake};
 use super::drain;
+use super::hooks::{self, Gate};
 use super::part;
 use super::promotion;
 use super::services::Block;
@@ -21,6 +22,8 @@ pub enum BringUp {
     Blocked(Block),
     /// It waits for something that happens by itself or by a person: reason and message.
     Waiting(&'static str, String),
+    /// It waits for a hook before its first pod, or one has failed.
+    Hooks(Gate),
     /// Its pods are starting.
     Starting {
         /// Available pods.
@@ -74,6 +77,10 @@ pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
         if set.desired == 0 && part::within_reach(view, revision) {
             return (parting_first(revision), vec![]);
         }
+        let gate = hooks::gate(view, HookPoint::BeforeBringUp, revision);
+        if set.desired == 0 && gate != Gate::Open && !spec.paused {
+            return (BringUp::Hooks(gate), vec![]);
+        }
         let (outcome, mut actions) = up(view, set, wanted);
         // A pause holds the growth from the size for the tests, and the way back to it.
         if spec.paused && set.desired > 0 && spec.bring_up.preview_replicas.is_some() {
@@ -107,6 +114,10 @@ pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
     let Identity::Known { raw_hash, .. } = &view.snapshot.identity else {
         return (BringUp::None, vec![]);
     };
+    match hooks::gate(view, HookPoint::BeforeBringUp, revision) {
+        Gate::Open => {}
+        gate => return (BringUp::Hooks(gate), vec![]),
+    }
     let create = Action::CreateSet { revision: revision.into(), color: next_color(view), replicas: wanted, raw_hash: raw_hash.clone(), restarts: 0 };
     (BringUp::Starting { available: 0, wanted, trouble: None }, vec![create])
 }
@@ -170,7 +181,7 @@ pub fn preview(view: &View<'_>) -> Option<i32> {
 }
 
 /// The colour that the active set does not have.
-fn next_color(view: &View<'_>) -> Color {
+pub fn next_color(view: &View<'_>) -> Color {
     view.active().map_or(Color::Blue, |active| active.color.other())
 }
 

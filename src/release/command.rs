@@ -1,8 +1,9 @@
 //! Commands: annotations that name the revision they are for, so that a late one never hits a newer release.
 
-use crate::api::{Rejected, Switch, SwitchCause, keys::command};
+use crate::api::{HookStatus, Rejected, Switch, SwitchCause, keys::command};
 
 use super::action::{Action, Notice};
+use super::hooks;
 use super::revision::revision_name;
 use super::set::{RoleKind, Set};
 use super::snapshot::{Identity, Snapshot};
@@ -14,6 +15,8 @@ use super::view::View;
 pub struct Outcome {
     /// A new value of `status.rejected`.
     pub rejected: Option<Option<Rejected>>,
+    /// The runs of hooks, of which some are to be repeated.
+    pub hooks: Option<Vec<HookStatus>>,
     /// A new intent.
     pub intent: Option<Switch>,
     /// Removals of annotations that are done with; carried out after the change above is written.
@@ -131,6 +134,7 @@ fn retry(view: &View<'_>, revision: &str, outcome: &mut Outcome) -> bool {
     match view.rejected {
         Some(rejected) if rejected.revision == revision => {
             outcome.rejected = Some(None);
+            outcome.hooks = Some(hooks::retried(view, revision));
             true
         }
         // Done already, by a process that ended before it could remove the annotation.

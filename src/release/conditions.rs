@@ -6,6 +6,7 @@ use super::bake::{self, Bake};
 use super::bring_up::BringUp;
 use super::converge::Convergence;
 use super::drain::{KEPT_WARM, refused_networks};
+use super::hooks::Gate;
 use super::plan::Findings;
 use super::promotion;
 use super::smoke::Smoke;
@@ -183,7 +184,7 @@ fn drift_while_paused<'a>(view: &View<'a>) -> Option<&'a str> {
 /// Where the release stands, in a sentence.
 fn progress(view: &View<'_>, findings: &Findings) -> String {
     match (&findings.bring_up, &findings.smoke) {
-        (BringUp::Waiting(_, message), _) => message.clone(),
+        (BringUp::Waiting(_, message) | BringUp::Hooks(Gate::Waits(message) | Gate::Failed(message)), _) => message.clone(),
         (BringUp::Starting { available, wanted, trouble }, _) => {
             let trouble = trouble.as_ref().map(|trouble| format!("; {trouble}")).unwrap_or_default();
             format!("{available} of {wanted} pods are available{trouble}")
@@ -252,7 +253,10 @@ fn releasing(view: &View<'_>, findings: &Findings) -> String {
     match &findings.smoke {
         Smoke::Passed { .. } if view.snapshot.object.spec.paused => "spec.paused is true: the switch waits".into(),
         Smoke::Passed { .. } if !promotion::granted(view, revision) => promotion::how(view, revision),
-        Smoke::Passed { .. } => format!("revision {revision} passed; the switch begins"),
+        Smoke::Passed { .. } => match &findings.gate {
+            Gate::Waits(message) | Gate::Failed(message) => format!("revision {revision} passed; {message}"),
+            Gate::Open => format!("revision {revision} passed; the switch begins"),
+        },
         Smoke::None | Smoke::Running { .. } | Smoke::Failed { .. } => format!("revision {revision} is brought up: {}", progress(view, findings)),
     }
 }

@@ -10,6 +10,7 @@ pub mod conditions;
 pub mod converge;
 pub mod drain;
 pub mod history;
+pub mod hooks;
 pub mod intent;
 pub mod judge;
 pub mod local;

@@ -1,6 +1,6 @@
 //! The plan: from a snapshot to what is to be done, in one pass over the steps.
 
-use crate::api::{BlueGreenDeploymentStatus, Rejected, Switch};
+use crate::api::{BlueGreenDeploymentStatus, HookPoint, Rejected, Switch};
 
 use super::action::{Action, Effects, Plan, SetRef};
 use super::bake::{self, Bake};
@@ -9,6 +9,7 @@ use super::conditions;
 use super::converge::{self, Convergence};
 use super::drain;
 use super::history;
+use super::hooks::{self, Gate};
 use super::intent::{self, Intent};
 use super::local;
 use super::metadata;
@@ -38,6 +39,8 @@ pub struct Findings {
     pub bring_up: BringUp,
     /// Smoke.
     pub smoke: Smoke,
+    /// Hooks before which it stands.
+    pub gate: Gate,
     /// Converge.
     pub convergence: Convergence,
     /// Bake.
@@ -48,7 +51,7 @@ pub struct Findings {
 
 /// What must be on record before anything else is written.
 pub fn durable(one: &BlueGreenDeploymentStatus, other: &BlueGreenDeploymentStatus) -> bool {
-    one.switch != other.switch || one.rejected != other.rejected
+    one.switch != other.switch || one.rejected != other.rejected || hooks::durable(&one.hooks, &other.hooks)
 }
 
 /// Decides. Pure and total: the same snapshot and time give the same plan, and every snapshot gives one.
@@ -109,7 +112,8 @@ fn blocked(view: &View<'_>, block: Block) -> Plan {
     let drain = drain::step(view);
     let effects = going_on(view, &drain);
     let (bake, _) = bake::step(view);
-    let findings = Findings { block: Some(block), bring_up: BringUp::None, smoke: Smoke::None, convergence: converge::step(view), bake, drain };
+    let (bring_up, smoke, gate) = (BringUp::None, Smoke::None, Gate::Open);
+    let findings = Findings { block: Some(block), bring_up, smoke, gate, convergence: converge::step(view), bake, drain };
     Plan { status: status::make(view, &findings), effects, ..Plan::default() }
 }
 
@@ -124,6 +128,9 @@ fn decided_by_person_or_failure(view: &View<'_>) -> Option<Plan> {
     let mut status = before.clone();
     if let Some(rejected) = &outcome.rejected {
         status.rejected.clone_from(rejected);
+    }
+    if let Some(hooks) = &outcome.hooks {
+        status.hooks.clone_from(hooks);
     }
     if let Some(intent) = &outcome.intent {
         forget_drain(view.snapshot, &mut status, intent);
@@ -154,7 +161,7 @@ fn decided_by_person_or_failure(view: &View<'_>) -> Option<Plan> {
 fn steps(view: &View<'_>) -> Plan {
     let snapshot = view.snapshot;
     let spec = &snapshot.object.spec;
-    let mut actions = lookups(snapshot);
+    let mut actions = lookups(view);
     let mut moved = None;
     if let Some(intent) = view.intent
         && !spec.paused
@@ -170,7 +177,8 @@ fn steps(view: &View<'_>) -> Plan {
             }
         }
     }
-    let block = if way_back_is_open(view) { None } else { preflight::check(snapshot).err() }.or_else(|| contended(view));
+    let block = if way_back_is_open(view) { None } else { preflight::check(snapshot).err().or_else(|| hooks::check(view).err()) };
+    let block = block.or_else(|| contended(view));
     let (bring_up, writes) = bring_up::step(view, block.as_ref());
     let parked = switch::park(view);
     // A Service that an earlier object of this name left behind may select the very revision that is to start.
@@ -186,8 +194,15 @@ fn steps(view: &View<'_>) -> Plan {
     let next = may_take_over(view, &smoke);
     // It comes after bring up: a set may have to grow to close a gap. A return is not held up by it.
     let block = block.or_else(|| local::gap(view, next.filter(|_| view.forward())?));
-    let begun = next.filter(|_| block.is_none()).and_then(|set| begin_switch(view, set)).filter(|_| proven && record.is_none());
-    let rejected = failed(view, &smoke);
+    let next = next.filter(|_| block.is_none() && proven && record.is_none());
+    let (at_gate, gate) = match (&bring_up, next) {
+        (BringUp::Hooks(gate), _) => (Some(HookPoint::BeforeBringUp), gate.clone()),
+        (_, Some(set)) => (Some(HookPoint::BeforeSwitch), hooks::gate(view, HookPoint::BeforeSwitch, &set.revision)),
+        _ => (None, Gate::Open),
+    };
+    let begun = next.filter(|_| gate == Gate::Open).and_then(|set| begin_switch(view, set));
+    let rejected = failed(view, &smoke, &gate);
+    let hooked = hooks::step(view, at_gate.filter(|_| matches!(gate, Gate::Waits(_))));
     actions.extend(tested.actions);
     actions.extend(bring_up::remember_template(view));
     actions.extend(scale::step(view));
@@ -195,12 +210,14 @@ fn steps(view: &View<'_>) -> Plan {
     actions.extend(std::mem::take(&mut drain.actions));
     actions.extend(switch::released(snapshot));
     actions.extend(history::step(view));
+    actions.extend(hooked.actions);
     one_write_a_set(&mut actions);
 
     let effects = Effects { smoke: tested.run, bake: baking, watch: std::mem::take(&mut drain.watch), begin: std::mem::take(&mut drain.begin) };
-    let findings = Findings { block, bring_up, smoke, convergence, bake, drain };
+    let findings = Findings { block, bring_up, smoke, gate, convergence, bake, drain };
     let mut status = status::make(view, &findings);
-    let again = again(view, &findings, &status);
+    status.hooks = hooked.rows;
+    let again = again(view, &findings, &status).into_iter().chain(hooked.again).reduce(f64::min);
     if let Some(switch) = record {
         forget_drain(snapshot, &mut status, &switch);
         status.switch = Some(switch);
@@ -213,7 +230,7 @@ fn steps(view: &View<'_>) -> Plan {
         status.rejected = Some(rejected);
         actions.clear();
     }
-    Plan { status, actions, effects, metadata: metadata::step(view), notices: vec![], again }
+    Plan { status, actions, effects, metadata: metadata::step(view), notices: hooked.notices, again }
 }
 
 /// A mistake in the new spec must not hold up the return to pods that still run as they served; each Service is looked at by itself
@@ -224,12 +241,12 @@ fn way_back_is_open(view: &View<'_>) -> bool {
 }
 
 /// What has to be asked before it can be decided.
-fn lookups(snapshot: &Snapshot) -> Vec<Action> {
-    let mut actions = vec![];
-    if let Identity::Unknown { raw_hash } = &snapshot.identity {
-        actions.push(Action::Identify { raw_hash: raw_hash.clone() });
-    }
-    actions
+fn lookups(view: &View<'_>) -> Vec<Action> {
+    let template = match &view.snapshot.identity {
+        Identity::Unknown { raw_hash } => Some(Action::Identify { raw_hash: raw_hash.clone() }),
+        Identity::Known { .. } | Identity::Refused { .. } => None,
+    };
+    template.into_iter().chain(hooks::question(view)).collect()
 }
 
 /// ReplicaSets to adopt, and owners of Services to look up.
@@ -292,17 +309,19 @@ fn begin_switch(view: &View<'_>, set: &Set) -> Option<Vec<Action>> {
     (switch::direction(view, &record) != Direction::Back).then(|| switch::begin(view, set, &record))
 }
 
-/// Rejects the revision of the spec when its smoke probes failed.
-fn failed(view: &View<'_>, smoke: &Smoke) -> Option<Rejected> {
-    let Smoke::Failed { message } = smoke else {
-        return None;
-    };
+/// Rejects the revision of the spec when its smoke probes or a hook before the switch failed.
+fn failed(view: &View<'_>, smoke: &Smoke, gate: &Gate) -> Option<Rejected> {
     let revision = view.target()?;
+    let (reason, message) = match (smoke, gate) {
+        (Smoke::Failed { message }, _) => ("SmokeFailed", message.clone()),
+        (_, Gate::Failed(message)) => ("HookFailed", format!("{message}; when that is mended: {}", hooks::once_more(view, revision))),
+        _ => return None,
+    };
     // A set to return to is not given up a second time; it is tried until a person decides otherwise.
     view.forward().then(|| Rejected {
         revision: revision.into(),
-        reason: "SmokeFailed".into(),
-        message: conditions::short(message),
+        reason: reason.into(),
+        message: conditions::short(&message),
         at: view.now.wall,
         return_to: None,
     })

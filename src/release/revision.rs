@@ -7,9 +7,10 @@ use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::api::{RoleMetadata, SmokeProbe, keys};
+use crate::api::{HookPoint, Hooks, RoleMetadata, SmokeProbe, keys};
 
 use super::set::Set;
+use super::snapshot::Object;
 
 /// Letters of generated names: no vowels, so that no words come out (the alphabet of apimachinery's `SafeEncodeString`).
 const ALPHABET: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -28,8 +29,32 @@ pub fn revision_name(object: &str, template: &Value, collisions: i32) -> String 
     hasher.update([0]);
     hasher.update(canonical(template).as_bytes());
     hasher.update(collisions.to_be_bytes());
+    word(hasher)
+}
+
+/// Name of the Job of one run of a hook: it follows from what it is for, so that whoever comes next finds the same Job. The run is told by
+/// revision, number of the move, and how often it was repeated.
+pub fn job_name(object: &Object, point: HookPoint, hook: &str, (revision, attempt, run): (&str, i64, i32)) -> String {
+    let mut hasher = Sha256::new();
+    for part in [object.uid.as_str(), point.field(), hook, revision] {
+        hasher.update(part.as_bytes());
+        hasher.update([0]);
+    }
+    hasher.update(attempt.to_be_bytes());
+    hasher.update(run.to_be_bytes());
+    // Its pods get a label with it, which holds 63 characters.
+    let short: String = format!("{}-{hook}", object.name).chars().take(63 - LENGTH - 1).collect();
+    format!("{}-{}", short.trim_end_matches(['-', '.']), word(hasher))
+}
+
+fn word(hasher: Sha256) -> String {
     let letters = u8::try_from(ALPHABET.len()).unwrap_or(u8::MAX);
     hasher.finalize().iter().take(LENGTH).filter_map(|byte| ALPHABET.get(usize::from(byte % letters)).map(|letter| char::from(*letter))).collect()
+}
+
+/// Hash of the hooks: the API server was asked about exactly these.
+pub fn hooks_hash(hooks: &Hooks) -> String {
+    hex(&canonical(&json(hooks)), 8)
 }
 
 /// Identity of a template that the API server has normalised: our own label does not count.

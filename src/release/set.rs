@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::api::Switch;
 
@@ -185,6 +186,13 @@ impl Role {
         };
         Some(Self { kind, attempt: parse_attempt(attempt)? })
     }
+}
+
+/// Images of a pod template's containers, each once.
+pub fn images(template: &Value) -> String {
+    let containers = template.pointer("/spec/containers").and_then(Value::as_array).into_iter().flatten();
+    let images: BTreeSet<&str> = containers.filter_map(|container| container.get("image")?.as_str()).collect();
+    images.into_iter().collect::<Vec<_>>().join(",")
 }
 
 /// Far more moves than any object makes. A higher number was made up, and nothing could be counted on from there.

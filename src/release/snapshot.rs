@@ -65,6 +65,10 @@ pub struct Snapshot {
     pub ignored_addresses: BTreeMap<usize, Vec<String>>,
     /// Addresses of holders that were looked up, with the name of the pod that has them, if any.
     pub peer_names: BTreeMap<String, Option<String>>,
+    /// Jobs of hooks that were looked at, by name.
+    pub jobs: BTreeMap<String, JobSeen>,
+    /// The hooks that the API server was last asked about, by hash, and what it has against them.
+    pub hooks_checked: Option<(String, Result<(), String>)>,
     /// The write that the API server last refused, with its words, until one goes through.
     pub refused: Option<Refusal>,
     /// What could not be read; no irreversible write follows while it is not empty.
@@ -397,6 +401,30 @@ pub enum Begun {
     Told,
     /// It could not be told; no further try.
     Failed(String),
+}
+
+/// A Job as it was last seen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobSeen {
+    /// `metadata.uid`; absent where there is none.
+    pub uid: Option<String>,
+    /// How it stands.
+    pub state: JobState,
+    /// When it was looked at.
+    pub at: Duration,
+}
+
+/// How a Job stands (`status.conditions` of batch/v1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobState {
+    /// It has not ended.
+    Running,
+    /// Condition Complete.
+    Succeeded,
+    /// Condition Failed, in its words.
+    Failed(String),
+    /// It was there, and is not any more.
+    Gone,
 }
 
 /// How often a Service's selector had to be put back.

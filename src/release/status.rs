@@ -62,6 +62,7 @@ pub fn make(view: &View<'_>, findings: &Findings) -> BlueGreenDeploymentStatus {
         inactive,
         rejected: view.rejected.cloned(),
         smoke_probes: probes(view),
+        hooks: before.hooks.clone(),
         replicas: shown.map_or(0, |set| count(view.pods(set).count())),
         ready_replicas: shown.map_or(0, |set| view.ready(set)),
         selector: shown.map(|set| selector_text(view, &set.revision)).unwrap_or_default(),

@@ -38,7 +38,7 @@ impl Feed {
             Resource::Node => Self::Nodes,
             Resource::ConnectionWatch => Self::Reports,
             Resource::DaemonSet => Self::Agents,
-            Resource::Lease | Resource::Event => return None,
+            Resource::Lease | Resource::Event | Resource::Job => return None,
         })
     }
 

@@ -84,7 +84,7 @@ impl World {
                 Concerned::of(self.keys_on(&name))
             }
             Resource::DaemonSet => self.insert_agents(None),
-            Resource::Lease | Resource::Event => Concerned::default(),
+            Resource::Lease | Resource::Event | Resource::Job => Concerned::default(),
         }
     }
 
@@ -98,7 +98,7 @@ impl World {
             Resource::EndpointSlice => self.slices.relist(scope),
             Resource::Node => self.nodes.relist(scope),
             Resource::ConnectionWatch => self.watches.relist(scope),
-            Resource::DaemonSet | Resource::Lease | Resource::Event => {}
+            Resource::DaemonSet | Resource::Lease | Resource::Event | Resource::Job => {}
         }
     }
 
@@ -112,7 +112,7 @@ impl World {
             Resource::EndpointSlice => drop(self.slices.relisted(scope)),
             Resource::Node => drop(self.nodes.relisted(scope)),
             Resource::ConnectionWatch => drop(self.watches.relisted(scope)),
-            Resource::DaemonSet | Resource::Lease | Resource::Event => {}
+            Resource::DaemonSet | Resource::Lease | Resource::Event | Resource::Job => {}
         }
         self.reindex();
         Concerned { keys: self.keys(), orphans: self.orphaned() }

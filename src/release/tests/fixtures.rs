@@ -135,6 +135,8 @@ pub fn snapshot(version: &str, changes: &Value) -> Snapshot {
         repairs: BTreeMap::new(),
         ignored_addresses: BTreeMap::new(),
         peer_names: BTreeMap::new(),
+        jobs: BTreeMap::new(),
+        hooks_checked: None,
         refused: None,
         unread: vec![],
     }

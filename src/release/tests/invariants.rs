@@ -2,7 +2,7 @@
 
 use super::fixtures::*;
 use super::simulator::World;
-use crate::api::{BlueGreenDeploymentStatus, ConditionStatus, ConditionType, DrainSource, PhaseName, SwitchCause, keys};
+use crate::api::{BlueGreenDeploymentStatus, ConditionStatus, ConditionType, DrainSource, HookPoint, PhaseName, SwitchCause, keys};
 use crate::release::action::{Action, Plan, SelectWhy};
 use crate::release::plan::durable;
 use crate::release::revision::probes_hash;
@@ -94,6 +94,9 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
                 match record {
                     Some(switch) => {
                         assert_eq!((&switch.to, switch.attempt), (&selected.revision, selected.attempt), "the record of another move");
+                        let forward = switch.cause == SwitchCause::Release;
+                        let hooks = world.hooks_passed(HookPoint::BeforeSwitch, &switch.to, switch.attempt);
+                        assert!(!forward || hooks, "the switch begins before its hooks have run");
                         assert!(set.role.is_none() && !service.withdrawn.contains(&selected.revision), "the fence is missing");
                         of_status(planned, &BlueGreenDeploymentStatus { switch: Some((**switch).clone()), ..planned.object.status.clone() });
                     }
@@ -175,8 +178,14 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
             assert!(spare || Some(set.revision.as_str()) != active, "the active set is deleted");
             assert!(!planned.pods.iter().any(|pod| pod.set_uid == set.uid), "a set with pods is deleted");
         }
-        Action::CreateSet { .. }
-        | Action::Identify { .. }
+        Action::CreateSet { revision, replicas, .. } => {
+            let attempt = planned.object.status.switch.as_ref().map_or(0, |switch| switch.attempt) + 1;
+            assert!(*replicas == 0 || world.hooks_passed(HookPoint::BeforeBringUp, revision, attempt), "pods before the hooks have run");
+        }
+        Action::Identify { .. }
+        | Action::CheckHooks { .. }
+        | Action::RunHook { .. }
+        | Action::DeleteJob { .. }
         | Action::Adopt { .. }
         | Action::LookUpOwner { .. }
         | Action::Release { .. }

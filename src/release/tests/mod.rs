@@ -4,6 +4,7 @@
 mod apart;
 pub mod fixtures;
 mod invariants;
+mod jobs;
 mod peers;
 mod simulator;
 mod writes;
@@ -12,6 +13,7 @@ mod baking;
 mod commands;
 mod converging;
 mod draining;
+mod hooking;
 mod intent;
 mod judging;
 mod local;

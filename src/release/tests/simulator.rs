@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::fixtures::*;
 use super::invariants;
+use super::jobs::Jobs;
 use super::peers::Count;
 use crate::api::{BlueGreenDeploymentSpec, BlueGreenDeploymentStatus, PhaseName, RoleMetadata, keys};
 use crate::release::action::{Notice, Plan, RoleChange};
@@ -78,6 +79,8 @@ pub struct World {
     pub present: BTreeMap<String, (i64, BTreeSet<String>)>,
     /// The answer to the last dry run.
     pub answer: Option<(String, Identity)>,
+    /// Jobs of hooks.
+    pub jobs: Jobs,
     /// The latest number of anything.
     pub number: i64,
 }
@@ -115,6 +118,7 @@ impl World {
             holding: BTreeMap::new(),
             present: BTreeMap::new(),
             answer: None,
+            jobs: Jobs::default(),
             number: 1,
         };
         world.versions.insert(revision(version), version.into());
@@ -224,6 +228,7 @@ impl World {
         let snapshot = &mut self.snapshot;
         (snapshot.probes, snapshot.reports, snapshot.begun) = Default::default();
         (snapshot.repairs, snapshot.owners, snapshot.late_pods) = Default::default();
+        (snapshot.jobs, snapshot.hooks_checked) = Default::default();
         self.counts.clear();
         self.present.clear();
         self.answer = None;

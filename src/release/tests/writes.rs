@@ -26,6 +26,17 @@ impl World {
                 let orphan = self.snapshot.orphans.remove(place);
                 self.snapshot.sets.push(orphan);
             }
+            Action::CheckHooks { hash } => {
+                self.snapshot.hooks_checked = Some((hash.clone(), self.jobs.refusal.clone().map_or(Ok(()), Err)));
+                return Ok(());
+            }
+            Action::RunHook { run } => return self.look_at_job(run),
+            Action::DeleteJob { name, .. } => {
+                self.jobs.delete(name);
+                let at = self.now().mono;
+                self.snapshot.jobs.insert(name.clone(), JobSeen { uid: None, state: JobState::Gone, at });
+                return Ok(());
+            }
             Action::LookUpOwner { owner } => {
                 self.snapshot.owners.insert(owner.uid.clone(), OwnerState::Gone);
             }
@@ -134,7 +145,13 @@ impl World {
             Action::Mark { pod, .. } | Action::Own { pod, .. } | Action::DeletePod { pod, .. } => {
                 self.snapshot.pods.iter().any(|known| known.uid == pod.uid && !known.terminating)
             }
-            Action::Identify { .. } | Action::Adopt { .. } | Action::LookUpOwner { .. } | Action::RemoveCommand { .. } => true,
+            Action::Identify { .. }
+            | Action::CheckHooks { .. }
+            | Action::RunHook { .. }
+            | Action::DeleteJob { .. }
+            | Action::Adopt { .. }
+            | Action::LookUpOwner { .. }
+            | Action::RemoveCommand { .. } => true,
         };
         if same { Ok(()) } else { Err(Conflict) }
     }
@@ -150,6 +167,9 @@ impl World {
     fn describe(&self, action: &Action) -> String {
         match action {
             Action::Identify { .. } => "identify".into(),
+            Action::CheckHooks { .. } => "check hooks".into(),
+            Action::RunHook { run } => format!("look at {}", run.job),
+            Action::DeleteJob { name, .. } => format!("delete {name}"),
             Action::Adopt { set } => format!("adopt {}", self.version(&set.revision)),
             Action::LookUpOwner { owner } => format!("look up {}", owner.name),
             Action::CreateSet { revision, color, replicas, .. } => format!("create {} {} x{replicas}", self.version(revision), color.name()),

@@ -11,7 +11,7 @@ may_not() {
   [[ ${said##*$'\n'} == no* && $said != *"doesn't have a resource type"* ]] || { echo "$said"; return 1; }
 }
 for right in "create secrets" "get secrets" "list secrets" "get configmaps" "create pods" "create pods --subresource exec" "create services" \
-  "delete services" "delete bluegreendeployments" "create bluegreendeployments" "patch deployments" "create jobs" "impersonate serviceaccounts" \
+  "delete services" "delete bluegreendeployments" "create bluegreendeployments" "patch deployments" "list jobs" "patch jobs" "create cronjobs" "impersonate serviceaccounts" \
   "create serviceaccounts --subresource token" "patch nodes" "create rolebindings" "patch validatingadmissionpolicies"; do
   # shellcheck disable=SC2086
   holds "the controller may not $right" may_not $right --as "$controller" --namespace team-a

@@ -29,6 +29,8 @@ pub enum Happening {
     Open(usize),
     /// A client closes a connection to a pod.
     Close(String, u64),
+    /// A Job, by UID, comes to its end.
+    Job(String),
     /// The autoscaler looks.
     Autoscale,
     /// A person does something.

@@ -75,6 +75,19 @@ pub struct Edit {
     pub at: Duration,
 }
 
+/// A hook of a release.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hook {
+    /// Its field of `spec.hooks`.
+    pub point: String,
+    /// Its name.
+    pub name: String,
+    /// The revision that it is about.
+    pub revision: String,
+    /// The number of the move.
+    pub attempt: i64,
+}
+
 /// The past.
 #[derive(Debug, Default)]
 pub struct History {
@@ -127,6 +140,12 @@ pub struct History {
     pub remade: bool,
     /// Names of ReplicaSets that a person deleted without their pods, which belong to nobody then, unless they were marked.
     pub set_free: BTreeSet<String>,
+    /// Names of Jobs that were made, and not deleted by the operator since.
+    pub jobs_made: BTreeSet<String>,
+    /// Hooks whose Jobs have succeeded.
+    pub hooks_passed: BTreeSet<Hook>,
+    /// Revisions of which a Job has failed, or was deleted by a person.
+    pub hooks_failed: BTreeSet<String>,
     /// How often the release came to stand in each phase.
     pub phases: BTreeMap<Phase, u64>,
     /// Edits that had to be put back within a second.

@@ -130,6 +130,11 @@ impl Scenario {
         {
             spec.insert("podMetadata".into(), json!({"active": {"labels": {"role": "active"}}, "draining": {"labels": {"role": "old"}}}));
         }
+        if let Some(hooks) = hooks(&mut Random::new(what.seed, "hooks"))
+            && let Some(spec) = spec.as_object_mut()
+        {
+            spec.insert("hooks".into(), hooks);
+        }
         after_the_switch(&mut spec, baking, aims(&[Phase::Bake]));
         // Pods that are kept warm don't drain, as status has it.
         if aims(&[Phase::Drain]) {
@@ -197,6 +202,22 @@ fn probes(random: &mut Random, preview: bool, some: bool) -> Value {
         probes.push(probe("outside", "PreviewService", random.between(1, 3)));
     }
     Value::Array(probes)
+}
+
+/// Jobs at some points of a release.
+fn hooks(random: &mut Random) -> Option<Value> {
+    if !random.percent(30) {
+        return None;
+    }
+    let mut hooks = serde_json::Map::new();
+    for point in ["beforeBringUp", "beforeSwitch", "afterSwitch", "afterDrain", "onRollback"] {
+        let some = (0..random.between(0, 2)).map(|number| {
+            let name = format!("{}-{number}", point.to_lowercase());
+            json!({"name": name, "jobTemplate": {"spec": {"template": {"spec": {"containers": [{"name": name, "image": "tool"}]}}}}})
+        });
+        hooks.insert(point.into(), some.collect());
+    }
+    Some(Value::Object(hooks))
 }
 
 /// What a new version must bear after the switch, and how long the old one is kept warm.

@@ -171,6 +171,7 @@ impl Sim {
             Happening::Report(node, boot, status) => self.report(&node, &boot, &status),
             Happening::Open(client) => self.open(client),
             Happening::Close(pod, socket) => self.close(&pod, socket),
+            Happening::Job(uid) => self.job_ends(&uid),
             Happening::Autoscale => self.autoscale(),
             Happening::Person(act) => self.act(act),
             Happening::Fault(fault) => self.break_something(fault),
@@ -228,6 +229,7 @@ impl Sim {
         let object = &entry.object;
         match (entry.resource, entry.kind) {
             (Resource::Pod, Kind::Applied) => self.pod_written(object, entry.before.as_deref()),
+            (Resource::Job, Kind::Applied) if entry.before.is_none() => self.job_made(object),
             (Resource::Pod, Kind::Deleted) => self.pod_gone(json::uid(object)),
             (Resource::ReplicaSet | Resource::BlueGreenDeployment | Resource::Service | Resource::Node, Kind::Deleted) => {
                 let wait = self.random.millis(50, 1500);

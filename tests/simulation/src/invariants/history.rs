@@ -40,6 +40,11 @@ pub fn remember(sim: &mut Sim, write: &Write) {
                 sim.history.left_at.remove(&to);
             }
         }
+        Resource::Job if matches!(write.call.request, Request::Create { .. }) => {
+            sim.history.jobs_made.insert(write.call.name.clone());
+        }
+        // The same hook of the same release may be asked for again, where a newer template came in between.
+        Resource::Job => drop(sim.history.jobs_made.remove(&write.call.name)),
         Resource::Pod if matches!(write.call.request, Request::Delete { .. }) => {
             let uid = json::uid(&write.after).to_owned();
             if let (Some(glance), Some(left), Some(object)) = (&write.basis.glance, sim.history.parted.get(&uid), sim.object()) {

@@ -54,6 +54,7 @@ fn settled(sim: &Sim) -> Result<(), String> {
     if let Some(pod) = sim.store.all(Resource::Pod).filter(stays).find(|pod| !nobodys(sim, pod)) {
         return Err(format!("pod {} belongs to no ReplicaSet and is still there", json::name(pod)));
     }
+    super::hooks::rest(sim)?;
     serving(sim, &object, &to)?;
     dressed(sim, &object, &to)?;
     let expecting = expected(sim, &object, &to)?;
@@ -149,6 +150,7 @@ fn expected(sim: &Sim, object: &Value, to: &str) -> Result<Option<String>, Strin
     let commanded = |key: &str, value: &str| sim.history.commands.iter().any(|(known, named)| *known == key && named.starts_with(value));
     let holds = match reason.as_str() {
         "SmokeFailed" => sim.history.failed.contains(revision),
+        "HookFailed" => sim.history.hooks_failed.contains(revision),
         "Aborted" => commanded(command::ABORT, revision),
         "RolledBack" => commanded(command::ROLLBACK, ""),
         "LostAllReadyPods" => true,

@@ -10,6 +10,7 @@ mod failed_reads;
 mod fence;
 mod guards;
 mod history;
+mod hooks;
 mod liveness;
 mod never_shrinks;
 mod repair;
@@ -35,7 +36,7 @@ pub struct Invariant {
 }
 
 /// Every property of a write.
-pub const ALL: [Invariant; 11] = [
+pub const ALL: [Invariant; 12] = [
     tested::INVARIANT,
     availability::INVARIANT,
     selectors::INVARIANT,
@@ -47,6 +48,7 @@ pub const ALL: [Invariant; 11] = [
     guards::INVARIANT,
     fence::INVARIANT,
     attempts::INVARIANT,
+    hooks::INVARIANT,
 ];
 
 /// After each write of the operator.

@@ -5,6 +5,7 @@ pub mod autoscaler;
 pub mod clients;
 pub mod endpoint_slices;
 pub mod garbage;
+pub mod jobs;
 pub mod kubelet;
 pub mod replica_sets;
 

@@ -34,6 +34,19 @@ pub fn check(set: &Value) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// Decodes and validates a Job: only as far as the operator's own writes can be wrong.
+pub fn check_job(job: &Value) -> Result<(), ApiError> {
+    let known = ["template", "backoffLimit", "activeDeadlineSeconds", "parallelism", "completions"];
+    let spec = job.get("spec").and_then(Value::as_object);
+    if let Some(unknown) = spec.and_then(|spec| spec.keys().find(|key| !known.contains(&key.as_str()))) {
+        return Err(ApiError::Invalid(format!("strict decoding error: unknown field \"spec.{unknown}\"")));
+    }
+    if items(job, "/spec/template/spec/containers").next().is_none() {
+        return Err(ApiError::Invalid(format!("Job.batch \"{}\" is invalid: spec.template.spec.containers: Required value", crate::json::name(job))));
+    }
+    Ok(())
+}
+
 /// Fills in defaults.
 pub fn fill(set: &mut Value) {
     let Some(spec) = set.pointer_mut("/spec/template/spec").and_then(Value::as_object_mut) else { return };

@@ -132,6 +132,9 @@ impl Store {
             defaults::check(&new)?;
             defaults::fill(&mut new);
         }
+        if resource == Resource::Job {
+            defaults::check_job(&new)?;
+        }
         let generated = json::text(&new, "/metadata/generateName").to_owned();
         let name = if json::name(&new).is_empty() { format!("{generated}{:05}", self.uids + 1) } else { json::name(&new).to_owned() };
         if self.get(resource, namespace, &name).is_some() {

@@ -1,0 +1,161 @@
+//! Jobs of hooks against an API server in memory.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::time::Duration;
+
+use super::super::fake::{Stage, template};
+use super::*;
+
+fn hooks() -> Value {
+    let hook = |name: &str| json!({"name": name, "jobTemplate": {"spec": {"template": {"spec": {"containers": [{"name": "it", "image": "tool"}]}}}}});
+    json!({"beforeBringUp": [hook("migrate")]})
+}
+
+/// A release that waits for its hook: the Job.
+async fn begun() -> (Stage, Value) {
+    let mut stage = Stage::serving(json!({})).await;
+    stage.change(&json!({"template": template("v2"), "hooks": hooks()}));
+    stage.look().await;
+    let job = stage.api.only(Resource::Job);
+    (stage, job)
+}
+
+fn end(stage: &Stage, mut job: Value, kind: &str) {
+    job["status"] = json!({"conditions": [{"type": kind, "status": "True", "reason": "Why", "message": "in its words"}]});
+    stage.api.put(Resource::Job, job);
+    stage.clock.pass(Duration::from_secs(2));
+}
+
+fn row(stage: &Stage) -> Value {
+    let status = stage.status();
+    assert_eq!(status["hooks"].as_array().unwrap().len(), 1, "{status:#}");
+    status["hooks"][0].clone()
+}
+
+#[tokio::test]
+async fn it_is_on_record_before_it_is_made_and_its_end_before_anything_follows() {
+    let (mut stage, job) = begun().await;
+    let requests = stage.api.requests();
+    let at = |verb: &str, resource: Resource| requests.iter().position(|request| request.verb == verb && request.resource == resource).unwrap();
+    let recorded = requests.iter().position(|request| request.body.pointer("/status/hooks/0/result") == Some(&json!("Running"))).unwrap();
+    assert!(recorded < at("create", Resource::Job), "{requests:?}");
+    assert_eq!((&row(&stage)["uid"], &row(&stage)["job"]), (&job["metadata"]["uid"], &job["metadata"]["name"]));
+    assert!(!requests.iter().any(|request| request.resource == Resource::ReplicaSet && request.verb == "create"));
+    // It is looked at once a second, and nothing is written meanwhile.
+    let again = stage.look().await.unwrap();
+    assert!(again <= Duration::from_secs(1), "{again:?}");
+    assert!(stage.api.requests().is_empty());
+    end(&stage, job, "Complete");
+    stage.look().await;
+    assert_eq!(row(&stage)["result"], "Succeeded");
+    let requests = stage.api.requests();
+    let made = requests.iter().position(|request| request.resource == Resource::ReplicaSet && request.verb == "create").unwrap();
+    let recorded = requests.iter().position(|request| request.body.pointer("/status/hooks/0/result") == Some(&json!("Succeeded"))).unwrap();
+    assert!(recorded < made);
+    assert_eq!(stage.notices().iter().filter(|notice| notice.reason == "HookSucceeded").count(), 1);
+}
+
+#[tokio::test]
+async fn a_job_gets_what_it_needs_and_keeps_what_it_says() {
+    let (_stage, job) = begun().await;
+    let spec = &job["spec"];
+    assert_eq!((&spec["activeDeadlineSeconds"], &spec["template"]["spec"]["restartPolicy"]), (&json!(600), &json!("Never")));
+    assert_eq!(job["metadata"]["ownerReferences"][0]["name"], "shop");
+    assert_eq!(job["metadata"]["labels"][keys::NAME], "shop");
+    // Its pods bear nothing of ours: no Service may lead to them.
+    assert!(spec["template"].get("metadata").is_none());
+    let variables: Vec<&str> =
+        spec["template"]["spec"]["containers"][0]["env"].as_array().unwrap().iter().map(|it| it["name"].as_str().unwrap()).collect();
+    assert_eq!(variables[..2], ["BLUEGREEN_HOOK", "BLUEGREEN_NAME"]);
+    assert_eq!(variables.len(), 7);
+    let (stage, _) = begun().await;
+    let own = json!({
+        "metadata": {"name": "mine", "labels": {"team": "a"}},
+        "spec": {
+            "activeDeadlineSeconds": 5, "ttlSecondsAfterFinished": 1,
+            "template": {"spec": {"restartPolicy": "OnFailure", "containers": [{"env": [{"name": "BLUEGREEN_NAME", "value": "other"}, {"name": "X"}]}]}},
+        },
+    });
+    let made = super::job(
+        &stage.snapshot().object,
+        &Labels { point: HookPoint::AfterDrain, revision: "r" },
+        Some("name"),
+        &own,
+        &[("BLUEGREEN_NAME", "shop".into()), ("Y", "y".into())],
+    );
+    assert_eq!((&made["metadata"]["name"], &made["metadata"]["labels"]["team"]), (&json!("name"), &json!("a")));
+    assert_eq!((&made["spec"]["activeDeadlineSeconds"], &made["spec"]["ttlSecondsAfterFinished"]), (&json!(5), &Value::Null));
+    let told = &made["spec"]["template"]["spec"];
+    assert_eq!(told["restartPolicy"], "OnFailure");
+    assert_eq!(told["containers"][0]["env"], json!([{"name": "Y", "value": "y"}, {"name": "BLUEGREEN_NAME", "value": "other"}, {"name": "X"}]));
+    // What is no Job at all is left for the API server to refuse.
+    for nonsense in [json!("text"), json!({"spec": [1]}), json!({"spec": {"template": {"spec": {"containers": {"a": 1}}}}})] {
+        super::job(&stage.snapshot().object, &Labels { point: HookPoint::AfterDrain, revision: "r" }, None, &nonsense, &[("Y", "y".into())]);
+    }
+}
+
+#[tokio::test]
+async fn one_that_fails_says_why() {
+    let (mut stage, job) = begun().await;
+    end(&stage, job.clone(), "FailureTarget");
+    stage.look().await;
+    assert_eq!(row(&stage)["result"], "Running", "it is on its way there");
+    end(&stage, job, "Failed");
+    stage.look().await;
+    assert_eq!((&row(&stage)["result"], &row(&stage)["message"]), (&json!("Failed"), &json!("Why: in its words")));
+    assert_eq!(stage.condition("Stalled").1, "HookFailed");
+    assert!(stage.notices().iter().any(|notice| notice.message.contains("kubectl logs -n n job/shop-migrate-")));
+}
+
+#[tokio::test]
+async fn a_leader_with_an_old_cache_does_not_make_it_again() {
+    let (stage, job) = begun().await;
+    // What it decides from: on record and not made yet. Since then it has ended, and was cleared away.
+    let mut before = stage.snapshot();
+    before.object.status.hooks[0].uid = None;
+    before.jobs.clear();
+    let again = crate::release::plan(&before, stage.context.clock.now());
+    let Some(crate::release::Action::RunHook { run }) = again.actions.iter().find(|action| matches!(action, crate::release::Action::RunHook { .. }))
+    else {
+        panic!("{:?}", again.actions)
+    };
+    let uid = job["metadata"]["uid"].as_str().unwrap().to_owned();
+    stage.api.delete(Resource::Job, "n", job["metadata"]["name"].as_str().unwrap(), (&uid, None), Dependents::Deleted).await.unwrap();
+    stage.api.requests();
+    assert_eq!(super::run(&stage.context, &before.object, run).await, Err(ApiError::Conflict));
+    assert!(stage.api.requests().is_empty());
+}
+
+#[tokio::test]
+async fn a_job_of_somebody_else_is_neither_used_nor_deleted() {
+    let mut stage = Stage::serving(json!({})).await;
+    stage.change(&json!({"template": template("v2"), "hooks": hooks()}));
+    let name = |request: &super::super::fake::Request| request.resource == Resource::Job && request.verb == "create";
+    stage.api.refuse(move |request| name(request).then_some(ApiError::AlreadyExists));
+    stage.look().await;
+    let job = row(&stage)["job"].as_str().unwrap().to_owned();
+    stage
+        .api
+        .put(Resource::Job, json!({"metadata": {"name": job, "namespace": "n"}, "status": {"conditions": [{"type": "Complete", "status": "True"}]}}));
+    stage.clock.pass(Duration::from_secs(60));
+    stage.look().await;
+    assert_eq!(stage.condition("Stalled").1, "Refused");
+    assert!(stage.status()["conditions"].to_string().contains("belongs to somebody else; delete it"));
+    assert_eq!(row(&stage)["result"], "Running");
+}
+
+#[tokio::test]
+async fn what_the_api_server_has_against_it_names_the_field() {
+    let message = "Job.batch \"shop-x\" is invalid: spec.template.spec.containers[0].image: Required value";
+    assert_eq!(
+        refused("spec.hooks.afterDrain[1].jobTemplate", message),
+        "spec.hooks.afterDrain[1].jobTemplate: the API server refuses this Job: spec.template.spec.containers[0].image: Required value"
+    );
+    let mut stage = Stage::serving(json!({})).await;
+    stage.change(&json!({"template": template("v2"), "hooks": hooks()}));
+    stage.api.refuse(|request| (request.resource == Resource::Job).then(|| ApiError::Forbidden("no right to jobs".into())));
+    stage.look().await;
+    assert_eq!(stage.condition("Stalled").1, "Forbidden");
+    assert!(!stage.api.requests().iter().any(|request| request.resource == Resource::ReplicaSet && request.verb == "create"));
+}
