@@ -51,11 +51,15 @@ pub fn baked_at(intent: &Switch) -> Option<Timestamp> {
     intent.baked_at.filter(|at| *at >= intent.started_at)
 }
 
-/// The move that bakes now, and the set that bears it.
-fn under_way<'a>(view: &View<'a>) -> Option<(&'a Switch, &'a Set)> {
+/// The move that bakes now.
+fn baking<'a>(view: &View<'a>) -> Option<&'a Switch> {
     let moved = |intent: &&Switch| intent.completed_at.is_some() && baked_at(intent).is_none() && wanted(view, intent);
-    let intent = view.intent.filter(|intent| moved(intent) && !was_over(view, intent))?;
-    Some((intent, view.active()?))
+    view.intent.filter(|intent| moved(intent) && !was_over(view, intent))
+}
+
+/// The same, and the set that bears it.
+fn under_way<'a>(view: &View<'a>) -> Option<(&'a Switch, &'a Set)> {
+    Some((baking(view)?, view.active()?))
 }
 
 /// Whether a move was over when its bake was asked for: then that is one of the next release.
@@ -66,7 +70,19 @@ fn was_over(view: &View<'_>, intent: &Switch) -> bool {
 
 /// Whether a set that was left must stay as it was, since the traffic may come back.
 pub fn holds(view: &View<'_>, set: &Set) -> bool {
-    set.loose.is_none() && under_way(view).is_some_and(|(intent, _)| intent.from.as_ref() == Some(&set.revision))
+    let left = |intent: &Switch| intent.from.as_ref() == Some(&set.revision);
+    // Where somebody has deleted the set that bears it nothing ends the bake but its time.
+    set.loose.is_none() && baking(view).is_some_and(|intent| left(intent) && (view.active().is_some() || seconds_left(view, intent) > 0.0))
+}
+
+/// Seconds that a bake has still to last, at least; negative after that.
+fn seconds_left(view: &View<'_>, intent: &Switch) -> f64 {
+    f64::from(view.snapshot.object.spec.bake.seconds) - intent.completed_at.map_or(0.0, |at| view.now.seconds_since(at))
+}
+
+/// Seconds until a set that is held may be let go, where nothing else tells of that.
+pub fn held_for(view: &View<'_>) -> Option<f64> {
+    baking(view).map(|intent| seconds_left(view, intent)).filter(|left| *left > 0.0)
 }
 
 /// Looks how the new revision bears the traffic, and which probes are to run.
@@ -85,8 +101,7 @@ pub fn step(view: &View<'_>) -> (Bake, Option<SmokeRun>) {
         let message = format!("probe \"{}\" of the bake on {} failed: {}", failed.probe, failed.target, failed.message);
         return (Bake::Failed { message }, Some(run));
     }
-    let since = intent.completed_at.map_or(0.0, |at| view.now.seconds_since(at));
-    let left = f64::from(bake.seconds) - since;
+    let left = seconds_left(view, intent);
     let passed = |run: &ProbeRun| seen().any(|known| known.result == ProbeResult::Passed && known.probe == run.probe.name && known.pod == run.pod);
     let serves = view.ready(set) > 0 || view.snapshot.object.spec.replicas == 0;
     let outcome = if left <= 0.0 && serves && run.runs.iter().all(passed) { Bake::Passed } else { Bake::Running { left: left.max(0.0) } };

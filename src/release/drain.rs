@@ -48,7 +48,11 @@ pub fn step(view: &View<'_>) -> Outcome {
         outcome.watch.extend(view.pods(set).filter_map(|pod| watch(view, pod, intent.attempt)));
         // Until every Service has moved, and while traffic is about to come back to it, or may by a bake, a set is not drained.
         let comes_back = view.target() == Some(set.revision.as_str()) && view.warm(set);
-        if intent.completed_at.is_none() || comes_back || bake::holds(view, set) {
+        let held = bake::holds(view, set);
+        if held && let Some(seconds) = bake::held_for(view) {
+            soonest(&mut outcome.again, seconds);
+        }
+        if intent.completed_at.is_none() || comes_back || held {
             // What is known of it stays: a later move gives nobody more time.
             outcome.status.extend(known(view, set).cloned());
             continue;

@@ -348,3 +348,19 @@ fn a_bake_without_a_verdict_is_told_of_in_the_end() {
     world.run(600);
     assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "ProgressDeadlineExceeded".into()));
 }
+
+#[test]
+fn who_deletes_the_set_that_bears_it_does_not_end_the_bake() {
+    let mut world = baking();
+    // Without its pods, which serve on and are nobody's; a newer revision has begun, so that it is not made again.
+    world.undecided.insert(revision("v3"));
+    world.apply_version("v3");
+    world.settle();
+    let gone = world.set("v2").uid.clone();
+    world.snapshot.sets.retain(|set| set.uid != gone);
+    world.snapshot.pods.retain(|pod| pod.set_uid != gone);
+    world.until("almost over", |world| world.seconds >= 118.0);
+    assert_eq!(world.set("v1").desired, 3);
+    world.until("the old pods leave", |world| world.set("v1").desired == 0);
+    assert!(world.seconds < 150.0, "{}", world.seconds);
+}

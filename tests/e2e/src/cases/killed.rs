@@ -3,7 +3,11 @@
 use std::sync::Arc;
 
 use bluegreen::api::PhaseName;
+use k8s_openapi::api::batch::v1::Job;
+use kube::api::ListParams;
+use serde_json::json;
 
+use super::hooks::hook;
 use crate::claim;
 use crate::failure::{Failure, Result};
 use crate::manifest::shop;
@@ -15,7 +19,13 @@ use crate::wait::{Look, wait_for, when};
 pub async fn killed_after_every_write(stage: Arc<Stage>) -> Result {
     inside(&stage.world, 0).await?;
     let quick = |version: String| {
-        shop(&version).spec("/replicas", 1).spec("/traffic/quietSeconds", 1).spec("/drain/minimumSeconds", 0).spec("/revisionHistoryLimit", 2).told()
+        shop(&version)
+            .spec("/replicas", 1)
+            .spec("/traffic/quietSeconds", 1)
+            .spec("/drain/minimumSeconds", 0)
+            .spec("/revisionHistoryLimit", 2)
+            .spec("/hooks/beforeSwitch", json!([hook("check", true)]))
+            .told()
     };
     let controller = Controller::start(&stage, 0)?;
     stage.installed(&quick("v0".into())).await.map_err(|error| controller.explain("", &error))?;
@@ -56,6 +66,8 @@ pub async fn killed_after_every_write(stage: Arc<Stage>) -> Result {
         let status = stage.complete(60).await.map_err(|error| controller.explain(&format!("after being {:?}: ", writes.last()), &error))?;
         let now = revision(&status)?;
         claim!(stage.selected("shop").await? == now, "after being {:?} the Service does not select {now}", writes.last());
+        let jobs = stage.api::<Job>().list(&ListParams::default().labels(&format!("bluegreen.dev/revision={now}"))).await?.items;
+        claim!(jobs.len() == 1, "after being {:?} the hook has {} Jobs", writes.last(), jobs.len());
         let failures = users.failures();
         claim!(failures.is_empty(), "after being {:?}: {:?}", writes.last(), failures.first());
         drop(controller);

@@ -13,6 +13,7 @@ mod faults;
 mod fidelity;
 mod gates;
 mod gitops;
+mod hooks;
 mod killed;
 mod mistakes;
 mod parting;
@@ -61,6 +62,8 @@ pub fn all() -> Vec<Case> {
         shared!(gitops::helm_waits, 300),
         shared!(gates::preview_replicas, 150),
         shared!(roles::pod_metadata_by_role, 200),
+        shared!(hooks::hooks_in_order, 240),
+        shared!(hooks::hook_fails, 240),
         shared!(release::first_install, 90),
         shared!(release::release_new_connections, 120),
         shared!(release::release_kept_with_drain_begin, 120),
