@@ -155,6 +155,8 @@ pub const STALLED: &[Reason] = &[
     ("ScaledToZero", "`spec.replicas` is 0, so there are no pods to test."),
     ("ProgressDeadlineExceeded", "The revision did not become available in time. It goes on by itself when the cause is gone."),
     ("SmokeFailed", "The revision was rejected by a smoke probe."),
+    ("HookFailed", "The revision was rejected, since the Job of a hook before the switch failed; the message says how to run it once more."),
+    ("HookRefused", "The Job of a hook can't be what it is to be; the message names the field. Asked before the first pod starts."),
     ("Aborted", "The revision was given up by the command abort."),
     ("RolledBack", "A person rolled back; the template asked for is not the one that serves."),
     ("LostAllReadyPods", "After the switch the revision lost its last ready pod, and traffic went back."),
@@ -213,7 +215,7 @@ pub const NOT_MEASURED: &[Reason] = &[
 ];
 
 /// `status.rejected.reason`.
-pub const REJECTED: &[&str] = &["SmokeFailed", "Aborted", "RolledBack", "LostAllReadyPods", "BakeFailed"];
+pub const REJECTED: &[&str] = &["SmokeFailed", "HookFailed", "Aborted", "RolledBack", "LostAllReadyPods", "BakeFailed"];
 
 /// Events, besides those that repeat a condition.
 pub const EVENTS: &[(&str, &str, &str)] = &[
@@ -237,6 +239,8 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
         "PodMetadataRefused",
         "What belongs to a pod's role could not be written on it (`spec.podMetadata`, or the annotations of a draining pod). Nothing else waits for that; it is tried again every 30 s.",
     ),
+    ("Normal", "HookSucceeded", "The Job of a hook is complete."),
+    ("Warning", "HookFailed", "The Job of a hook failed, or was deleted before it ended; the message says where its logs are."),
     ("Warning", "SelectorRepaired", "Somebody else changed a selector, named by field manager; it was put back."),
     ("Normal", "ServiceReleased", "A Service is no longer declared and was given back."),
     ("Warning", "PeersUnread", "The pods that `spec.drain.ignorePeers[].podLabels` names can't be looked up; none of them is ignored."),

@@ -5,8 +5,8 @@ mod steps;
 use std::collections::BTreeMap;
 
 use bluegreen::api::{
-    BlueGreenDeployment, BlueGreenDeploymentStatus, Condition, ConditionStatus, ConditionType, DrainingStatus, PhaseName, ProbeStatus, SetStatus,
-    keys,
+    BlueGreenDeployment, BlueGreenDeploymentStatus, Condition, ConditionStatus, ConditionType, DrainingStatus, HookStatus, PhaseName, ProbeStatus,
+    SetStatus, keys,
 };
 use bluegreen::release::Set;
 use jiff::Timestamp;
@@ -46,6 +46,8 @@ pub struct Report {
     pub services: Vec<Route>,
     /// What the smoke probes showed.
     pub probes: Vec<ProbeStatus>,
+    /// Hooks of this release and of the last one.
+    pub hooks: Vec<HookStatus>,
     /// Revisions that are being left.
     pub draining: Vec<DrainingStatus>,
     /// Commands that are not carried out yet: annotation and value.
@@ -123,6 +125,7 @@ impl Report {
             revisions: revisions(object, status, sets),
             services: services(object, selected),
             probes: status.smoke_probes.clone(),
+            hooks: status.hooks.clone(),
             draining: status.draining.clone(),
             commands: pending(object),
         }

@@ -1,6 +1,7 @@
 //! The way of a release, step by step.
 
 use bluegreen::api::{BlueGreenDeployment, BlueGreenDeploymentStatus, ConditionStatus, ConditionType, PhaseName, PromotionMode, keys};
+use bluegreen::api::{HookPoint, HookResult, HookStatus};
 use serde::Serialize;
 
 use super::{because, condition, current};
@@ -133,6 +134,11 @@ fn gave_up_at(status: &BlueGreenDeploymentStatus) -> Place {
     match &status.rejected {
         Some(rejected) if rejected.reason == "SmokeFailed" => Place::Smoke,
         Some(rejected) if rejected.reason == "BakeFailed" => Place::Bake,
+        Some(rejected) if rejected.reason == "HookFailed" => {
+            let failed = |row: &&HookStatus| row.result == HookResult::Failed && row.revision == rejected.revision;
+            let first = status.hooks.iter().find(failed).is_some_and(|row| row.point == HookPoint::BeforeBringUp);
+            if first { Place::BringUp } else { Place::Switch }
+        }
         // Before it, or by taking it back: how far it had come after it is not on record.
         _ => Place::Switch,
     }

@@ -89,6 +89,7 @@ fn when_the_switch_comes_by_itself_is_said() {
 fn what_was_given_up_failed_where_it_did() {
     let failed = |object| states(&object).into_iter().find(|(_, state)| *state == State::Failed).map(|(name, _)| name);
     assert_eq!(failed(rejected("SmokeFailed", None)), Some("smoke"));
+    assert_eq!(failed(rejected("HookFailed", None)), Some("switch"));
     assert_eq!(failed(rejected("BakeFailed", Some("old"))), Some("bake"));
     assert_eq!(failed(rejected("Aborted", None)), Some("switch"));
     assert_eq!(failed(rejected("RolledBack", Some("old"))), Some("switch"));

@@ -132,6 +132,32 @@ fn of_what_was_given_up_only_failed_probes_are_shown() {
 }
 
 #[test]
+fn hooks_of_the_latest_release_are_shown_with_their_jobs() {
+    let mut object = coming("{}", "Switch", "revision new passed; hook \"check\" of beforeSwitch is running");
+    let hook = |point: &str, name: &str, attempt: i64, result: &str, message: &str| {
+        json!({"point": point, "name": name, "revision": "new", "attempt": attempt, "job": format!("shop-{name}-x"), "result": result, "message": message,
+            "startedAt": "2026-01-01T00:09:00Z", "finishedAt": (result != "Running").then_some("2026-01-01T00:09:30Z")})
+    };
+    let rows = json!([
+        hook("AfterSwitch", "old", 1, "Succeeded", ""),
+        hook("BeforeBringUp", "migrate", 2, "Succeeded", ""),
+        hook("BeforeSwitch", "check", 2, "Running", ""),
+        hook("AfterSwitch", "purge", 2, "Failed", "DeadlineExceeded: Job was active longer than specified deadline"),
+    ]);
+    object.status.as_mut().unwrap().hooks = serde_json::from_value(rows).unwrap();
+    let text = shown(&object, &[], &selected("old"));
+    let expected = "
+  HOOK     AT                                 JOB
+  migrate  beforeBringUp  ✓ succeeded  30s    shop-migrate-x
+  check    beforeSwitch   ▶ runs       1m     shop-check-x
+  purge    afterSwitch    ✗ failed     30s    shop-purge-x
+    purge of afterSwitch: DeadlineExceeded: Job was active longer than specified
+    deadline
+";
+    assert!(text.contains(expected), "{text}");
+}
+
+#[test]
 fn what_is_blocked_says_what_to_correct() {
     let message = "spec.traffic.services[0]: Service \"shop\" does not exist in this namespace; create it without a selector, or remove it here";
     let blocked = with("{}", r#"{"phase": "Blocked"}"#, &[("Stalled", "ServiceMissing", message)]);

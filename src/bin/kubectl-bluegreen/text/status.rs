@@ -1,6 +1,6 @@
 //! Where a release stands, for people.
 
-use bluegreen::api::{DrainingStatus, PhaseName, ProbeResult, ProbeStatus};
+use bluegreen::api::{DrainingStatus, HookResult, HookStatus, PhaseName, ProbeResult, ProbeStatus};
 use jiff::Timestamp;
 
 use crate::report::{Report, Revision, State};
@@ -27,6 +27,7 @@ pub fn page(report: &Report, now: Timestamp, columns: usize) -> Page {
         services(&mut page, report);
     }
     probes(&mut page, report);
+    hooks(&mut page, report, now);
     for set in &report.draining {
         page.blank();
         draining(&mut page, set, now);
@@ -165,6 +166,31 @@ fn probes(page: &mut Page, report: &Report) {
     }
     if probes.len() > PROBES {
         page.line([faint(format!("    and {} more", probes.len() - PROBES))]);
+    }
+}
+
+/// Those of the latest release that has any.
+fn hooks(page: &mut Page, report: &Report, now: Timestamp) {
+    let Some(latest) = report.hooks.iter().map(|hook| hook.attempt).max() else { return };
+    let shown: Vec<&HookStatus> = report.hooks.iter().filter(|hook| hook.attempt == latest && hook.result != HookResult::Retried).collect();
+    if shown.is_empty() {
+        return;
+    }
+    page.blank();
+    let mut rows = vec![["HOOK", "AT", "", "", "JOB"].map(faint).to_vec()];
+    for hook in &shown {
+        let (result, since) = match hook.result {
+            HookResult::Running | HookResult::Retried => (ink(Ink::Bold, "▶ runs"), Some(hook.started_at)),
+            HookResult::Succeeded => (ink(Ink::Green, "✓ succeeded"), hook.finished_at),
+            HookResult::Failed => (ink(Ink::Red, "✗ failed"), hook.finished_at),
+        };
+        let since = since.map_or_else(String::new, |since| ago(since, now));
+        rows.push(vec![plain(&hook.name), plain(hook.point.field()), result, plain(since), plain(&hook.job)]);
+    }
+    table(page, 2, rows);
+    // Of one that rejected the revision the step tells.
+    for hook in shown.iter().filter(|hook| hook.result == HookResult::Failed && !hook.point.gates()) {
+        page.wrapped(vec![plain("    ")], Ink::Red, &format!("{} of {}: {}", hook.name, hook.point.field(), hook.message));
     }
 }
 
