@@ -15,6 +15,7 @@ fn programs_get_all_of_it_under_names_that_stay() {
             "current",
             "draining",
             "goal",
+            "hooks",
             "name",
             "namespace",
             "paused",

@@ -147,10 +147,10 @@ fn hooks_of_the_latest_release_are_shown_with_their_jobs() {
     object.status.as_mut().unwrap().hooks = serde_json::from_value(rows).unwrap();
     let text = shown(&object, &[], &selected("old"));
     let expected = "
-  HOOK     AT                                 JOB
-  migrate  beforeBringUp  ✓ succeeded  30s    shop-migrate-x
-  check    beforeSwitch   ▶ runs       1m     shop-check-x
-  purge    afterSwitch    ✗ failed     30s    shop-purge-x
+  HOOK     AT                               JOB
+  migrate  beforeBringUp  ✓ succeeded  30s  shop-migrate-x
+  check    beforeSwitch   ▶ runs       60s  shop-check-x
+  purge    afterSwitch    ✗ failed     30s  shop-purge-x
     purge of afterSwitch: DeadlineExceeded: Job was active longer than specified
     deadline
 ";
