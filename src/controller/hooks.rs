@@ -39,8 +39,20 @@ pub async fn check<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, hash
     Ok(())
 }
 
-/// Looks at a Job, and creates it if it was never there.
+/// Looks at a Job, and creates it if it was never there. Where that fails it is tried again at the next look: an API server that can't take
+/// Jobs just now, as by a webhook that is away, must not keep old pods from being measured.
 pub async fn run<A: ApiServer>(context: &Context<A>, object: &Object, run: &HookRun) -> Result<(), ApiError> {
+    match look(context, object, run).await {
+        Err(ApiError::Transient(why)) => {
+            tracing::warn!(namespace = object.namespace, name = object.name, job = run.job, "the Job of a hook can't be created or read: {why}");
+            remember(context, object, &run.job, run.uid.clone(), JobState::Running);
+            Ok(())
+        }
+        answer => answer,
+    }
+}
+
+async fn look<A: ApiServer>(context: &Context<A>, object: &Object, run: &HookRun) -> Result<(), ApiError> {
     let found = match context.api.get(Resource::Job, &object.namespace, &run.job).await? {
         Some(found) => Some(found),
         None if run.uid.is_some() => None,

@@ -81,38 +81,27 @@ fn failure(row: &HookStatus) -> String {
     format!("hook \"{}\" of {} failed: {}", row.name, row.point.field(), row.message)
 }
 
-/// Whether the hooks can be what they are to be, by the API server's word and our own rules. Nothing starts before that is known.
+/// What the API server has against the Jobs of a spec. Nothing starts before that is known.
 pub fn check(view: &View<'_>) -> Result<(), Block> {
-    if view.target().is_none() || !view.forward() {
-        return Ok(());
-    }
-    let spec = &view.snapshot.object.spec;
-    for point in HookPoint::ALL {
-        for (index, hook) in spec.hooks.at(point).iter().enumerate() {
-            let labels = hook.job_template.pointer("/spec/template/metadata/labels");
-            let has = |(key, value): (&String, &String)| labels.and_then(|labels| labels.get(key)?.as_str()) == Some(value);
-            if spec.selector.match_labels.iter().all(has) {
-                let path = format!("spec.hooks.{}[{index}].jobTemplate.spec.template.metadata.labels", point.field());
-                return Err(Block::new(
-                    "HookRefused",
-                    format!("{path}: with all labels of spec.selector its pods would be taken for pods of the app; remove one of them"),
-                ));
-            }
-        }
-    }
     match &view.snapshot.hooks_checked {
-        Some((hash, Err(message))) if *hash == hooks_hash(&spec.hooks) => Err(Block::new("HookRefused", message.clone())),
+        Some((hash, Err(message))) if concerned(view) && *hash == hooks_hash(&view.snapshot.object.spec.hooks) => {
+            Err(Block::new("HookRefused", message.clone()))
+        }
         _ => Ok(()),
     }
 }
 
+/// Whether a release with hooks is to come or under way.
+fn concerned(view: &View<'_>) -> bool {
+    let hooks = &view.snapshot.object.spec.hooks;
+    HookPoint::ALL.into_iter().any(|point| !hooks.at(point).is_empty()) && view.target().is_some() && view.forward()
+}
+
 /// Asks the API server about the Jobs of a spec that it has not been asked about.
 pub fn question(view: &View<'_>) -> Option<Action> {
-    let hooks = &view.snapshot.object.spec.hooks;
-    let some = HookPoint::ALL.into_iter().any(|point| !hooks.at(point).is_empty());
-    let hash = hooks_hash(hooks);
+    let hash = concerned(view).then(|| hooks_hash(&view.snapshot.object.spec.hooks))?;
     let asked = view.snapshot.hooks_checked.as_ref().is_some_and(|(known, _)| *known == hash);
-    (some && !asked && view.target().is_some() && view.forward()).then_some(Action::CheckHooks { hash })
+    (!asked).then_some(Action::CheckHooks { hash })
 }
 
 /// Brings all runs up to date, and begins the next one where the release has come to a point with hooks. `at_gate` is the point before which it stands.

@@ -210,6 +210,8 @@ fn steps(view: &View<'_>) -> Plan {
     actions.extend(std::mem::take(&mut drain.actions));
     actions.extend(switch::released(snapshot));
     actions.extend(history::step(view));
+    // Last: what is wrong with Jobs holds up nothing else.
+    actions.extend(hooks::question(view));
     actions.extend(hooked.actions);
     one_write_a_set(&mut actions);
 
@@ -246,7 +248,7 @@ fn lookups(view: &View<'_>) -> Vec<Action> {
         Identity::Unknown { raw_hash } => Some(Action::Identify { raw_hash: raw_hash.clone() }),
         Identity::Known { .. } | Identity::Refused { .. } => None,
     };
-    template.into_iter().chain(hooks::question(view)).collect()
+    template.into_iter().collect()
 }
 
 /// ReplicaSets to adopt, and owners of Services to look up.

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-use crate::api::{DrainSource, ExpectedHeader, HttpHeader, ProbeTarget, SmokeProbe};
+use crate::api::{DrainSource, ExpectedHeader, HookPoint, HttpHeader, ProbeTarget, SmokeProbe};
 
 use super::services::{self, Block};
 use super::smoke::port_of_service;
@@ -26,6 +26,7 @@ pub fn problems(snapshot: &Snapshot) -> impl Iterator<Item = Block> {
     });
     let first = std::iter::once_with(|| template(snapshot)).chain(std::iter::once_with(|| host_ports(snapshot)));
     let found = first.chain(probes).chain(std::iter::once_with(|| drain_ports(snapshot)));
+    let found = found.chain(std::iter::once_with(|| hook_labels(snapshot)));
     let found = found.chain(std::iter::once_with(|| window::check(&snapshot.object.spec.promotion.windows)));
     found.filter_map(Result::err).chain(unsuitable(snapshot))
 }
@@ -73,6 +74,23 @@ pub fn template_ports(snapshot: &Snapshot) -> Vec<(String, i32)> {
             Some((port.get("name")?.as_str()?.to_owned(), number))
         })
         .collect()
+}
+
+/// Pods of a Job that look like pods of the app would be found by whatever selects those.
+fn hook_labels(snapshot: &Snapshot) -> Result<(), Block> {
+    let spec = &snapshot.object.spec;
+    for point in HookPoint::ALL {
+        for (index, hook) in spec.hooks.at(point).iter().enumerate() {
+            let labels = hook.job_template.pointer("/spec/template/metadata/labels");
+            let has = |(key, value): (&String, &String)| labels.and_then(|labels| labels.get(key)?.as_str()) == Some(value);
+            if spec.selector.match_labels.iter().all(has) {
+                let path = format!("spec.hooks.{}[{index}].jobTemplate.spec.template.metadata.labels", point.field());
+                let why = "with all labels of spec.selector its pods would be taken for pods of the app; remove one of them";
+                return Err(Block::new("HookRefused", format!("{path}: {why}")));
+            }
+        }
+    }
+    Ok(())
 }
 
 fn host_ports(snapshot: &Snapshot) -> Result<(), Block> {

@@ -128,6 +128,26 @@ async fn a_leader_with_an_old_cache_does_not_make_it_again() {
 }
 
 #[tokio::test]
+async fn while_jobs_can_not_be_made_the_rest_goes_on() {
+    let mut stage = Stage::serving(json!({})).await;
+    stage.change(&json!({"template": template("v2"), "hooks": hooks()}));
+    stage
+        .api
+        .refuse(|request| (request.resource == Resource::Job && request.verb == "create").then(|| ApiError::Transient("a webhook is away".into())));
+    stage.look().await;
+    let tries = |stage: &Stage| stage.api.requests().iter().filter(|request| request.resource == Resource::Job).count();
+    assert_eq!(tries(&stage), 1);
+    // It has come to its end, and is not tried again at once.
+    assert_eq!((&row(&stage)["result"], &stage.status()["phase"]), (&json!("Running"), &json!("BringUp")));
+    stage.look().await;
+    assert_eq!(tries(&stage), 0);
+    stage.clock.pass(Duration::from_secs(2));
+    stage.api.refuse(|_| None);
+    stage.look().await;
+    assert_eq!(row(&stage)["uid"], stage.api.only(Resource::Job)["metadata"]["uid"]);
+}
+
+#[tokio::test]
 async fn a_job_of_somebody_else_is_neither_used_nor_deleted() {
     let mut stage = Stage::serving(json!({})).await;
     stage.change(&json!({"template": template("v2"), "hooks": hooks()}));
