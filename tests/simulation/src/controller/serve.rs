@@ -31,7 +31,8 @@ impl Sim {
     /// A process sends a request: how it will travel.
     pub fn sent(&mut self, process: usize, call: &Call) -> Travel {
         // A template that was refused is asked about again with growing pauses, which is no work for a steady object.
-        if call.resource != Resource::Lease
+        // Of Events the time tells.
+        if !matches!(call.resource, Resource::Lease | Resource::Event)
             && !matches!(call.request, Request::Create { dry_run: true, .. })
             && let Some(process) = self.processes.get_mut(process)
         {

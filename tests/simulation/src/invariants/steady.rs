@@ -8,6 +8,8 @@ use crate::sim::Sim;
 
 /// For so long nothing may be asked.
 const WATCHED: Duration = Duration::from_secs(60);
+/// The Events about the last change may still be under way for so long.
+const SAID: Duration = Duration::from_secs(1);
 
 /// Whether the operator has been at rest for a minute: no request but for the Lease. One is a violation.
 pub fn is_steady(sim: &mut Sim) -> bool {
@@ -17,6 +19,10 @@ pub fn is_steady(sim: &mut Sim) -> bool {
     match sim.history.steady {
         Some((_, before, known)) if changes == known && before != requests => {
             sim.violated("12 a steady object costs no request", format!("{} requests although nothing changed", requests - before));
+            true
+        }
+        Some((since, _, known)) if changes == known && sim.history.events.iter().any(|(at, ..)| *at > since + SAID) => {
+            sim.violated("12 a steady object costs no request", "an Event although nothing changed".into());
             true
         }
         Some((since, _, known)) if changes == known => now >= since + WATCHED,
