@@ -35,7 +35,8 @@ pub async fn check<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, hash
             }
         }
     }
-    context.remember(&object.uid, |remembered| remembered.hooks_checked = Some((hash.to_owned(), answer)));
+    let now = context.clock.now().mono;
+    context.remember(&object.uid, |remembered| remembered.hooks_checked = Some((hash.to_owned(), answer, now)));
     Ok(())
 }
 

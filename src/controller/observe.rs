@@ -94,7 +94,7 @@ pub fn observe(
         orphans: world.orphans(&key.namespace, &key.name).into_iter().cloned().collect(),
         refused: remembered.refused.clone(),
         jobs: remembered.jobs.clone(),
-        hooks_checked: remembered.hooks_checked.clone(),
+        hooks_checked: remembered.hooks_checked(now.mono),
         services: BTreeMap::new(),
         endpoints: BTreeMap::new(),
         owners: BTreeMap::new(),

@@ -17,6 +17,8 @@ use super::view::View;
 
 /// How often a Job is looked at while it runs.
 const LOOK: Duration = Duration::from_secs(1);
+/// After so long it is asked again about Jobs that the API server would not take.
+pub const ASK_AGAIN: Duration = Duration::from_secs(60);
 /// Most rows in status, as its schema has it; what has ended makes room.
 const ROWS: usize = 60;
 /// What is shown for a revision that is not there.
@@ -114,6 +116,9 @@ pub fn step(view: &View<'_>, at_gate: Option<HookPoint>) -> Outcome {
             _ if !is_past(view, row) => outcome.rows.push(row.clone()),
             _ => gone(view, row, &mut outcome),
         }
+    }
+    if check(view).is_err() {
+        super::drain::soonest(&mut outcome.again, ASK_AGAIN.as_secs_f64());
     }
     let free = !outcome.rows.iter().any(|row| row.result == HookResult::Running) && outcome.rows.len() < ROWS;
     if free

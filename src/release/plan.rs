@@ -161,7 +161,7 @@ fn decided_by_person_or_failure(view: &View<'_>) -> Option<Plan> {
 fn steps(view: &View<'_>) -> Plan {
     let snapshot = view.snapshot;
     let spec = &snapshot.object.spec;
-    let mut actions = lookups(view);
+    let mut actions = lookups(snapshot);
     let mut moved = None;
     if let Some(intent) = view.intent
         && !spec.paused
@@ -243,12 +243,12 @@ fn way_back_is_open(view: &View<'_>) -> bool {
 }
 
 /// What has to be asked before it can be decided.
-fn lookups(view: &View<'_>) -> Vec<Action> {
-    let template = match &view.snapshot.identity {
-        Identity::Unknown { raw_hash } => Some(Action::Identify { raw_hash: raw_hash.clone() }),
-        Identity::Known { .. } | Identity::Refused { .. } => None,
-    };
-    template.into_iter().collect()
+fn lookups(snapshot: &Snapshot) -> Vec<Action> {
+    let mut actions = vec![];
+    if let Identity::Unknown { raw_hash } = &snapshot.identity {
+        actions.push(Action::Identify { raw_hash: raw_hash.clone() });
+    }
+    actions
 }
 
 /// ReplicaSets to adopt, and owners of Services to look up.

@@ -180,7 +180,8 @@ impl ApiServer for Fake {
     async fn create(&self, resource: Resource, namespace: &str, mut object: Value, dry_run: bool) -> Result<Value, ApiError> {
         let mut inside = self.inside();
         if dry_run {
-            return Ok(object);
+            let asked = Request { verb: "ask", resource, name: String::new(), body: object.clone() };
+            return inside.refuses.as_ref().and_then(|refuses| refuses(&asked)).map_or(Ok(object), Err);
         }
         let name = name(&object);
         inside.asked("create", resource, &name, &object)?;

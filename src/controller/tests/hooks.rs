@@ -128,6 +128,24 @@ async fn a_leader_with_an_old_cache_does_not_make_it_again() {
 }
 
 #[tokio::test]
+async fn what_was_refused_is_asked_again_after_a_while() {
+    let mut stage = Stage::serving(json!({})).await;
+    stage.change(&json!({"template": template("v2"), "hooks": hooks()}));
+    stage.api.refuse(|request| (request.resource == Resource::Job).then(|| ApiError::Invalid("Job \"x\" is invalid: no".into())));
+    let again = stage.look().await.unwrap();
+    assert_eq!(stage.condition("Stalled").1, "HookRefused");
+    assert!(again <= Duration::from_secs(61), "{again:?}");
+    stage.api.refuse(|_| None);
+    stage.clock.pass(Duration::from_secs(30));
+    stage.look().await;
+    assert_eq!(stage.condition("Stalled").1, "HookRefused");
+    stage.clock.pass(Duration::from_secs(31));
+    stage.look().await;
+    assert_eq!(stage.condition("Stalled").0, "False");
+    stage.api.only(Resource::Job);
+}
+
+#[tokio::test]
 async fn while_jobs_can_not_be_made_the_rest_goes_on() {
     let mut stage = Stage::serving(json!({})).await;
     stage.change(&json!({"template": template("v2"), "hooks": hooks()}));
