@@ -133,8 +133,8 @@ impl<A: ApiServer> Play<A> {
         let version = json::text(object, VERSION).to_owned();
         let known = self.versions.insert(format!("{resource:?} {}", json::name(object)), version.clone());
         let same = known.is_some_and(|known| known == version);
-        // A pod's version changes with every word of the scheduler.
-        let version = if resource == Resource::Pod {
+        // A pod's version changes with every word of the scheduler, a Job's with those of its controller.
+        let version = if matches!(resource, Resource::Pod | Resource::Job) {
             "a version"
         } else if same {
             "same version"

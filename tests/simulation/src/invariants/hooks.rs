@@ -33,7 +33,7 @@ fn made(sim: &Sim, write: &Write) -> Result<(), String> {
         return Ok(());
     };
     let row = json::items(&object, "/status/hooks").find(|row| json::text(row, "/job") == name);
-    if !row.is_some_and(|row| json::text(row, "/result") == "Running") {
+    if row.is_none_or(|row| json::text(row, "/result") != "Running") {
         return Err(format!("Job {name} is made, and is not on record"));
     }
     if sim.history.jobs_made.contains(name) {

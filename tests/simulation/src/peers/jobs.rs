@@ -52,14 +52,14 @@ impl Sim {
         let hook = hook(&job);
         // The first version, and the one that is to come so far as the run aims at, pass.
         let sure = [version(1), version(AIMED)].iter().any(|image| told(&job, "BLUEGREEN_IMAGES") == image);
-        let risky = !self.calm && !(sure && gates(&hook.point));
-        if risky && self.random.percent(4) {
+        let safe = self.calm || sure && gates(&hook.point);
+        if !safe && self.random.percent(4) {
             self.say("person", || format!("deletes Job {name}"));
             self.history.hooks_failed.insert(hook.revision);
             self.delete(Resource::Job, &namespace, &name);
             return;
         }
-        let fails = risky && self.random.percent(15);
+        let fails = !safe && self.random.percent(15);
         let kind = if fails { "Failed" } else { "Complete" };
         if fails {
             self.history.hooks_failed.insert(hook.revision);
