@@ -20,12 +20,12 @@ pub struct Hooks {
     #[schemars(length(max = 4))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub before_switch: Vec<Hook>,
-    /// When the traffic of a release has moved and converged. A failure is told by an Event and in status, and changes nothing else.
+    /// When the traffic of a release has moved and converged: those that the spec has when it moves. A failure is told by an Event and in status, and changes nothing else.
     #[serde(default)]
     #[schemars(length(max = 4))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     pub after_switch: Vec<Hook>,
-    /// When no pod of the revision that was left is there any more. A failure is told by an Event and in status.
+    /// When no pod of the revision that was left is there any more: those that the spec has when the traffic moves. A failure is told by an Event and in status.
     #[serde(default)]
     #[schemars(length(max = 4))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
@@ -57,7 +57,7 @@ pub struct Hook {
     /// Its name, unique in its list. By it a hook is told from others: one that has run for a release is not run again when its Job changes.
     #[schemars(length(min = 1, max = 40), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"))]
     pub name: String,
-    /// The Job, as in a CronJob. Its containers get BLUEGREEN_HOOK, BLUEGREEN_NAME, BLUEGREEN_REVISION, BLUEGREEN_FROM, BLUEGREEN_COLOR, BLUEGREEN_IMAGES and BLUEGREEN_RELEASE as environment. Without restartPolicy it is Never, without activeDeadlineSeconds 600.
+    /// The Job, as in a CronJob. Its containers get BLUEGREEN_HOOK, BLUEGREEN_NAME, BLUEGREEN_REVISION, BLUEGREEN_FROM, BLUEGREEN_COLOR, BLUEGREEN_IMAGES and BLUEGREEN_RELEASE as environment. Without restartPolicy it is Never, without activeDeadlineSeconds 600; suspend and ttlSecondsAfterFinished are taken out.
     #[schemars(schema_with = "job_template")]
     pub job_template: Value,
 }
@@ -125,11 +125,11 @@ pub struct HookStatus {
     pub uid: Option<String>,
     /// How it stands.
     pub result: HookResult,
-    /// Why it failed.
+    /// Why it failed, or was skipped.
     #[serde(default)]
     #[schemars(length(max = 512))]
     pub message: String,
-    /// When it was put on record, right before its Job was created.
+    /// When it was put on record, or, after a move of traffic, when its time had come; its Job was created right after that.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub started_at: Timestamp,
     /// When it was found to have ended.
@@ -141,12 +141,16 @@ pub struct HookStatus {
 /// How a hook stands.
 #[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 pub enum HookResult {
+    /// The move that it belongs to is made, and its time has not come.
+    Waiting,
     /// Its Job has not ended.
     Running,
     /// Its Job is complete.
     Succeeded,
     /// Its Job has failed, or was deleted before it ended.
     Failed,
+    /// It never ran, as there is no place for it any more: the message says why.
+    Skipped,
     /// It ended, and `retry` runs it once more.
     Retried,
 }

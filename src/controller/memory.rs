@@ -8,7 +8,6 @@ use serde_json::Value;
 
 use super::late::Presence;
 use crate::api::{ConnectionWatch, PodReport, WatchedPod};
-use crate::release::hooks::ASK_AGAIN;
 use crate::release::switch::CALM;
 use crate::release::{Begun, Identity, JobSeen, OwnerState, ProbeObservation, Refusal, Repairs, Sample};
 
@@ -51,7 +50,7 @@ pub struct Remembered {
     pub unwritten: BTreeMap<String, Unwritten>,
     /// Jobs of hooks as they were last seen, by name.
     pub jobs: BTreeMap<String, JobSeen>,
-    /// The hooks that the API server was last asked about, by hash, what it has against them, and when that was.
+    /// The hooks that the API server was last asked about, by hash, what it has against them, and until when that holds.
     pub hooks_checked: Option<(String, Result<(), String>, Duration)>,
     /// Addresses for `drain.ignorePeers[].podLabels`.
     pub ignored: BTreeMap<usize, Vec<String>>,
@@ -72,9 +71,8 @@ pub struct Remembered {
 impl Remembered {
     /// What the API server has against hooks. What it has may have been cured without a change of the object, and is asked about again.
     pub fn hooks_checked(&self, now: Duration) -> Option<(String, Result<(), String>)> {
-        let (hash, answer, at) = self.hooks_checked.as_ref()?;
-        let old = answer.is_err() && now.saturating_sub(*at) >= ASK_AGAIN;
-        (!old).then(|| (hash.clone(), answer.clone()))
+        let (hash, answer, until) = self.hooks_checked.as_ref()?;
+        (answer.is_ok() || now < *until).then(|| (hash.clone(), answer.clone()))
     }
 
     /// Notes that a Service's selector had to be put back.

@@ -12,7 +12,7 @@ pub mod context;
 mod fake;
 pub mod fenced;
 pub mod health;
-mod hooks;
+pub mod hooks;
 pub mod keeper;
 pub mod late;
 pub mod lease;

@@ -65,7 +65,7 @@ fn under_way<'a>(view: &View<'a>) -> Option<(&'a Switch, &'a Set)> {
 /// Whether a move was over when its bake was asked for: then that is one of the next release.
 fn was_over(view: &View<'_>, intent: &Switch) -> bool {
     let over = matches!(view.snapshot.object.status.phase, Some(PhaseName::Drain | PhaseName::Complete));
-    over && intent.converged_at.is_some() && baked_at(intent).is_none()
+    over && view.active().is_some() && intent.converged_at.is_some() && baked_at(intent).is_none()
 }
 
 /// Whether a set that was left must stay as it was, since the traffic may come back.

@@ -6,19 +6,20 @@
 
 use std::time::Duration;
 
-use crate::api::{Hook, HookPoint, HookResult, HookStatus, SwitchCause, keys};
+use crate::api::{Hook, HookPoint, HookResult, HookStatus, Switch, SwitchCause, keys};
 
 use super::action::{Action, HookRun, Notice};
 use super::conditions::short;
+use super::drain::soonest;
 use super::revision::{hooks_hash, job_name};
 use super::services::Block;
-use super::snapshot::JobState;
+use super::snapshot::{JobState, Pod};
 use super::view::View;
 
 /// How often a Job is looked at while it runs.
 const LOOK: Duration = Duration::from_secs(1);
-/// After so long it is asked again about Jobs that the API server would not take.
-pub const ASK_AGAIN: Duration = Duration::from_secs(60);
+/// What could not be done, or was refused, is looked at again after so long.
+pub const LATER: Duration = Duration::from_secs(5);
 /// Most rows in status, as its schema has it; what has ended makes room.
 const ROWS: usize = 60;
 /// What is shown for a revision that is not there.
@@ -113,22 +114,92 @@ pub fn step(view: &View<'_>, at_gate: Option<HookPoint>) -> Outcome {
     for row in &object.status.hooks {
         match row.result {
             HookResult::Running => running(view, row, &mut outcome),
+            HookResult::Waiting => match needless(view, row) {
+                Some(why) => end(view, HookStatus { result: HookResult::Skipped, message: why.into(), ..row.clone() }, &mut outcome),
+                None => outcome.rows.push(row.clone()),
+            },
             _ if !is_past(view, row) => outcome.rows.push(row.clone()),
             _ => gone(view, row, &mut outcome),
         }
     }
     if check(view).is_err() {
-        super::drain::soonest(&mut outcome.again, ASK_AGAIN.as_secs_f64());
+        soonest(&mut outcome.again, LATER.as_secs_f64());
     }
-    let free = !outcome.rows.iter().any(|row| row.result == HookResult::Running) && outcome.rows.len() < ROWS;
-    if free
-        && !object.spec.paused
-        && question(view).is_none()
-        && let Some(next) = due(view, at_gate)
-    {
-        outcome.rows.push(next);
+    let free = !outcome.rows.iter().any(|row| row.result == HookResult::Running);
+    if free && !object.spec.paused && question(view).is_none() {
+        begin_next(view, at_gate, &mut outcome.rows);
     }
     outcome
+}
+
+/// Begins the next run that is due, if any: what the release waits for goes first.
+fn begin_next(view: &View<'_>, at_gate: Option<HookPoint>, rows: &mut Vec<HookStatus>) {
+    if let Some(next) = at_gate.and_then(|point| due(view, point)) {
+        if rows.len() < ROWS {
+            rows.push(next);
+        }
+    } else if let Some(next) = rows.iter_mut().find(|row| row.result == HookResult::Waiting && has_come(view, row)) {
+        (next.result, next.started_at) = (HookResult::Running, view.now.wall);
+    }
+}
+
+/// The runs that a move of traffic brings, now that it is made: those of the spec of now, and none that is added later.
+pub fn of_move(view: &View<'_>, switch: &Switch) -> Vec<HookStatus> {
+    let release = switch.cause == SwitchCause::Release;
+    let moved = if release { HookPoint::AfterSwitch } else { HookPoint::OnRollback };
+    let about = [(moved, Some(&switch.to)), (HookPoint::AfterDrain, switch.from.as_ref())];
+    let object = &view.snapshot.object;
+    let runs = about.into_iter().filter_map(|(point, revision)| Some((point, revision?))).flat_map(|(point, revision)| {
+        let hooks = object.spec.hooks.at(point).iter();
+        hooks.map(move |hook| new(view, point, &hook.name, (revision, switch.attempt, 0), HookResult::Waiting))
+    });
+    runs.take(ROWS.saturating_sub(object.status.hooks.len())).collect()
+}
+
+fn new(view: &View<'_>, point: HookPoint, name: &str, (revision, attempt, run): (&str, i64, i32), result: HookResult) -> HookStatus {
+    HookStatus {
+        point,
+        name: name.to_owned(),
+        revision: revision.to_owned(),
+        attempt,
+        run,
+        job: job_name(&view.snapshot.object, point, name, (revision, attempt, run)),
+        uid: None,
+        result,
+        message: String::new(),
+        started_at: view.now.wall,
+        finished_at: None,
+    }
+}
+
+/// Why a run that waits for its time will never have one.
+fn needless(view: &View<'_>, row: &HookStatus) -> Option<&'static str> {
+    let before = |other: &HookStatus| {
+        (other.point, &other.revision, other.attempt) == (row.point, &row.revision, row.attempt)
+            && matches!(other.result, HookResult::Failed | HookResult::Skipped)
+    };
+    match row.point {
+        HookPoint::AfterDrain if view.is_active(&row.revision) => Some("the revision serves again"),
+        HookPoint::AfterSwitch | HookPoint::OnRollback if view.intent.is_none_or(|intent| intent.attempt != row.attempt) => {
+            Some("the next move of traffic came first")
+        }
+        _ if hook_of(view, row).is_none() => Some("it was removed from spec.hooks"),
+        _ => view.snapshot.object.status.hooks.iter().any(before).then_some("one before it failed"),
+    }
+}
+
+/// Whether the release has come to where a run has its place.
+fn has_come(view: &View<'_>, row: &HookStatus) -> bool {
+    let converged = view.intent.is_some_and(|intent| intent.converged_at.is_some());
+    match row.point {
+        HookPoint::AfterSwitch => converged,
+        HookPoint::AfterDrain => {
+            let there = |pod: &Pod| view.snapshot.sets.iter().any(|set| set.uid == pod.set_uid && set.revision == row.revision);
+            let left = view.being_left().any(|set| set.revision == row.revision);
+            (converged || view.intent.is_some_and(|intent| intent.attempt != row.attempt)) && !left && !view.snapshot.pods.iter().any(there)
+        }
+        _ => true,
+    }
 }
 
 /// A run that has not ended on record.
@@ -141,49 +212,61 @@ fn running(view: &View<'_>, row: &HookStatus, outcome: &mut Outcome) {
             JobState::Running => (HookResult::Running, ""),
             JobState::Succeeded => (HookResult::Succeeded, ""),
             JobState::Failed(message) => (HookResult::Failed, message.as_str()),
+            JobState::Gone if row.uid.is_none() => (HookResult::Skipped, "there was no place for it any more when its Job was to be created"),
             JobState::Gone => (HookResult::Failed, "its Job was deleted before it ended"),
         };
         (row.result, row.message) = (result, short(message));
     }
-    let hook = hook_of(view, &row);
-    if row.result == HookResult::Running && row.uid.is_none() && hook.is_none() {
-        (row.result, row.message) = (HookResult::Failed, "it was removed from spec.hooks before its Job was created".into());
+    if row.result != HookResult::Running {
+        return end(view, row, outcome);
     }
-    if row.result == HookResult::Running {
-        let next = seen.map_or(Duration::ZERO, |seen| (seen.at + LOOK).saturating_sub(view.now.mono));
-        if row.uid.is_none() && seen.is_none() && view.snapshot.object.spec.paused {
-            // It begins when the pause ends.
-        } else if next.is_zero() {
-            outcome.actions.push(Action::RunHook { run: Box::new(run(view, &row, hook)) });
-        } else {
-            super::drain::soonest(&mut outcome.again, next.as_secs_f64());
-        }
+    // A Job that is there is looked at, whatever became of its release; for one that is not there is another one's place.
+    let hook = hook_of(view, &row).filter(|_| has_place(view, &row));
+    let next = seen.map_or(Duration::ZERO, |seen| (seen.at + LOOK).saturating_sub(view.now.mono));
+    if row.uid.is_none() && view.snapshot.object.spec.paused {
+        // It begins when the pause ends.
+    } else if next.is_zero() {
+        outcome.actions.push(Action::RunHook { run: Box::new(run(view, &row, hook)) });
     } else {
-        row.finished_at = Some(view.now.wall);
-        outcome.notices.push(told(view, &row));
+        soonest(&mut outcome.again, next.as_secs_f64());
     }
     outcome.rows.push(row);
 }
 
-fn told(view: &View<'_>, row: &HookStatus) -> Notice {
-    let failed = row.result == HookResult::Failed;
-    let logs = format!("kubectl logs -n {} job/{}", view.snapshot.object.namespace, row.job);
-    let (reason, message) = if failed {
-        ("HookFailed", format!("{}; see: {logs}", failure(row)))
-    } else {
-        ("HookSucceeded", format!("hook \"{}\" of {} succeeded for revision {}", row.name, row.point.field(), row.revision))
-    };
-    Notice { warning: failed, reason, message }
+/// Whether a run whose Job is still to be created is one of the release, or of the move, that is under way.
+fn has_place(view: &View<'_>, row: &HookStatus) -> bool {
+    if row.point.gates() {
+        return view.forward() && view.target() == Some(row.revision.as_str()) && view.next_attempt() == row.attempt;
+    }
+    needless(view, row).is_none()
 }
 
-/// Whether nothing will ask about a run any more: it is of an earlier move, of a release that another has superseded, or was repeated.
+fn end(view: &View<'_>, row: HookStatus, outcome: &mut Outcome) {
+    let row = HookStatus { finished_at: Some(view.now.wall), ..row };
+    outcome.notices.push(told(view, &row));
+    outcome.rows.push(row);
+}
+
+fn told(view: &View<'_>, row: &HookStatus) -> Notice {
+    let hook = format!("hook \"{}\" of {}", row.name, row.point.field());
+    let (reason, message) = match row.result {
+        HookResult::Failed => ("HookFailed", format!("{}; see: kubectl logs -n {} job/{}", failure(row), view.snapshot.object.namespace, row.job)),
+        HookResult::Skipped => ("HookSkipped", format!("{hook} did not run for revision {}: {}", row.revision, row.message)),
+        _ => ("HookSucceeded", format!("{hook} succeeded for revision {}", row.revision)),
+    };
+    Notice { warning: row.result != HookResult::Succeeded, reason, message }
+}
+
+/// Whether nothing will ask about a run any more: it is of an earlier move, of a release that another has superseded, of a hook that is not in
+/// the spec any more, or was repeated.
 fn is_past(view: &View<'_>, row: &HookStatus) -> bool {
     let done = view.intent.map_or(0, |intent| intent.attempt);
     let repeated = || view.snapshot.object.status.hooks.iter().any(|other| same(other, row) && other.run > row.run);
     let wanted = |revision: &str| {
         view.revision.is_none_or(|current| current == revision) || view.rejected.is_some_and(|rejected| rejected.revision == revision)
     };
-    row.attempt < done || (row.attempt > done && !wanted(&row.revision)) || (row.result == HookResult::Retried && repeated())
+    let removed = row.result != HookResult::Failed && hook_of(view, row).is_none();
+    row.attempt < done || (row.attempt > done && !wanted(&row.revision)) || removed || (row.result == HookResult::Retried && repeated())
 }
 
 fn same(one: &HookStatus, other: &HookStatus) -> bool {
@@ -192,62 +275,36 @@ fn same(one: &HookStatus, other: &HookStatus) -> bool {
 
 /// The Job of a run that is past is deleted, and then forgotten.
 fn gone(view: &View<'_>, row: &HookStatus, outcome: &mut Outcome) {
-    let deleted = view.snapshot.jobs.get(&row.job).is_some_and(|seen| seen.state == JobState::Gone);
-    let Some(uid) = row.uid.as_ref().filter(|_| !deleted) else { return };
-    outcome.actions.push(Action::DeleteJob { name: row.job.clone(), uid: uid.clone() });
+    let seen = view.snapshot.jobs.get(&row.job);
+    let Some(uid) = row.uid.as_ref().filter(|_| seen.is_none_or(|seen| seen.state != JobState::Gone)) else { return };
     outcome.rows.push(row.clone());
+    if view.snapshot.object.spec.paused {
+        return;
+    }
+    // Where that has just failed it is tried again.
+    let pause = seen.filter(|seen| seen.state == JobState::Running).map_or(Duration::ZERO, |seen| (seen.at + LATER).saturating_sub(view.now.mono));
+    if pause.is_zero() {
+        outcome.actions.push(Action::DeleteJob { name: row.job.clone(), uid: uid.clone() });
+    } else {
+        soonest(&mut outcome.again, pause.as_secs_f64());
+    }
 }
 
-/// The next run that is due, if any.
-fn due(view: &View<'_>, at_gate: Option<HookPoint>) -> Option<HookStatus> {
-    HookPoint::ALL.into_iter().filter_map(|point| Some((point, about(view, point, at_gate)?))).find_map(|(point, (revision, attempt))| {
-        for hook in view.snapshot.object.spec.hooks.at(point) {
-            let last = row(view, point, &hook.name, revision, attempt);
-            let run = match last.map(|last| (last.result, last.run)) {
-                Some((HookResult::Succeeded, _)) => continue,
-                // Hooks after one that failed may rest on it.
-                Some((HookResult::Failed | HookResult::Running, _)) => return None,
-                Some((HookResult::Retried, run)) => run.saturating_add(1),
-                None => 0,
-            };
-            let object = &view.snapshot.object;
-            let job = job_name(object, point, &hook.name, (revision, attempt, run));
-            return Some(HookStatus {
-                point,
-                name: hook.name.clone(),
-                revision: revision.to_owned(),
-                attempt,
-                run,
-                job,
-                uid: None,
-                result: HookResult::Running,
-                message: String::new(),
-                started_at: view.now.wall,
-                finished_at: None,
-            });
-        }
-        None
-    })
-}
-
-/// Which revision and move the hooks of a point would be about now; `None` while the release is not there.
-fn about<'a>(view: &View<'a>, point: HookPoint, at_gate: Option<HookPoint>) -> Option<(&'a str, i64)> {
-    if point.gates() {
-        return (at_gate == Some(point)).then(|| Some((view.target()?, view.next_attempt()))).flatten();
+/// The next run at a point before the switch, if one is left to run there.
+fn due(view: &View<'_>, point: HookPoint) -> Option<HookStatus> {
+    let (revision, attempt) = (view.target()?, view.next_attempt());
+    for hook in view.snapshot.object.spec.hooks.at(point) {
+        let last = row(view, point, &hook.name, revision, attempt);
+        let run = match last.map(|last| (last.result, last.run)) {
+            Some((HookResult::Succeeded, _)) => continue,
+            // Hooks after one that failed may rest on it.
+            Some((HookResult::Failed | HookResult::Running | HookResult::Waiting, _)) => return None,
+            Some((HookResult::Retried | HookResult::Skipped, run)) => run.saturating_add(1),
+            None => 0,
+        };
+        return Some(new(view, point, &hook.name, (revision, attempt, run), HookResult::Running));
     }
-    let intent = view.intent.filter(|intent| intent.completed_at.is_some())?;
-    let release = intent.cause == SwitchCause::Release;
-    match point {
-        HookPoint::AfterSwitch => (release && intent.converged_at.is_some()).then_some((intent.to.as_str(), intent.attempt)),
-        HookPoint::OnRollback => (!release).then_some((intent.to.as_str(), intent.attempt)),
-        HookPoint::AfterDrain => {
-            let from = intent.from.as_deref().filter(|_| intent.converged_at.is_some())?;
-            let there = |pod: &super::snapshot::Pod| view.snapshot.sets.iter().any(|set| set.uid == pod.set_uid && set.revision == from);
-            let over = view.being_left().next().is_none() && !view.snapshot.pods.iter().any(there);
-            over.then_some((from, intent.attempt))
-        }
-        HookPoint::BeforeBringUp | HookPoint::BeforeSwitch => None,
-    }
+    None
 }
 
 fn hook_of<'a>(view: &View<'a>, row: &HookStatus) -> Option<&'a Hook> {
@@ -291,11 +348,13 @@ fn images(view: &View<'_>, row: &HookStatus, set: Option<&super::set::Set>) -> S
     }
 }
 
-/// What `retry` makes of the runs before the switch: each of them runs once more.
+/// What `retry` makes of the runs before the switch: each runs once more, but for those before pods that are there.
 pub fn retried(view: &View<'_>, revision: &str) -> Vec<HookStatus> {
     let mut rows = view.snapshot.object.status.hooks.clone();
+    let up = view.set(revision).is_some_and(|set| set.desired > 0);
     let ended = |row: &&mut HookStatus| row.point.gates() && row.revision == revision && row.result != HookResult::Running;
-    rows.iter_mut().filter(ended).for_each(|row| row.result = HookResult::Retried);
+    let again = |row: &&mut HookStatus| ended(row) && !(up && row.point == HookPoint::BeforeBringUp);
+    rows.iter_mut().filter(again).for_each(|row| row.result = HookResult::Retried);
     rows
 }
 

@@ -222,6 +222,9 @@ fn steps(view: &View<'_>) -> Plan {
     let again = again(view, &findings, &status).into_iter().chain(hooked.again).reduce(f64::min);
     if let Some(switch) = record {
         forget_drain(snapshot, &mut status, &switch);
+        if !view.settled() && switch.completed_at.is_some() {
+            status.hooks.extend(hooks::of_move(view, &switch));
+        }
         status.switch = Some(switch);
         actions.clear();
     }

@@ -42,8 +42,8 @@ pub fn job_name(object: &Object, point: HookPoint, hook: &str, (revision, attemp
     }
     hasher.update(attempt.to_be_bytes());
     hasher.update(run.to_be_bytes());
-    // Its pods get a label with it, which holds 63 characters.
-    let short: String = format!("{}-{hook}", object.name).chars().take(63 - LENGTH - 1).collect();
+    // Its pods get a label with it, which holds 63 characters, and those of an Indexed Job a name with a number after it; as long as a CronJob's.
+    let short: String = format!("{}-{hook}", object.name).chars().take(52 - LENGTH - 1).collect();
     format!("{}-{}", short.trim_end_matches(['-', '.']), word(hasher))
 }
 

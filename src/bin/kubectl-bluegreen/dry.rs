@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bluegreen::api::{BlueGreenDeployment, keys};
 use bluegreen::controller::api::Resource;
-use bluegreen::controller::manifest;
+use bluegreen::controller::{hooks, manifest};
 use bluegreen::release::{Color, Object};
 use serde_json::Value;
 
@@ -20,6 +20,21 @@ const REVISION: &str = "preview";
 pub async fn replica_set(cluster: &Cluster, object: &BlueGreenDeployment) -> Result<Value, Refusal> {
     let body = manifest::replica_set(&seen(object), REVISION, Color::Blue, 0, "", None);
     cluster.dry_create(&Resource::ReplicaSet.api_resource(), &body).await
+}
+
+/// What the API server has against the Jobs of hooks, each with the path of its template.
+///
+/// # Errors
+/// If one could not be tried.
+pub async fn jobs(cluster: &Cluster, object: &BlueGreenDeployment) -> Result<Vec<String>, Refusal> {
+    let mut mistakes = vec![];
+    for (path, job) in hooks::asked(&seen(object)) {
+        match cluster.dry_create(&Resource::Job.api_resource(), &job).await {
+            Err(Refusal::Api(status)) if [400, 422].contains(&status.code) => mistakes.push(hooks::refused(&path, &status.message)),
+            answer => drop(answer?),
+        }
+    }
+    Ok(mistakes)
 }
 
 /// The object as the operator's own code takes it.

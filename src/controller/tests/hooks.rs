@@ -73,7 +73,7 @@ async fn a_job_gets_what_it_needs_and_keeps_what_it_says() {
     let own = json!({
         "metadata": {"name": "mine", "labels": {"team": "a"}},
         "spec": {
-            "activeDeadlineSeconds": 5, "ttlSecondsAfterFinished": 1,
+            "activeDeadlineSeconds": 5, "ttlSecondsAfterFinished": 1, "suspend": true,
             "template": {"spec": {"restartPolicy": "OnFailure", "containers": [{"env": [{"name": "BLUEGREEN_NAME", "value": "other"}, {"name": "X"}]}]}},
         },
     });
@@ -86,6 +86,7 @@ async fn a_job_gets_what_it_needs_and_keeps_what_it_says() {
     );
     assert_eq!((&made["metadata"]["name"], &made["metadata"]["labels"]["team"]), (&json!("name"), &json!("a")));
     assert_eq!((&made["spec"]["activeDeadlineSeconds"], &made["spec"]["ttlSecondsAfterFinished"]), (&json!(5), &Value::Null));
+    assert_eq!(made["spec"]["suspend"], Value::Null);
     let told = &made["spec"]["template"]["spec"];
     assert_eq!(told["restartPolicy"], "OnFailure");
     assert_eq!(told["containers"][0]["env"], json!([{"name": "Y", "value": "y"}, {"name": "BLUEGREEN_NAME", "value": "other"}, {"name": "X"}]));
@@ -125,6 +126,36 @@ async fn a_leader_with_an_old_cache_does_not_make_it_again() {
     stage.api.requests();
     assert_eq!(super::run(&stage.context, &before.object, run).await, Err(ApiError::Conflict));
     assert!(stage.api.requests().is_empty());
+}
+
+#[tokio::test]
+async fn while_jobs_can_not_be_asked_about_the_rest_goes_on_and_that_is_told() {
+    let mut stage = Stage::serving(json!({})).await;
+    stage.change(&json!({"template": template("v2"), "hooks": hooks()}));
+    stage.api.refuse(|request| (request.resource == Resource::Job).then(|| ApiError::Transient("a webhook is away".into())));
+    let again = stage.look().await.unwrap();
+    assert_eq!(stage.status()["observedGeneration"], stage.api.now(Resource::BlueGreenDeployment, "shop")["metadata"]["generation"]);
+    let (_, reason, message) = stage.condition("Stalled");
+    assert_eq!(reason, "HookRefused");
+    assert!(message.ends_with("the API server could not be asked about this Job: a webhook is away"), "{message}");
+    assert!(again <= Duration::from_secs(5), "{again:?}");
+    stage.api.refuse(|_| None);
+    stage.clock.pass(Duration::from_secs(6));
+    stage.look().await;
+    stage.api.only(Resource::Job);
+}
+
+#[tokio::test]
+async fn a_refusal_ends_what_nothing_waits_for() {
+    let (stage, _) = begun().await;
+    let object = stage.snapshot().object;
+    let run =
+        |point| HookRun { job: "x".into(), point, revision: "r".into(), uid: None, path: "p".into(), template: Some(json!({})), environment: vec![] };
+    stage.api.refuse(|request| (request.verb == "get" && request.resource == Resource::Job).then(|| ApiError::Forbidden("no right".into())));
+    assert_eq!(super::run(&stage.context, &object, &run(HookPoint::BeforeSwitch)).await, Err(ApiError::Forbidden("no right".into())));
+    assert_eq!(super::run(&stage.context, &object, &run(HookPoint::AfterSwitch)).await, Ok(()));
+    let seen = stage.context.remember(&object.uid, |remembered| remembered.jobs["x"].state.clone());
+    assert_eq!(seen, JobState::Failed("no right".into()));
 }
 
 #[tokio::test]

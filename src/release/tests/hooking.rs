@@ -227,6 +227,10 @@ fn a_pause_begins_none() {
     world.apply_version("v2");
     world.run(30);
     assert!(jobs(&world).is_empty());
+    let before = world.jobs.there.len();
+    world.edit(|spec| spec.hooks.after_switch.clear());
+    world.run(10);
+    assert_eq!(world.jobs.there.len(), before, "nothing is deleted either");
     world.edit(|spec| spec.paused = false);
     complete(&mut world, "v2");
 }
@@ -247,10 +251,82 @@ fn one_that_is_taken_out_of_the_spec_before_its_job_is_made_is_not_waited_for() 
 }
 
 #[test]
+fn what_is_added_after_a_move_is_for_the_next_one() {
+    let mut world = World::new("v1", &json!({}));
+    world.settle();
+    world.apply_version("v2");
+    complete(&mut world, "v2");
+    world.edit(|spec| spec.hooks = serde_json::from_value(all()["hooks"].clone()).unwrap());
+    world.run(10);
+    assert!(jobs(&world).is_empty() && world.status().hooks.is_empty());
+    world.apply_version("v3");
+    complete(&mut world, "v3");
+    assert_eq!(jobs(&world).last(), Some(&"afterDrain clean of v2"));
+    assert_eq!(jobs(&world).len(), 5);
+}
+
+#[test]
+fn old_pods_that_stay_longer_than_the_next_release_have_their_hook_all_the_same() {
+    let mut world = serving(&all());
+    world.edit(|spec| spec.drain.deadline_seconds = 3000);
+    world.open.insert(revision("v1"), 1);
+    world.apply_version("v2");
+    world.until("v2 serves", |world| world.active() == "v2" && world.status().switch.as_ref().unwrap().converged_at.is_some() && ended(world));
+    world.apply_version("v3");
+    world.until("v3 serves", |world| world.active() == "v3" && world.status().switch.as_ref().unwrap().converged_at.is_some() && ended(world));
+    world.run(60);
+    assert!(!jobs(&world).contains(&"afterDrain clean of v1"));
+    world.open.clear();
+    complete(&mut world, "v3");
+    world.until("its hook has run", |world| jobs(world).contains(&"afterDrain clean of v1"));
+    assert_eq!(jobs(&world).iter().filter(|line| line.starts_with("afterDrain")).count(), 2);
+}
+
+#[test]
+fn one_whose_place_does_not_come_any_more_is_skipped_and_told_of() {
+    let mut world = serving(&all());
+    world.edit(|spec| spec.traffic.quiet_seconds = 30);
+    world.apply_version("v2");
+    world.until("v2 has the traffic", |world| world.active() == "v2" && world.status().switch.as_ref().unwrap().completed_at.is_some());
+    let second = world.set("v2").uid.clone();
+    assert!(!second.is_empty());
+    world.command(command::ROLLBACK, format!("{}-{}", revision("v2"), revision("v1")));
+    world.until("v1 serves", |world| world.active() == "v1" && world.phase() == PhaseName::Rejected && ended(world));
+    world.run(60);
+    assert!(!jobs(&world).iter().any(|line| line.starts_with("afterSwitch")), "{:#?}", jobs(&world));
+    let skipped: Vec<&str> = world.notices.iter().filter(|notice| notice.reason == "HookSkipped").map(|notice| notice.message.as_str()).collect();
+    assert!(
+        skipped[0].contains("\"purge\" of afterSwitch did not run") && skipped[0].ends_with("the next move of traffic came first"),
+        "{skipped:?}"
+    );
+    assert!(skipped[1].ends_with("the revision serves again"), "{skipped:?}");
+}
+
+#[test]
+fn a_job_that_was_on_record_and_never_made_is_not_made_for_a_newer_release() {
+    for there in [false, true] {
+        let mut world = serving(&all());
+        world.apply_version("v2");
+        world.observe();
+        // Killed right before the Job was made, or right after.
+        world.writes_left = Some(if there { 3 } else { 2 });
+        world.settle();
+        world.writes_left = None;
+        let row = world.status().hooks.iter().find(|row| row.revision == revision("v2")).cloned().unwrap();
+        assert_eq!((row.result, row.uid.is_none(), world.jobs.there.contains_key(&row.job)), (HookResult::Running, true, there));
+        world.apply_version("v3");
+        complete(&mut world, "v3");
+        assert_eq!(jobs(&world).contains(&"beforeBringUp migrate of v2"), there);
+        assert!(jobs(&world).contains(&"beforeBringUp migrate of v3"));
+        assert_eq!(world.jobs.there.len(), world.status().hooks.iter().filter(|row| row.uid.is_some()).count(), "a Job was forgotten");
+    }
+}
+
+#[test]
 fn names_of_jobs_fit_and_differ() {
     let object = Object { name: "x".repeat(80), ..World::new("v1", &json!({})).snapshot.object };
     let name = |hook: &str, run: i32| revision::job_name(&object, crate::api::HookPoint::AfterDrain, hook, ("r", 1, run));
-    assert!(name("migrate", 0).len() <= 63);
+    assert!(name("migrate", 0).len() <= 52);
     assert_ne!(name("migrate", 0), name("migrate", 1));
     assert_ne!(name("migrate", 0), name("other", 0));
     assert_eq!(name("migrate", 0), name("migrate", 0));

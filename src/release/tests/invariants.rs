@@ -79,7 +79,12 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
                     || change.replicas == Some(0) && spec.replicas == 0
                     || change.replicas == Some(spec.replicas)
             }
-            Action::Identify { .. } | Action::LookUpOwner { .. } | Action::RemoveCommand { .. } | Action::Adopt { .. } => true,
+            Action::RunHook { run } => run.uid.is_some(),
+            Action::Identify { .. }
+            | Action::CheckHooks { .. }
+            | Action::LookUpOwner { .. }
+            | Action::RemoveCommand { .. }
+            | Action::Adopt { .. } => true,
             _ => false,
         };
         assert!(harmless, "while paused: {action:?}");

@@ -55,7 +55,7 @@ impl World {
     /// What the controller does with a run of a hook.
     pub fn look_at_job(&mut self, run: &HookRun) -> Result<(), Conflict> {
         let (now, mono) = (self.seconds, self.now().mono);
-        if !self.jobs.there.contains_key(&run.job) && run.uid.is_none() {
+        if !self.jobs.there.contains_key(&run.job) && run.uid.is_none() && run.template.is_some() {
             let Some(row) = self.snapshot.object.status.hooks.iter().find(|row| row.job == run.job) else { return Err(Conflict) };
             if row.result != HookResult::Running || row.uid.is_some() {
                 return Err(Conflict);

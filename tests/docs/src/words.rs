@@ -240,6 +240,7 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
         "What belongs to a pod's role could not be written on it (`spec.podMetadata`, or the annotations of a draining pod). Nothing else waits for that; it is tried again every 30 s.",
     ),
     ("Normal", "HookSucceeded", "The Job of a hook is complete."),
+    ("Warning", "HookSkipped", "A hook did not run, as there was no place for it any more; the message says why."),
     ("Warning", "HookFailed", "The Job of a hook failed, or was deleted before it ended; the message says where its logs are."),
     ("Warning", "SelectorRepaired", "Somebody else changed a selector, named by field manager; it was put back."),
     ("Normal", "ServiceReleased", "A Service is no longer declared and was given back."),
@@ -303,7 +304,8 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
 pub const KEYS: &[(&str, &str, &str)] = &[
     (keys::REVISION, "label of ReplicaSets and pods, key of Service selectors", "The revision; `none` in a selector parks a Service on nobody."),
     (keys::COLOR, "label of ReplicaSets", "`blue` or `green`, in turn."),
-    (keys::NAME, "label of ReplicaSets", "The BlueGreenDeployment's name."),
+    (keys::NAME, "label of ReplicaSets and Jobs", "The BlueGreenDeployment's name."),
+    (keys::HOOK, "label of Jobs", "The field of `spec.hooks` that it is of."),
     (
         keys::ROLE,
         "annotation of ReplicaSets",

@@ -180,7 +180,9 @@ fn hooks(page: &mut Page, report: &Report, now: Timestamp) {
     let mut rows = vec![["HOOK", "AT", "", "", "JOB"].map(faint).to_vec()];
     for hook in &shown {
         let (result, since) = match hook.result {
+            HookResult::Waiting => (faint("· waits"), None),
             HookResult::Running | HookResult::Retried => (ink(Ink::Bold, "▶ runs"), Some(hook.started_at)),
+            HookResult::Skipped => (faint("– skipped"), hook.finished_at),
             HookResult::Succeeded => (ink(Ink::Green, "✓ succeeded"), hook.finished_at),
             HookResult::Failed => (ink(Ink::Red, "✗ failed"), hook.finished_at),
         };
@@ -189,7 +191,7 @@ fn hooks(page: &mut Page, report: &Report, now: Timestamp) {
     }
     table(page, 2, rows);
     // Of one that rejected the revision the step tells.
-    for hook in shown.iter().filter(|hook| hook.result == HookResult::Failed && !hook.point.gates()) {
+    for hook in shown.iter().filter(|hook| !hook.message.is_empty() && !hook.point.gates()) {
         page.wrapped(vec![plain("    ")], Ink::Red, &format!("{} of {}: {}", hook.name, hook.point.field(), hook.message));
     }
 }

@@ -69,6 +69,7 @@ pub async fn hooks_in_order(stage: Arc<Stage>) -> Result {
     claim!(before(HookPoint::BeforeSwitch, Some(switch.started_at)), "the switch began at {}: {:?}", switch.started_at, status.hooks);
     let purge = row(&status, HookPoint::AfterSwitch, &second).map(|row| row.started_at);
     claim!(purge >= switch.converged_at, "it began at {purge:?}, and the switch converged at {:?}", switch.converged_at);
+    claim!(row(&status, HookPoint::AfterSwitch, &first).is_none(), "a hook ran for a move from before it was asked for: {:?}", status.hooks);
     let all = jobs(&stage).await?;
     claim!(all.len() == 4, "{:?}", all.iter().map(ResourceExt::name_any).collect::<Vec<_>>());
     let check = all.iter().find(|job| job.labels().get("bluegreen.dev/hook").is_some_and(|point| point == "beforeSwitch"));

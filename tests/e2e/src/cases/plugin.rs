@@ -249,6 +249,10 @@ pub async fn plugin_checks(stage: Arc<Stage>) -> Result {
     claim!(template.contains("spec.template.spec.containers[0].ports[0].containerPort: "), "a port that is none: {template}");
     let ports = check(&stage, &whole(&shop("v1").spec("/smokeProbes/0/httpGet/port", "htp").spec("/drain/ports", serde_json::json!(["ehco"]))), 1)?;
     claim!(ports.contains("named \"htp\"") && ports.contains("named \"ehco\""), "ports that do not exist: {ports}");
+    let job = serde_json::json!([{"name": "it", "jobTemplate": {"spec": {"template": {"spec": {"contaners": []}}}}}]);
+    let job = check(&stage, &whole(&shop("v1").spec("/hooks/afterSwitch", job)), 1)?;
+    claim!(job.contains("✗ spec.hooks.afterSwitch[0].jobTemplate: ") && job.contains("contaners"), "a Job that is none: {job}");
+    check(&stage, &whole(&shop("v1").spec("/hooks/afterSwitch", serde_json::json!([super::hooks::hook("it", true)]))), 0)?;
     stage.installed(&shop("v1")).await?;
     let same = check(&stage, &whole(&shop("v1")), 0)?;
     claim!(same.contains("no release begins"), "the same template: {same}");

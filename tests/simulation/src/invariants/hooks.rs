@@ -99,7 +99,12 @@ pub fn rest(sim: &Sim) -> Result<(), String> {
         json::items(object, "/status/hooks").any(|row| of(row) == (point.to_owned(), name.to_owned(), number))
     };
     let (field, point) = if release { ("afterSwitch", "AfterSwitch") } else { ("onRollback", "OnRollback") };
-    match names(object, field).next().filter(|name| over && !has(point, name)) {
+    if let Some(row) = json::items(object, "/status/hooks")
+        .find(|row| json::text(row, "/result") == "Waiting" && !json::text(object, "/status/active/revision").is_empty())
+    {
+        return Err(format!("hook {} of {} waits for ever", json::text(row, "/name"), json::text(row, "/point")));
+    }
+    match names(object, field).find(|name| over && !has(point, name)) {
         Some(name) => Err(format!("hook {name} of {field} has not run for the move {number}")),
         None => Ok(()),
     }
