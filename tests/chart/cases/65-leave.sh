@@ -1,5 +1,9 @@
 # shellcheck shell=bash disable=SC2154
 title "An application leaves the operator"
+# Pods that leave by themselves would be counted against it.
+eventually 60 "nothing drains any more" drained
+only_pods() { equals 2 bash -c "kubectl --namespace team-a get pods --output name | wc -l"; }
+eventually 60 "only the pods that serve are left" only_pods
 before=$(in_team get pods --output 'jsonpath={.items[*].metadata.uid}')
 in_team delete bgd shop --cascade=orphan >/dev/null
 holds "with --cascade=orphan its pods stay" equals "$before" in_team get pods --output 'jsonpath={.items[*].metadata.uid}'
