@@ -50,6 +50,15 @@ pub const SELECTED: &str = "bluegreen.dev/selected";
 /// zero only after each Service of the object names it here: so a controller that knows less, and would move a Service to it, fails.
 pub const WITHDRAWN: &str = "bluegreen.dev/withdrawn";
 
+/// Annotation of a BlueGreenDeployment that `kubectl bluegreen adopt` has made and not yet finished with; the UID of the Deployment. Until
+/// a revision serves, the operator waits and complains of nothing.
+pub const ADOPTING: &str = "bluegreen.dev/adopting";
+/// Annotation of a BlueGreenDeployment, and of the Deployment that is to follow it, while `kubectl bluegreen eject` is not finished; the UID
+/// of the BlueGreenDeployment. The operator does not read it.
+pub const EJECTING: &str = "bluegreen.dev/ejecting";
+/// Label that the Deployment controller gives the pods of a ReplicaSet (k8s.io/api/apps/v1, `DefaultDeploymentUniqueLabelKey`).
+pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";
+
 /// Commands: annotations of a BlueGreenDeployment whose value names the revision they are for.
 pub mod command {
     /// Let the named revision take the traffic (`promotion.mode: Manual`).

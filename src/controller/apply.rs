@@ -190,7 +190,10 @@ async fn adopt<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRef
     if !still {
         return Err(ApiError::Conflict);
     }
-    patch_set(context, object, set, manifest::adopted(set, object)).await.map(drop)
+    patch_set(context, object, set, manifest::adopted(set, object)).await?;
+    // It may have the very template that was something new a moment ago.
+    context.remember(&object.uid, |remembered| remembered.identity = None);
+    Ok(())
 }
 
 /// The name of a new ReplicaSet is taken: by ourselves, a moment ago, or by somebody else.
@@ -235,7 +238,7 @@ async fn retire<A: ApiServer>(context: &Context<A>, object: &Object, set: &SetRe
     let retiring = Role::retiring(attempt);
     let written = patch_set(context, object, set, manifest::retiring(set, attempt)).await?;
     let mut fenced = at(set, &written)?;
-    let labels = trim::strings(&written, "/spec/selector/matchLabels");
+    let labels = trim::pod_labels(&written);
     for _ in 0..RETIRE_TRIES {
         unreached(context, object, &set.revision, &labels, services).await?;
         match patch_set(context, object, &fenced, manifest::retired(&fenced, attempt)).await {

@@ -54,6 +54,7 @@ pub fn observe(
             .filter(|(name, _)| keys::command::ALL.contains(&name.as_str()))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
+        adopting: object.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(keys::ADOPTING)),
         uid,
     };
     let mut pods = pods(world, &object, &sets);

@@ -27,7 +27,7 @@ pub async fn part<A: ApiServer>(
     issue: i64,
 ) -> Result<(), ApiError> {
     let fenced = patch_set(context, object, set, manifest::retiring(set, attempt)).await?;
-    unreached(context, object, &set.revision, &trim::strings(&fenced, "/spec/selector/matchLabels"), services).await?;
+    unreached(context, object, &set.revision, &trim::pod_labels(&fenced), services).await?;
     let name = format!("{}-{}-{issue}", object.name, set.revision);
     match context.api.create(Resource::ReplicaSet, &object.namespace, successor(object, &fenced, &name, attempt, issue), false).await {
         Ok(created) => context.wrote(Resource::ReplicaSet, &created),

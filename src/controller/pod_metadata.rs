@@ -86,7 +86,7 @@ fn change(
     wanted: &BTreeMap<String, String>,
     selector: &BTreeMap<String, String>,
 ) -> (Map<String, Value>, Vec<String>) {
-    let foreign = |key: &String| key.starts_with(keys::PREFIX) || key == "pod-template-hash" || selector.contains_key(key);
+    let foreign = |key: &String| key.starts_with(keys::PREFIX) || key == keys::POD_TEMPLATE_HASH || selector.contains_key(key);
     let gone = had.iter().filter(|key| !wanted.contains_key(*key) && !foreign(key));
     let mut change: Map<String, Value> = gone.map(|key| (key.clone(), Value::Null)).collect();
     let mut ours = vec![];

@@ -81,7 +81,7 @@ pub fn set(object: &Value) -> Option<Set> {
         color: label(object, keys::COLOR).and_then(Color::parse).unwrap_or(Color::Blue),
         desired: number(object, "/spec/replicas"),
         min_ready_seconds: number(object, "/spec/minReadySeconds"),
-        selector: strings(object, "/spec/selector/matchLabels"),
+        selector: pod_labels(object),
         replicas: number(object, "/status/replicas"),
         counted: object.get("status").map(|_| number(object, "/status/readyReplicas")),
         observed: object.pointer("/status/observedGeneration") == object.pointer("/metadata/generation"),
@@ -100,6 +100,16 @@ pub fn set(object: &Value) -> Option<Set> {
         loose: None,
         marks,
     })
+}
+
+/// What all pods of a ReplicaSet have: the labels of its selector, which can't be changed, and the revision, which a set that a Deployment
+/// made has in its template only.
+pub fn pod_labels(set: &Value) -> BTreeMap<String, String> {
+    let mut labels = strings(set, "/spec/selector/matchLabels");
+    if let Some(revision) = set.pointer("/spec/template/metadata/labels").and_then(|labels| labels.get(keys::REVISION)?.as_str()) {
+        labels.entry(keys::REVISION.to_owned()).or_insert_with(|| revision.to_owned());
+    }
+    labels
 }
 
 /// How often the template of a ReplicaSet had been started anew when it was made.

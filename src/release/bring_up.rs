@@ -39,6 +39,10 @@ pub enum BringUp {
 
 /// Decides about the incoming revision's ReplicaSet.
 pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
+    if adopting(view) {
+        let message = "the pods of a Deployment are being taken over; if nobody does, kubectl bluegreen adopt goes on with it";
+        return (BringUp::Waiting("Adopting", message.into()), vec![]);
+    }
     let Some(revision) = view.target() else {
         return (BringUp::None, vec![]);
     };
@@ -138,6 +142,11 @@ fn too_many(view: &View<'_>) -> Option<BringUp> {
 
 fn parting_first(revision: &str) -> BringUp {
     BringUp::Waiting("PartingFirst", format!("the earlier pods of {revision} are leaving their ReplicaSet; new ones start when all have left it"))
+}
+
+/// Whether nothing can be told yet, since the pods that serve are those of a Deployment.
+pub fn adopting(view: &View<'_>) -> bool {
+    view.snapshot.object.adopting && view.intent.is_none()
 }
 
 fn paused() -> BringUp {

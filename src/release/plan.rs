@@ -177,7 +177,8 @@ fn steps(view: &View<'_>) -> Plan {
             }
         }
     }
-    let block = if way_back_is_open(view) { None } else { preflight::check(snapshot).err().or_else(|| hooks::check(view).err()) };
+    let block =
+        if way_back_is_open(view) || bring_up::adopting(view) { None } else { preflight::check(snapshot).err().or_else(|| hooks::check(view).err()) };
     let block = block.or_else(|| contended(view));
     let (bring_up, writes) = bring_up::step(view, block.as_ref());
     let parked = switch::park(view);

@@ -57,16 +57,20 @@ pub fn hooks_hash(hooks: &Hooks) -> String {
     hex(&canonical(&json(hooks)), 8)
 }
 
-/// Identity of a template that the API server has normalised: our own label does not count.
+/// Identity of a template that the API server has normalised.
 pub fn template_identity(normalised: &Value) -> String {
-    let mut template = normalised.clone();
-    if let Some(labels) = template.pointer_mut("/metadata/labels").and_then(Value::as_object_mut) {
-        labels.retain(|key, _| !key.starts_with(keys::PREFIX));
-    }
+    hex(&canonical(&bare(normalised.clone())), 32)
+}
+
+/// A pod template without what this operator, a Deployment and the API server add to every one.
+pub fn bare(mut template: Value) -> Value {
     if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {
         metadata.remove("creationTimestamp");
+        if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
+            labels.retain(|key, _| !key.starts_with(keys::PREFIX) && key != keys::POD_TEMPLATE_HASH);
+        }
     }
-    hex(&canonical(&template), 32)
+    template
 }
 
 /// The ReplicaSet that a template means, of those that have this template: the one that was started anew last.
@@ -133,8 +137,17 @@ mod tests {
         let two: Value =
             serde_json::from_str(r#"{"metadata":{"labels":{"bluegreen.dev/revision":"abc","app":"x"},"creationTimestamp":null},"a":1}"#).unwrap();
         assert_eq!(template_identity(&one), template_identity(&two));
+        let taken_over: Value = serde_json::from_str(r#"{"a":1,"metadata":{"labels":{"pod-template-hash":"5d4f","app":"x"}}}"#).unwrap();
+        assert_eq!(template_identity(&one), template_identity(&taken_over));
         let other: Value = serde_json::from_str(r#"{"a":2,"metadata":{"labels":{"app":"x"}}}"#).unwrap();
         assert_ne!(template_identity(&one), template_identity(&other));
+    }
+
+    #[test]
+    fn a_bare_template_is_the_users_own() {
+        let template = json!({"metadata": {"creationTimestamp": null, "labels": {"app": "shop", "bluegreen.dev/revision": "abc"}}, "spec": {"a": 1}});
+        assert_eq!(bare(template), json!({"metadata": {"labels": {"app": "shop"}}, "spec": {"a": 1}}));
+        assert_eq!(bare(json!({"spec": {}})), json!({"spec": {}}));
     }
 
     #[test]

@@ -66,7 +66,8 @@ pub struct Set {
     pub desired: i32,
     /// `spec.minReadySeconds`.
     pub min_ready_seconds: i32,
-    /// `spec.selector.matchLabels`, which can't be changed: what all of its pods have, also where an earlier object made it with another selector.
+    /// What all of its pods have: `spec.selector.matchLabels`, which can't be changed, also where an earlier object made it with another
+    /// selector, and the revision.
     pub selector: std::collections::BTreeMap<String, String>,
     /// `status.replicas`.
     pub replicas: i32,

@@ -109,6 +109,8 @@ pub struct Object {
     pub stored_switch: Option<Switch>,
     /// Commands by annotation key.
     pub commands: BTreeMap<String, String>,
+    /// Whether its pods are still being taken over from a Deployment ([`crate::api::keys::ADOPTING`]).
+    pub adopting: bool,
 }
 
 impl Object {

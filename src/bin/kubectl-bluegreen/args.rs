@@ -155,6 +155,27 @@ pub enum Command {
         #[arg(long, value_parser = duration, default_value = "10m")]
         timeout: Duration,
     },
+    /// Take a running Deployment over, with its pods as they are
+    Adopt {
+        /// The Deployment, as in shop or deployment/shop
+        #[arg(value_parser = deployment)]
+        deployment: String,
+        /// Only print the BlueGreenDeployment that would be made
+        #[arg(long)]
+        dry_run: bool,
+        /// How long, such as 90s or 1h30m
+        #[arg(long, value_parser = duration, default_value = "5m")]
+        timeout: Duration,
+    },
+    /// Go back to a plain Deployment, with the pods as they are
+    Eject {
+        /// Name of the BlueGreenDeployment
+        #[arg(value_parser = name)]
+        name: String,
+        /// How long, such as 90s or 1h30m
+        #[arg(long, value_parser = duration, default_value = "5m")]
+        timeout: Duration,
+    },
     /// Logs of one revision's pods, by kubectl logs
     Logs {
         /// Name of the BlueGreenDeployment
@@ -246,10 +267,19 @@ pub enum Shell {
 
 /// A name, also as `bgd/NAME`.
 fn name(text: &str) -> Result<String, String> {
+    named(text, &["bgd", "bluegreendeployment", "bluegreendeployments", "bluegreendeployments.bluegreen.dev"], "BlueGreenDeployment", "bgd")
+}
+
+/// A name, also as `deployment/NAME`.
+fn deployment(text: &str) -> Result<String, String> {
+    named(text, &["deploy", "deployment", "deployments", "deployment.apps", "deployments.apps"], "Deployment", "deployment")
+}
+
+fn named(text: &str, kinds: &[&str], kind: &str, short: &str) -> Result<String, String> {
     let name = match text.split_once('/') {
         None => text,
-        Some(("bgd" | "bluegreendeployment" | "bluegreendeployments" | "bluegreendeployments.bluegreen.dev", name)) => name,
-        Some((kind, _)) => return Err(format!("{kind} is another kind; name a BlueGreenDeployment, as in shop or bgd/shop")),
+        Some((known, name)) if kinds.contains(&known) => name,
+        Some((other, _)) => return Err(format!("{other} is another kind; name a {kind}, as in shop or {short}/shop")),
     };
     let sound = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-' || letter == '.';
     if name.is_empty() || !name.chars().all(sound) {

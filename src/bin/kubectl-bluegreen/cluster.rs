@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bluegreen::api::{BlueGreenDeployment, BlueGreenDeploymentStatus};
 use bluegreen::controller::api::Resource;
-use kube::api::{Api, ApiResource, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use serde::Deserialize;
@@ -81,9 +81,16 @@ impl Cluster {
     /// # Errors
     /// If it can't be read.
     pub async fn get(&self, resource: Resource, name: &str) -> Result<Option<Value>> {
-        let kind = resource.api_resource();
+        self.find(&resource.api_resource(), name).await
+    }
+
+    /// Any object of any kind; `None` where there is none of that name.
+    ///
+    /// # Errors
+    /// If it can't be read.
+    pub async fn find(&self, kind: &ApiResource, name: &str) -> Result<Option<Value>> {
         let doing = || format!("{} \"{name}\" could not be read", kind.kind);
-        within(doing(), self.api(&kind).get_opt(name)).await?.map(value).transpose()
+        within(doing(), self.api(kind).get_opt(name)).await?.map(value).transpose()
     }
 
     /// All objects of a kind in a namespace (all of them for `None`), page by page.
@@ -91,9 +98,16 @@ impl Cluster {
     /// # Errors
     /// If they can't be read.
     pub async fn list<T: DeserializeOwned>(&self, resource: Resource, namespace: Option<&str>, labels: Option<&str>) -> Result<Vec<T>> {
-        let kind = resource.api_resource();
+        self.list_kind(&resource.api_resource(), namespace, labels).await
+    }
+
+    /// All objects of any kind.
+    ///
+    /// # Errors
+    /// If they can't be read.
+    pub async fn list_kind<T: DeserializeOwned>(&self, kind: &ApiResource, namespace: Option<&str>, labels: Option<&str>) -> Result<Vec<T>> {
         let doing = || format!("the {} could not be listed", kind.plural);
-        let url = <DynamicObject as kube::Resource>::url_path(&kind, namespace);
+        let url = <DynamicObject as kube::Resource>::url_path(kind, namespace);
         let mut all = vec![];
         let mut token = None;
         loop {
@@ -114,10 +128,17 @@ impl Cluster {
     /// # Errors
     /// If the API server refuses, or does not answer.
     pub async fn patch(&self, name: &str, patch: Patch<Value>) -> Result<Changed> {
+        self.change(&Resource::BlueGreenDeployment.api_resource(), name, patch).await
+    }
+
+    /// Changes an object of any kind. The patch carries what guards it.
+    ///
+    /// # Errors
+    /// If the API server refuses, or does not answer.
+    pub async fn change(&self, kind: &ApiResource, name: &str, patch: Patch<Value>) -> Result<Changed> {
         let guarded_by_test = matches!(patch, Patch::Json(_));
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
-        let api = self.api(&Resource::BlueGreenDeployment.api_resource());
-        match timed(api.patch(name, &parameters, &patch)).await {
+        match timed(self.api(kind).patch(name, &parameters, &patch)).await {
             Ok(_) => Ok(Changed::Done),
             Err(Refusal::Api(status)) if status.code == 409 => Ok(Changed::Conflict),
             // A JSON patch whose test fails; what the API server holds for invalid has causes.
@@ -126,7 +147,39 @@ impl Cluster {
             {
                 Ok(Changed::Conflict)
             }
-            Err(refusal) => Err(failed(format!("BlueGreenDeployment \"{name}\" could not be changed"), refusal.words())),
+            Err(refusal) => Err(failed(format!("{} \"{name}\" could not be changed", kind.kind), refusal.words())),
+        }
+    }
+
+    /// Makes an object, with misspelt fields refused.
+    ///
+    /// # Errors
+    /// As the API server says.
+    pub async fn create(&self, kind: &ApiResource, object: &Value) -> std::result::Result<Value, Refusal> {
+        self.strictly(kind, false, |request, parameters| request.create(parameters, object.to_string().into_bytes())).await
+    }
+
+    /// Makes an object what is written here; the manifest carries the version that was read.
+    ///
+    /// # Errors
+    /// As the API server says.
+    pub async fn replace(&self, kind: &ApiResource, name: &str, object: &Value) -> std::result::Result<Value, Refusal> {
+        self.strictly(kind, false, |request, parameters| request.replace(name, parameters, object.to_string().into_bytes())).await
+    }
+
+    /// Deletes an object without what it owns, as it was when it was read.
+    ///
+    /// # Errors
+    /// If the API server refuses, or does not answer.
+    pub async fn delete_alone(&self, kind: &ApiResource, object: &Value) -> Result<Changed> {
+        let text = |field: &str| object.pointer(&format!("/metadata/{field}")).and_then(Value::as_str).map(str::to_owned);
+        let name = text("name").unwrap_or_default();
+        let preconditions = Some(Preconditions { uid: text("uid"), resource_version: text("resourceVersion") });
+        let parameters = DeleteParams { preconditions, ..DeleteParams::orphan() };
+        match timed(self.api(kind).delete(&name, &parameters)).await {
+            Ok(_) => Ok(Changed::Done),
+            Err(Refusal::Api(status)) if status.code == 409 || status.code == 404 => Ok(Changed::Conflict),
+            Err(refusal) => Err(failed(format!("{} \"{name}\" could not be deleted", kind.kind), refusal.words())),
         }
     }
 
@@ -135,7 +188,7 @@ impl Cluster {
     /// # Errors
     /// As the API server says.
     pub async fn dry_create(&self, kind: &ApiResource, object: &Value) -> std::result::Result<Value, Refusal> {
-        self.dry(kind, |request, parameters| request.create(parameters, object.to_string().into_bytes())).await
+        self.strictly(kind, true, |request, parameters| request.create(parameters, object.to_string().into_bytes())).await
     }
 
     /// What the API server would make of an object that replaces one, with misspelt fields refused.
@@ -143,18 +196,19 @@ impl Cluster {
     /// # Errors
     /// As the API server says.
     pub async fn dry_replace(&self, kind: &ApiResource, name: &str, object: &Value) -> std::result::Result<Value, Refusal> {
-        self.dry(kind, |request, parameters| request.replace(name, parameters, object.to_string().into_bytes())).await
+        self.strictly(kind, true, |request, parameters| request.replace(name, parameters, object.to_string().into_bytes())).await
     }
 
-    async fn dry(
+    async fn strictly(
         &self,
         kind: &ApiResource,
+        dry_run: bool,
         make: impl FnOnce(&kube::core::Request, &PostParams) -> std::result::Result<http::Request<Vec<u8>>, kube::core::request::Error>,
     ) -> std::result::Result<Value, Refusal> {
-        let parameters = PostParams { dry_run: true, field_manager: Some(FIELD_MANAGER.into()) };
+        let parameters = PostParams { dry_run, field_manager: Some(FIELD_MANAGER.into()) };
         let url = <DynamicObject as kube::Resource>::url_path(kind, Some(&self.namespace));
         let mut request = make(&kube::core::Request::new(url), &parameters).map_err(|error| Refusal::Other(error.to_string()))?;
-        // kube's PostParams don't know it.
+        // kube's PostParams don't know it. There is a field manager before it, always.
         let strict = format!("{}&fieldValidation=Strict", request.uri());
         *request.uri_mut() = strict.parse().map_err(|error: http::uri::InvalidUri| Refusal::Other(error.to_string()))?;
         timed(self.client.request::<Value>(request)).await

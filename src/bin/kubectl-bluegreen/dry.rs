@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bluegreen::api::{BlueGreenDeployment, keys};
+use bluegreen::api::BlueGreenDeployment;
 use bluegreen::controller::api::Resource;
 use bluegreen::controller::{hooks, manifest};
 use bluegreen::release::{Color, Object};
@@ -51,30 +51,6 @@ fn seen(object: &BlueGreenDeployment) -> Object {
         status: object.status.clone().unwrap_or_default(),
         stored_switch: None,
         commands: BTreeMap::new(),
-    }
-}
-
-/// A pod template without what the operator and the API server add to every one.
-pub fn bare(mut template: Value) -> Value {
-    if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.remove("creationTimestamp");
-        if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
-            labels.retain(|key, _| !key.starts_with(keys::PREFIX));
-        }
-    }
-    template
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn a_bare_template_is_the_users_own() {
-        let template = json!({"metadata": {"creationTimestamp": null, "labels": {"app": "shop", "bluegreen.dev/revision": "abc"}}, "spec": {"a": 1}});
-        assert_eq!(bare(template), json!({"metadata": {"labels": {"app": "shop"}}, "spec": {"a": 1}}));
-        assert_eq!(bare(json!({"spec": {}})), json!({"spec": {}}));
+        adopting: false,
     }
 }

@@ -3,6 +3,7 @@
 //! A command reads objects, and hands them with the time to pure functions: [`choose`] says what to write, [`report`] where a release
 //! stands, [`text`] how that looks. Requests are made in [`commands`] only.
 
+mod adopt;
 mod aim;
 mod args;
 mod check;
@@ -11,11 +12,13 @@ mod cluster;
 mod commands;
 mod complete;
 mod dry;
+mod eject;
 mod failure;
 #[cfg(test)]
 #[path = "tests/fixtures.rs"]
 mod fixtures;
 mod follow;
+mod hand;
 mod history;
 mod image;
 mod manifest;

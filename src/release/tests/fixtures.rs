@@ -119,6 +119,7 @@ pub fn snapshot(version: &str, changes: &Value) -> Snapshot {
             status: BlueGreenDeploymentStatus { observed_generation: -1, ..BlueGreenDeploymentStatus::default() },
             stored_switch: None,
             commands: BTreeMap::new(),
+            adopting: false,
         },
         sets: vec![],
         orphans: vec![],

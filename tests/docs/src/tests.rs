@@ -12,8 +12,19 @@ use crate::words::{self, Reason};
 
 /// Words of the code that begin like a reason and are none: Kubernetes' own words, an unused row of the Events' names, and
 /// reasons to wait of which only the message is shown.
-const NOT_REASONS: &[&str] =
-    &["Always", "Available", "DrainingFirst", "EndingFirst", "ExternalName", "Failed", "PartingFirst", "Succeeded", "TCP", "TooManyDraining"];
+const NOT_REASONS: &[&str] = &[
+    "Adopting",
+    "Always",
+    "Available",
+    "DrainingFirst",
+    "EndingFirst",
+    "ExternalName",
+    "Failed",
+    "PartingFirst",
+    "Succeeded",
+    "TCP",
+    "TooManyDraining",
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

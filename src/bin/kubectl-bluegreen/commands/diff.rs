@@ -2,10 +2,11 @@
 
 use bluegreen::api::BlueGreenDeployment;
 use bluegreen::controller::trim;
+use bluegreen::release::revision::bare;
 use serde_json::Value;
 
 use crate::cluster::Cluster;
-use crate::dry::{self, bare};
+use crate::dry;
 use crate::failure::{Failure, Result};
 use crate::report::current;
 use crate::terminal::Terminal;

@@ -1,8 +1,11 @@
 //! The commands: API calls here, everything else in pure functions.
 
+mod adopt;
 mod check;
 mod completion;
 mod diff;
+mod eject;
+mod hand;
 mod history;
 pub mod list;
 mod pass;
@@ -48,6 +51,8 @@ pub async fn run(cli: Cli) -> Result {
         Command::Resume { name } => spec::pause(&cluster, terminal, &name, false).await,
         Command::SetImage { name, images } => spec::set_image(&cluster, terminal, &name, &images).await,
         Command::Wait { name, goal, timeout } => wait::run(&cluster, terminal, &name, goal, timeout).await,
+        Command::Adopt { deployment, dry_run, timeout } => adopt::run(&cluster, terminal, &deployment, dry_run, timeout).await,
+        Command::Eject { name, timeout } => eject::run(&cluster, terminal, &name, timeout).await,
         Command::Logs { name, whose, more } => pass::logs(&cluster, &name, whose, &more).await,
         Command::Open { name, port, active } => pass::open(&cluster, &name, port, active).await,
         Command::Check { file } => check::run(&cluster, terminal, &file).await,

@@ -1,5 +1,6 @@
 //! All cases.
 
+mod adoption;
 mod after;
 mod agents;
 mod astray;
@@ -64,6 +65,9 @@ pub fn all() -> Vec<Case> {
         shared!(roles::pod_metadata_by_role, 200),
         shared!(hooks::hooks_in_order, 240),
         shared!(hooks::hook_fails, 240),
+        shared!(adoption::adoption_interrupted, 600),
+        shared!(adoption::adopted_and_ejected, 300),
+        shared!(adoption::adoption_refused, 200),
         shared!(release::first_install, 90),
         shared!(release::release_new_connections, 120),
         shared!(release::release_kept_with_drain_begin, 120),

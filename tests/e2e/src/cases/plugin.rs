@@ -17,10 +17,13 @@ use crate::wait::{stays, when};
 use crate::world::beside;
 
 /// What the plugin said, and how it ended.
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
+pub struct Said {
+    /// Its exit code.
+    pub code: i32,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
 }
 
 fn plugin(stage: &Stage, words: &[&str]) -> Result<Command> {
@@ -43,27 +46,27 @@ fn said(words: &[&str], output: Output) -> Result<Said> {
 }
 
 /// Runs the plugin, whatever comes of it.
-fn run(stage: &Stage, words: &[&str]) -> Result<Said> {
+pub fn run(stage: &Stage, words: &[&str]) -> Result<Said> {
     let mut command = plugin(stage, words)?;
     said(words, block_in_place(|| command.output()).map_err(io("starting the plugin"))?)
 }
 
 /// Runs the plugin and wants it to end with a code.
-fn ends(stage: &Stage, code: i32, words: &[&str]) -> Result<Said> {
+pub fn ends(stage: &Stage, code: i32, words: &[&str]) -> Result<Said> {
     let said = run(stage, words)?;
     claim!(said.code == code, "`{}` ended with {} and not {code}: {}{}", words.join(" "), said.code, said.out, said.err);
     Ok(said)
 }
 
 /// Runs the plugin, which is to succeed and to say something.
-fn says(stage: &Stage, words: &[&str], part: &str) -> Result<String> {
+pub fn says(stage: &Stage, words: &[&str], part: &str) -> Result<String> {
     let out = ends(stage, 0, words)?.out;
     claim!(out.contains(part), "`{}` does not say {part:?}: {out}", words.join(" "));
     Ok(out)
 }
 
 /// Runs the plugin, which is to refuse in a sentence.
-fn refuses(stage: &Stage, words: &[&str], part: &str) -> Result {
+pub fn refuses(stage: &Stage, words: &[&str], part: &str) -> Result {
     let said = ends(stage, 2, words)?;
     claim!(said.err.contains(part) && said.out.is_empty(), "`{}` does not refuse with {part:?}: {}{}", words.join(" "), said.out, said.err);
     Ok(())

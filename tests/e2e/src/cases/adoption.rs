@@ -1,0 +1,262 @@
+//! A Deployment is taken over, and given back, while its pods serve.
+
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use bluegreen::api::BlueGreenDeployment;
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use kube::ResourceExt;
+use kube::api::{ListParams, Patch, PatchParams};
+use kube::config::Kubeconfig;
+use serde_json::{Value, json};
+use tokio::task::block_in_place;
+
+use super::plugin::{ends, refuses, says};
+use crate::claim;
+use crate::failure::{Failure, Result, io};
+use crate::manifest::{Manifest, shop};
+use crate::stage::{Stage, revision};
+use crate::wait::{Look, wait_for, when};
+use crate::world::beside;
+
+/// The Deployment that has the pods of a manifest.
+fn deployment(manifest: &Manifest) -> Result<Value> {
+    let spec = manifest.0.get("spec").cloned().unwrap_or_default();
+    let field = |name: &str| spec.get(name).cloned().unwrap_or_default();
+    Ok(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {"name": "shop", "labels": {"app": "shop", "app.kubernetes.io/instance": "shop"}},
+        "spec": {"replicas": field("replicas"), "selector": field("selector"), "template": field("template"), "revisionHistoryLimit": 3},
+    }))
+}
+
+/// Applies the Deployment of a version, and waits for the end of its rollout.
+async fn rolled_out(stage: &Stage, version: &str) -> Result {
+    let api = stage.api::<Deployment>();
+    api.patch("shop", &PatchParams::apply("e2e").force(), &Patch::Apply(&deployment(&shop(version))?)).await?;
+    wait_for(format!("the Deployment's rollout of {version}"), 60, || async {
+        let found = serde_json::to_value(api.get("shop").await?)?;
+        let number = |pointer: &str| found.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
+        let counts = ["replicas", "updatedReplicas", "availableReplicas"];
+        let over = number("/status/observedGeneration") == number("/metadata/generation")
+            && counts.iter().all(|count| number(&format!("/status/{count}")) == number("/spec/replicas"));
+        Ok(when(over, || found.pointer("/status").unwrap_or(&Value::Null).to_string()))
+    })
+    .await?;
+    alone(stage).await
+}
+
+/// Waits until only the pods are left that are to serve.
+async fn alone(stage: &Stage) -> Result {
+    wait_for("two pods and no more", 60, || async {
+        let pods = stage.api::<Pod>().list(&ListParams::default()).await?.items;
+        Ok(when(pods.len() == 2, || format!("{} pods", pods.len())))
+    })
+    .await
+}
+
+/// UIDs of all pods that are not ending.
+async fn pods(stage: &Stage) -> Result<Vec<String>> {
+    let pods = stage.api::<Pod>().list(&ListParams::default()).await?.items;
+    let mut uids: Vec<String> = pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).filter_map(ResourceExt::uid).collect();
+    uids.sort();
+    Ok(uids)
+}
+
+async fn installed(stage: &Stage) -> Result {
+    stage.service_with("shop", json!({"selector": {"app": "shop"}})).await?;
+    rolled_out(stage, "v1").await
+}
+
+async fn adopted(stage: &Stage) -> Result {
+    claim!(stage.api::<Deployment>().get_opt("shop").await?.is_none(), "the Deployment is still there");
+    let object = stage.shop().await?;
+    claim!(!object.spec.paused && object.annotations().is_empty(), "it is not finished with: {:?}", object.annotations());
+    stage.complete(60).await.map(drop)
+}
+
+async fn ejected(stage: &Stage) -> Result {
+    claim!(stage.api::<BlueGreenDeployment>().get_opt("shop").await?.is_none(), "the BlueGreenDeployment is still there");
+    let found = stage.api::<Deployment>().get("shop").await?;
+    let paused = found.spec.paused.unwrap_or(false);
+    claim!(!paused && !found.annotations().contains_key("bluegreen.dev/ejecting"), "it is not finished with: {:?}", found.annotations());
+    let selector = stage.selector("shop").await?;
+    claim!(selector.into_iter().eq([("app".to_owned(), "shop".to_owned())]), "the Service is not as it was");
+    let service = stage.api::<Service>().get("shop").await?;
+    claim!(service.annotations().is_empty(), "the Service still bears {:?}", service.annotations());
+    Ok(())
+}
+
+/// A running Deployment is taken over without a new pod, is released like any other, rolled back to a revision of its own days, and given back.
+pub async fn adopted_and_ejected(stage: Arc<Stage>) -> Result {
+    installed(&stage).await?;
+    rolled_out(&stage, "v2").await?;
+    let scaler = json!({
+        "metadata": {"name": "shop"},
+        "spec": {"minReplicas": 2, "maxReplicas": 2, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"}},
+    });
+    stage.create::<HorizontalPodAutoscaler>(scaler).await?;
+    let before = pods(&stage).await?;
+    let users = stage.users().await?;
+    let held = stage.long(2, &["echo", "--target", "tcp://{echo}", "--duration", "40s"]).await?;
+    held.open()?;
+
+    let dry = says(&stage, &["adopt", "deployment/shop", "--dry-run"], "kind: BlueGreenDeployment")?;
+    claim!(!dry.contains("paused") && dry.contains("- shop") && !dry.contains("pod-template-hash"), "the manifest is {dry}");
+    claim!(stage.api::<BlueGreenDeployment>().get_opt("shop").await?.is_none(), "a dry run made something");
+    let said = says(&stage, &["adopt", "deployment/shop"], "serves everyone")?;
+    stage.notes.say(said.replace('\n', " | "));
+    adopted(&stage).await?;
+    claim!(pods(&stage).await? == before, "pods were started or ended");
+    let first = stage.selected("shop").await?;
+    claim!(stage.desired(&first).await? == 2, "the Service selects {first}");
+    let scaled = stage.api::<HorizontalPodAutoscaler>().get("shop").await?.spec.scale_target_ref.kind;
+    claim!(scaled == "BlueGreenDeployment", "the HorizontalPodAutoscaler scales {scaled}");
+    let warnings = stage.events("ServiceServesOthers").await?;
+    claim!(warnings.is_empty(), "it was warned of what was on its way");
+
+    // Its pods drain as those of any revision.
+    let manifest = shop("v3");
+    let change = json!({"spec": {"template": manifest.0.pointer("/spec/template"), "smokeProbes": manifest.0.pointer("/spec/smokeProbes"),
+        "drain": manifest.0.pointer("/spec/drain"), "traffic": {"quietSeconds": 2}}});
+    stage.patch(change).await?;
+    let status = stage.until("v2 drains", 60, |status| status.draining.iter().any(|set| set.open_connections == Some(1))).await?;
+    claim!(stage.desired(&first).await? == 2, "pods went with an open connection");
+    let third = revision(&status)?;
+    held.ends_well(60)?;
+    stage.gone(&first, 60).await?;
+    stage.complete(30).await?;
+    users.only("v3", 15).await?;
+
+    // What the Deployment could undo to is kept as well.
+    let history = ends(&stage, 0, &["history", "shop", "-o", "json"])?.out;
+    let history: Vec<Value> = serde_json::from_str(&history)?;
+    let names: Vec<String> = history.iter().filter_map(|entry| Some(entry.get("revision")?.as_str()?.to_owned())).collect();
+    claim!(names.len() == 3 && names.first() == Some(&third) && names.get(1) == Some(&first), "history: {names:?}");
+    let oldest = names.last().cloned().unwrap_or_default();
+    let diff = says(&stage, &["diff", "shop", &oldest, &first], "+      value: v2")?;
+    claim!(diff.lines().count() < 15, "the difference is more than the version: {diff}");
+    says(&stage, &["rollback", "shop", "--to", &oldest, "--wait", "--timeout", "60s"], "has the traffic")?;
+    says(&stage, &["retry", "shop", "--wait", "--timeout", "60s"], "tried again")?;
+    stage.complete(60).await?;
+
+    let before = pods(&stage).await?;
+    let held = stage.long(1, &["echo", "--target", "tcp://{echo}", "--duration", "15s"]).await?;
+    held.open()?;
+    let said = says(&stage, &["eject", "shop"], "with the pods as they were")?;
+    stage.notes.say(said.replace('\n', " | "));
+    ejected(&stage).await?;
+    claim!(pods(&stage).await? == before, "pods were started or ended");
+    let scaled = stage.api::<HorizontalPodAutoscaler>().get("shop").await?.spec.scale_target_ref.kind;
+    claim!(scaled == "Deployment", "the HorizontalPodAutoscaler scales {scaled}");
+    held.ends_well(60)?;
+    let summary = users.stop_clean()?;
+    stage.notes.say(format!("{} requests, 0 failed", summary.ok));
+
+    // It is a Deployment as any.
+    rolled_out(&stage, "v4").await?;
+    let users = stage.users().await?;
+    users.only("v4", 15).await?;
+    users.stop_clean().map(drop)
+}
+
+/// What can't be taken over, or given back, is refused before anything is written.
+pub async fn adoption_refused(stage: Arc<Stage>) -> Result {
+    refuses(&stage, &["adopt", "shop"], "there is no Deployment \"shop\"")?;
+    installed(&stage).await?;
+    // A Service that leads to others, too.
+    let stranger = json!({"metadata": {"name": "stranger", "labels": {"app": "shop"}}, "spec": {
+        "terminationGracePeriodSeconds": 0, "containers": [{"name": "app", "image": crate::manifest::APP_IMAGE, "imagePullPolicy": "Never"}]}});
+    stage.create::<Pod>(stranger).await?;
+    wait_for("the Service leads to the stranger", 30, || async {
+        let said = block_in_place(|| super::plugin::run(&stage, &["adopt", "shop", "--dry-run"]))?;
+        Ok(if said.err.contains("ServiceServesOthers") { Look::Done(()) } else { Look::NotYet(said.err) })
+    })
+    .await?;
+    refuses(&stage, &["adopt", "shop"], "Service \"shop\" already serves 1 pod of something else")?;
+    stage.api::<Pod>().delete("stranger", &kube::api::DeleteParams::default()).await?;
+    alone(&stage).await?;
+    // A selector that somebody applies at every sync.
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "shop"}, "spec": {"selector": {"app": "shop"}}});
+    stage.apply_as("flux", service, true).await?;
+    refuses(&stage, &["adopt", "shop"], "SelectorOwnedBy")?;
+    let patch = json!([{"op": "replace", "path": "/metadata/managedFields", "value": [{}]}]);
+    stage.api::<Service>().patch("shop", &PatchParams::default(), &Patch::<Value>::Json(serde_json::from_value(patch)?)).await?;
+    // A rollout that is not complete.
+    let slow = deployment(&shop("v2").env("APP_READY_AFTER", "8"))?;
+    stage.api::<Deployment>().patch("shop", &PatchParams::apply("e2e").force(), &Patch::Apply(&slow)).await?;
+    refuses(&stage, &["adopt", "shop"], "its rollout is not complete")?;
+    claim!(stage.api::<BlueGreenDeployment>().get_opt("shop").await?.is_none(), "something was made");
+    claim!(stage.selector("shop").await?.len() == 1, "the Service was changed");
+    rolled_out(&stage, "v1").await?;
+    says(&stage, &["adopt", "shop"], "serves everyone")?;
+    refuses(&stage, &["adopt", "shop"], "is a BlueGreenDeployment already")?;
+    // A release that is on its way.
+    stage.patch(json!({"spec": {"template": shop("v2").env("APP_READY_AFTER", "8").0.pointer("/spec/template")}})).await?;
+    stage.until("v2 comes", 30, |status| status.inactive.is_some()).await?;
+    refuses(&stage, &["eject", "shop"], "a release is on its way")?;
+    claim!(stage.api::<Deployment>().get_opt("shop").await?.is_none(), "something was made");
+    claim!(!stage.shop().await?.spec.paused, "it was paused");
+    Ok(())
+}
+
+/// Runs the plugin until its k-th write is stored, and kills it; answers whether it came to its end before.
+fn interrupted(stage: &Stage, k: u64, words: &[&str]) -> Result<Option<String>> {
+    let kubeconfig = stage.world.cluster.kubeconfig();
+    let server = Kubeconfig::read_from(&kubeconfig)?.clusters.into_iter().find_map(|named| named.cluster?.server);
+    let me = std::env::current_exe().map_err(io("finding this program"))?;
+    let mut command = Command::new(me);
+    command.args(["proxy", "--kill-after", &k.to_string(), "--server", &server.unwrap_or_default(), "--kubeconfig"]).arg(kubeconfig);
+    command.arg("--").arg(beside("kubectl-bluegreen")?).args(["-n", &stage.namespace]).args(words);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(io("starting the proxy"))?;
+    // Its standard input stays open as long as it is to run.
+    let input = child.stdin.take();
+    let output = block_in_place(|| child.wait_with_output()).map_err(io("waiting for the proxy"))?;
+    drop(input);
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let killed = out.lines().find_map(|line| line.strip_prefix("killed ")).map(str::to_owned);
+    claim!(killed.is_some() || err.contains("wait_status(0)"), "`{}` to be killed after write {k}: {out}{err}", words.join(" "));
+    Ok(killed)
+}
+
+/// The plugin is killed after each of its writes, on the way in and on the way out, and called again: the pods are the same all the time, and
+/// nobody notices.
+pub async fn adoption_interrupted(stage: Arc<Stage>) -> Result {
+    installed(&stage).await?;
+    let before = pods(&stage).await?;
+    let users = stage.users_of("shop", &["--rate", "20", "--keepalive", "2"]).await?;
+    let held = stage.long(2, &["echo", "--target", "tcp://{echo}"]).await?;
+    held.open()?;
+    let (mut way_in, mut way_out) = (vec![], vec![]);
+    for k in 1..=40 {
+        let (killed_in, killed_out);
+        killed_in = interrupted(&stage, k, &["adopt", "shop"])?;
+        if killed_in.is_some() {
+            says(&stage, &["adopt", "shop"], "serves everyone")?;
+        }
+        adopted(&stage).await?;
+        killed_out = interrupted(&stage, k, &["eject", "shop"])?;
+        if killed_out.is_some() {
+            let again = super::plugin::run(&stage, &["eject", "shop"])?;
+            // After its last write there is nothing left to do.
+            claim!(again.code == 0 || again.err.contains("there is no BlueGreenDeployment"), "after {killed_out:?}: {}{}", again.out, again.err);
+        }
+        ejected(&stage).await?;
+        claim!(pods(&stage).await? == before, "after {killed_in:?} and {killed_out:?} the pods are others");
+        let failures = users.failures();
+        claim!(failures.is_empty(), "after {killed_in:?} and {killed_out:?}: {:?}", failures.first());
+        if killed_in.is_none() && killed_out.is_none() {
+            claim!(way_in.len() >= 6 && way_out.len() >= 6, "that took only {way_in:?} and {way_out:?}");
+            stage.notes.say(format!("killed after each of {} writes in and {} out", way_in.len(), way_out.len()));
+            held.stop_clean()?;
+            let summary = users.stop_clean()?;
+            stage.notes.say(format!("{} requests, 0 failed", summary.ok));
+            return Ok(());
+        }
+        way_in.extend(killed_in);
+        way_out.extend(killed_out);
+    }
+    Err(Failure::Claim(format!("it takes more than 40 writes: {way_in:?} {way_out:?}")))
+}
