@@ -308,7 +308,7 @@ impl World {
 }
 
 /// Name of the object of which a ReplicaSet is, by its own name.
-fn heir(set: &Set) -> Option<&str> {
+pub fn heir(set: &Set) -> Option<&str> {
     let first = if set.issue > 1 { set.name.strip_suffix(&format!("-{}", set.issue))? } else { &set.name };
     first.strip_suffix(&set.revision)?.strip_suffix('-')
 }

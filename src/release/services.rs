@@ -137,7 +137,7 @@ fn serves_others(snapshot: &Snapshot, path: &str, service: &Service) -> Result<(
         return Err(Block::new(
             "ServiceServesOthers",
             format!(
-                "{path}: Service \"{name}\" already serves {others} {} of something else, which a switch would cut off from its users; name a new Service here and move the clients to it (docs/migrate.md)",
+                "{path}: Service \"{name}\" already serves {others} {} of something else, which a switch would cut off from its users; if they are those of a Deployment, delete this object and take that over with kubectl bluegreen adopt, else name another Service here (docs/migrate.md)",
                 if others == 1 { "pod" } else { "pods" }
             ),
         ));

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use bluegreen::api::keys;
 use bluegreen::controller::trim;
+use bluegreen::controller::world::heir;
 use bluegreen::release::revision::{bare, template_identity};
 use bluegreen::release::services::matches_template;
 use bluegreen::release::{Color, Role};
@@ -50,6 +51,17 @@ pub fn services(template: &Value, services: &[Value]) -> Vec<String> {
     names
 }
 
+/// Why a Service can't be taken over, if somebody applies its selector on the server's side. What the operator says of it does not do here: a
+/// selector that its only owner takes out of the manifest is gone, with all of the traffic.
+pub fn applied(service: &Value) -> Option<String> {
+    let service = trim::service(service)?;
+    let applier = service.applier?;
+    Some(format!(
+        "the selector of Service \"{}\" is owned by \"{applier}\" through server-side apply, which would undo this at its next sync. Do not just remove it from the manifest: traffic would end. Give it a second owner first, as docs/migrate.md shows (SelectorOwnedBy)",
+        service.name
+    ))
+}
+
 /// The BlueGreenDeployment that says what a Deployment says.
 pub fn manifest(deployment: &Value, services: &[String]) -> Value {
     let mut metadata = Map::from_iter([("name".to_owned(), deployment.pointer("/metadata/name").cloned().unwrap_or_default())]);
@@ -92,35 +104,45 @@ pub struct Heir {
 /// The ReplicaSets of a Deployment `name` that are nobody's, or those of `owner` already; `identity` is that of its template. Revisions are
 /// named as the Deployment controller has named the ReplicaSets: what comes after the name of the Deployment.
 pub fn heirs(sets: &[Value], name: &str, owner: &str, selector: &BTreeMap<String, String>, identity: &str) -> Vec<Heir> {
-    let heir = |set: &Value| {
+    let of = |set: &Value| {
         let theirs = trim::controller(set).is_some_and(|(_, _, uid)| uid != owner);
         let labels = trim::strings(set, "/metadata/labels");
         if theirs || set.pointer("/metadata/deletionTimestamp").is_some() || !selector.iter().all(|(key, value)| labels.get(key) == Some(value)) {
             return None;
         }
         let own = trim::text(set, "/metadata/name")?;
-        let revision = match labels.get(keys::REVISION) {
-            Some(revision) => revision.clone(),
+        // One that was a revision before is it again. A label alone says nothing: a Deployment that was made of a BlueGreenDeployment may
+        // have it in its template, and with it all ReplicaSets that it has made since.
+        let before = trim::set(set).filter(|before| heir(before) == Some(name));
+        let revision = match before {
+            Some(before) => before.revision,
             None => own.strip_prefix(name)?.strip_prefix('-')?.to_owned(),
         };
         let serves = template_identity(set.pointer("/spec/template")?) == identity;
         Some(Heir { name: own, uid: trim::text(set, "/metadata/uid")?, revision, serves })
     };
-    sets.iter().filter_map(heir).collect()
+    sets.iter().filter_map(of).collect()
 }
 
 /// The labels of a revision, on a ReplicaSet and in its template: pods that it starts from now on have them. One that has served and has no
 /// pods is history. `None` where it has all of it.
 pub fn set_patch(set: &Value, heir: &Heir, name: &str) -> Option<Value> {
     let color = if heir.serves { Color::Blue } else { Color::Green };
-    let labels = json!({keys::REVISION: heir.revision, keys::NAME: name, keys::COLOR: color.name()});
+    let mut labels = json!({keys::REVISION: heir.revision, keys::NAME: name, keys::COLOR: color.name()});
+    let mut inner = json!({keys::REVISION: heir.revision});
+    if format!("{name}-{}", heir.revision) == heir.name {
+        // The first of its revision, whatever the template of an earlier Deployment says.
+        for labels in [&mut labels, &mut inner].into_iter().filter_map(Value::as_object_mut) {
+            labels.insert(keys::ISSUE.into(), Value::Null);
+        }
+    }
     let mut metadata = json!({"uid": heir.uid, "labels": labels});
     if !heir.serves
         && let Some(metadata) = metadata.as_object_mut()
     {
         metadata.insert("annotations".into(), json!({keys::ROLE: Role::retired(0).text()}));
     }
-    let patch = json!({"metadata": metadata, "spec": {"template": {"metadata": {"labels": {keys::REVISION: heir.revision}}}}});
+    let patch = json!({"metadata": metadata, "spec": {"template": {"metadata": {"labels": inner}}}});
     (merged(set, &patch) != *set).then_some(patch)
 }
 
@@ -135,18 +157,19 @@ pub fn pod_patch(pod: &Value, revision: &str) -> Option<Value> {
     (!has).then(|| json!({"metadata": {"uid": trim::text(pod, "/metadata/uid"), "labels": {keys::REVISION: revision}}}))
 }
 
-/// An object as it is after a merge patch (RFC 7386) that takes nothing away.
+/// An object as it is after a merge patch (RFC 7386).
 pub fn merged(object: &Value, patch: &Value) -> Value {
-    match (object, patch) {
-        (Value::Object(object), Value::Object(patch)) => {
-            let mut merged = object.clone();
-            for (key, value) in patch {
-                merged.insert(key.clone(), object.get(key).map_or_else(|| value.clone(), |old| self::merged(old, value)));
-            }
-            Value::Object(merged)
+    let Value::Object(patch) = patch else { return patch.clone() };
+    let mut merged = object.as_object().cloned().unwrap_or_default();
+    for (key, value) in patch {
+        if value.is_null() {
+            merged.remove(key);
+        } else {
+            let old = merged.get(key).cloned().unwrap_or_default();
+            merged.insert(key.clone(), self::merged(&old, value));
         }
-        _ => patch.clone(),
     }
+    Value::Object(merged)
 }
 
 /// A ReplicaSet and its pods as they will be: what the operator would find wrong then, it can be asked now.

@@ -160,7 +160,7 @@ pub enum Command {
         /// The Deployment, as in shop or deployment/shop
         #[arg(value_parser = deployment)]
         deployment: String,
-        /// Only print the BlueGreenDeployment that would be made
+        /// Print the new manifest, and change nothing
         #[arg(long)]
         dry_run: bool,
         /// How long, such as 90s or 1h30m

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use bluegreen::controller::api::Resource;
 use clap::{Arg, CommandFactory};
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::api::ApiResource;
 use serde::Deserialize;
 
 use crate::args::{Cli, Globals};
@@ -37,8 +39,8 @@ pub async fn answer(words: &[String]) -> Result {
     match next(words) {
         Next::These(these) => found = these,
         Next::Files => directive = FILES,
-        Next::Names => {
-            if let Ok(Ok(names)) = tokio::time::timeout(PATIENCE, names(&globals(words))).await {
+        Next::Names(kind) => {
+            if let Ok(Ok(names)) = tokio::time::timeout(PATIENCE, names(&globals(words), kind)).await {
                 let last = words.last().map(String::as_str).unwrap_or_default();
                 found = names.into_iter().filter(|name| name.starts_with(last)).collect();
             }
@@ -53,10 +55,19 @@ pub async fn answer(words: &[String]) -> Result {
 enum Next {
     /// One of these.
     These(Vec<String>),
-    /// A name of a BlueGreenDeployment.
-    Names,
+    /// A name of an object.
+    Names(Kind),
     /// A file.
     Files,
+}
+
+/// Whose names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// BlueGreenDeployments.
+    Ours,
+    /// Deployments.
+    Theirs,
 }
 
 fn next(words: &[String]) -> Next {
@@ -93,7 +104,8 @@ fn next(words: &[String]) -> Next {
         return starting(command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect());
     }
     match command.get_positionals().nth(positional) {
-        Some(arg) if arg.get_id() == "name" => Next::Names,
+        Some(arg) if arg.get_id() == "name" => Next::Names(Kind::Ours),
+        Some(arg) if arg.get_id() == "deployment" => Next::Names(Kind::Theirs),
         Some(arg) => starting(values(arg)),
         None => Next::These(vec![]),
     }
@@ -134,9 +146,13 @@ struct Name {
     name: String,
 }
 
-async fn names(globals: &Globals) -> Result<Vec<String>> {
+async fn names(globals: &Globals, kind: Kind) -> Result<Vec<String>> {
     let cluster = Cluster::connect(globals).await?;
-    let found: Vec<Named> = cluster.list(Resource::BlueGreenDeployment, Some(&cluster.namespace), None).await?;
+    let kind = match kind {
+        Kind::Ours => Resource::BlueGreenDeployment.api_resource(),
+        Kind::Theirs => ApiResource::erase::<Deployment>(&()),
+    };
+    let found: Vec<Named> = cluster.list_kind(&kind, Some(&cluster.namespace), None).await?;
     Ok(found.into_iter().map(|found| found.metadata.name).collect())
 }
 
@@ -163,11 +179,12 @@ mod tests {
     fn commands_flags_values_and_names_are_completed() {
         assert_eq!(next_of("re"), these(&["retry", "restart", "resume"]));
         assert_eq!(next_of("status --w"), these(&["--watch"]));
-        assert_eq!(next_of("status sh"), Next::Names);
-        assert_eq!(next_of("-n shops status "), Next::Names);
+        assert_eq!(next_of("status sh"), Next::Names(Kind::Ours));
+        assert_eq!(next_of("-n shops status "), Next::Names(Kind::Ours));
+        assert_eq!(next_of("adopt "), Next::Names(Kind::Theirs));
         assert_eq!(next_of("status shop "), these(&[]));
         assert_eq!(next_of("wait shop --for "), these(&["ready", "switched", "drained"]));
-        assert_eq!(next_of("wait --for ready "), Next::Names);
+        assert_eq!(next_of("wait --for ready "), Next::Names(Kind::Ours));
         assert_eq!(next_of("completion b"), these(&["bash"]));
         assert_eq!(next_of("check -f "), Next::Files);
         assert!(matches!(next(&[]), Next::These(all) if all.contains(&"promote".to_owned())));

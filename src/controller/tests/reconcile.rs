@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::super::api::Resource;
 use super::super::fake::{Stage, service, template};
 use super::*;
+use crate::api::keys;
 
 fn forbidden() -> Option<ApiError> {
     Some(ApiError::Forbidden("a policy says no".into()))
@@ -207,4 +208,65 @@ async fn nothing_waits_for_what_pods_are_to_bear() {
         stage.api.requests();
         stage.notices();
     }
+}
+
+/// While the pods of a Deployment are taken over, nothing is complained of; and their set is what the template means, though it seemed to be new.
+#[tokio::test]
+async fn a_deployment_is_taken_over_in_silence() {
+    let mut stage = Stage::new();
+    let object = json!({
+        "apiVersion": "bluegreen.dev/v1alpha1", "kind": "BlueGreenDeployment",
+        "metadata": {"name": "shop", "namespace": "n", "generation": 1, "annotations": {keys::ADOPTING: "d"}},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "shop"}}, "template": template("v1"), "traffic": {"services": ["shop"]}, "paused": true},
+    });
+    stage.api.put(Resource::BlueGreenDeployment, object);
+    stage.api.put(Resource::Service, service("shop", json!({"app": "shop"})));
+    let mut labelled = template("v1");
+    labelled["metadata"]["labels"] = json!({"app": "shop", "pod-template-hash": "aaaa"});
+    let set = json!({
+        "metadata": {"name": "shop-aaaa", "namespace": "n", "generation": 1, "labels": {"app": "shop", "pod-template-hash": "aaaa"}},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "shop", "pod-template-hash": "aaaa"}}, "template": labelled},
+        "status": {"replicas": 1, "readyReplicas": 1, "observedGeneration": 1},
+    });
+    stage.api.put(Resource::ReplicaSet, set);
+    stage.ready_pods();
+    let pod = stage.api.only(Resource::Pod);
+    let slice = json!({
+        "metadata": {"name": "shop-x", "namespace": "n", "labels": {
+            "kubernetes.io/service-name": "shop", "endpointslice.kubernetes.io/managed-by": "endpointslice-controller.k8s.io"}},
+        "endpoints": [{"addresses": ["127.0.0.1"], "conditions": {"ready": true}, "targetRef": {"kind": "Pod", "name": "p", "uid": pod["metadata"]["uid"]}}],
+    });
+    stage.api.put(Resource::EndpointSlice, slice);
+    stage.look().await;
+    stage.look().await;
+    assert_eq!(stage.condition("Stalled").0, "False", "{:#}", stage.status());
+    assert!(stage.condition("Reconciling").2.contains("kubectl bluegreen adopt"), "{:?}", stage.condition("Reconciling"));
+    assert!(stage.notices().iter().all(|notice| !notice.warning));
+
+    // What the plugin writes.
+    let mut set = stage.api.now(Resource::ReplicaSet, "shop-aaaa");
+    for pointer in ["/metadata/labels", "/spec/template/metadata/labels"] {
+        set.pointer_mut(pointer).unwrap()[keys::REVISION] = json!("aaaa");
+    }
+    set["metadata"]["annotations"] = json!({keys::ROLE: "serving@1"});
+    stage.api.put(Resource::ReplicaSet, set);
+    let mut pod = pod;
+    pod["metadata"]["labels"][keys::REVISION] = json!("aaaa");
+    stage.api.put(Resource::Pod, pod);
+    for _ in 0..4 {
+        stage.look().await;
+    }
+    assert_eq!((&stage.status()["active"]["revision"], &stage.status()["revision"]), (&json!("aaaa"), &json!("aaaa")), "{:#}", stage.status());
+    let selector = || stage.api.now(Resource::Service, "shop")["spec"]["selector"].clone();
+    assert_eq!(selector(), json!({"app": "shop"}), "it is paused");
+
+    let mut object = stage.api.now(Resource::BlueGreenDeployment, "shop");
+    object["metadata"]["annotations"] = json!({});
+    stage.api.put(Resource::BlueGreenDeployment, object);
+    stage.change(&json!({"paused": false}));
+    stage.look().await;
+    stage.look().await;
+    assert_eq!(stage.api.now(Resource::Service, "shop")["spec"]["selector"], json!({"app": "shop", keys::REVISION: "aaaa"}));
+    // There is one set, and no other was begun.
+    stage.api.only(Resource::ReplicaSet);
 }

@@ -58,7 +58,7 @@ fn what_can_not_work_is_said_in_full_and_starts_no_pod() {
         ),
         (
             "ServiceServesOthers",
-            "spec.traffic.services[0]: Service \"shop\" already serves 1 pod of something else, which a switch would cut off from its users; name a new Service here and move the clients to it (docs/migrate.md)",
+            "spec.traffic.services[0]: Service \"shop\" already serves 1 pod of something else, which a switch would cut off from its users; if they are those of a Deployment, delete this object and take that over with kubectl bluegreen adopt, else name another Service here (docs/migrate.md)",
             |snapshot| {
                 let pods = std::collections::BTreeMap::from([("stranger".to_owned(), true)]);
                 snapshot.endpoints.insert(SHOP.into(), Endpoints { pods, ..Endpoints::default() });

@@ -340,6 +340,16 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         "annotation of pods",
         "What must be known of the ReplicaSet that the pod leaves (`drain.scaleDown: PerPod`); then its revision's label begins with `left.`.",
     ),
+    (
+        keys::ADOPTING,
+        "annotation of BlueGreenDeployments",
+        "`kubectl bluegreen adopt` has made it and is not finished with it; the UID of the Deployment. Until a revision serves, the operator waits and complains of nothing.",
+    ),
+    (
+        keys::EJECTING,
+        "annotation of BlueGreenDeployments and Deployments",
+        "`kubectl bluegreen eject` is not finished; the UID of the BlueGreenDeployment.",
+    ),
     (keys::OWNER, "annotation of Services", "`<name>/<uid>` of the BlueGreenDeployment that moves it."),
     (
         keys::SELECTED,

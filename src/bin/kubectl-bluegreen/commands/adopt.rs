@@ -135,6 +135,11 @@ async fn look(cluster: &Cluster, deployment: &Value) -> Result<Value> {
     let Some(heir) = heirs.into_iter().find(|heir| heir.serves) else {
         return Err(refused("the API server makes another pod template of it than that of its ReplicaSet; restart the rollout first".into()));
     };
+    let owned =
+        led.iter().find_map(|name| adopt::applied(services.iter().find(|service| trim::text(service, "/metadata/name").as_ref() == Some(name))?));
+    if let Some(why) = owned {
+        return Err(refused(why));
+    }
     if let Some(first) = problems(&stored, &heir, sets, pods, services, slices).into_iter().next() {
         return Err(refused(first));
     }

@@ -1,1 +1,162 @@
+use super::*;
 
+fn deployment() -> Value {
+    json!({
+        "apiVersion": "apps/v1", "kind": "Deployment",
+        "metadata": {
+            "name": "shop", "namespace": "shops", "uid": "d", "generation": 3, "resourceVersion": "9",
+            "labels": {"app": "shop", "app.kubernetes.io/instance": "x"}, "annotations": {"deployment.kubernetes.io/revision": "2"},
+        },
+        "spec": {
+            "replicas": 2, "progressDeadlineSeconds": 600, "revisionHistoryLimit": 10, "strategy": {"type": "RollingUpdate"},
+            "selector": {"matchLabels": {"app": "shop"}},
+            "template": {"metadata": {"creationTimestamp": null, "labels": {"app": "shop", "tier": "web"}}, "spec": {"containers": []}},
+        },
+        "status": {"observedGeneration": 3, "replicas": 2, "updatedReplicas": 2, "readyReplicas": 2, "availableReplicas": 2},
+    })
+}
+
+fn set(name: &str, tier: &str, replicas: i64) -> Value {
+    let hash = name.strip_prefix("shop-").unwrap();
+    json!({
+        "metadata": {"name": name, "uid": format!("uid-{name}"), "labels": {"app": "shop", "tier": tier, "pod-template-hash": hash}},
+        "spec": {"replicas": replicas, "template": {"metadata": {"labels": {"app": "shop", "tier": tier, "pod-template-hash": hash}}, "spec": {"containers": []}}},
+    })
+}
+
+fn all(sets: &[Value]) -> Vec<(String, String, bool)> {
+    let identity = template_identity(deployment().pointer("/spec/template").unwrap());
+    let selector = BTreeMap::from([("app".to_owned(), "shop".to_owned())]);
+    heirs(sets, "shop", "b", &selector, &identity).into_iter().map(|heir| (heir.name, heir.revision, heir.serves)).collect()
+}
+
+#[test]
+fn only_a_deployment_at_rest_is_taken_over() {
+    assert_eq!(held_up(&deployment()), None);
+    let mut scaled_to_zero = deployment();
+    scaled_to_zero["spec"]["replicas"] = 0.into();
+    scaled_to_zero["status"] = json!({"observedGeneration": 3});
+    assert_eq!(held_up(&scaled_to_zero), None);
+    for (pointer, value, why) in [
+        ("/status/updatedReplicas", json!(1), "its rollout is not complete: 1 of 2 pods are of its template, 2 are available"),
+        ("/status/availableReplicas", json!(1), "its rollout is not complete: 2 of 2 pods are of its template, 1 are available"),
+        ("/status/observedGeneration", json!(2), "its rollout is not complete"),
+        // One more is still ending its service.
+        ("/status/replicas", json!(3), "its rollout is not complete"),
+        ("/spec/replicas", json!(3), "its rollout is not complete"),
+        ("/spec/paused", json!(true), "it is paused"),
+        ("/spec/selector/matchExpressions", json!([{"key": "a", "operator": "Exists"}]), "matchExpressions"),
+        ("/metadata/deletionTimestamp", json!("2026-01-01T00:00:00Z"), "it is being deleted"),
+        ("/metadata/ownerReferences", json!([{"kind": "Shop", "name": "x", "uid": "y", "controller": true}]), "Shop \"x\" controls it"),
+    ] {
+        let mut other = deployment();
+        let (parent, field) = pointer.rsplit_once('/').unwrap();
+        other.pointer_mut(parent).unwrap()[field] = value;
+        assert!(held_up(&other).unwrap().contains(why), "{pointer}: {:?}", held_up(&other));
+    }
+}
+
+#[test]
+fn the_manifest_says_what_the_deployment_says() {
+    let manifest = manifest(&deployment(), &["shop".into()]);
+    assert_eq!(
+        manifest,
+        json!({
+            "apiVersion": "bluegreen.dev/v1alpha1", "kind": "BlueGreenDeployment",
+            "metadata": {"name": "shop", "labels": {"app": "shop"}},
+            "spec": {
+                "replicas": 2, "progressDeadlineSeconds": 600, "revisionHistoryLimit": 10, "selector": {"matchLabels": {"app": "shop"}},
+                "template": {"metadata": {"labels": {"app": "shop", "tier": "web"}}, "spec": {"containers": []}},
+                "traffic": {"services": ["shop"]},
+            },
+        })
+    );
+    let held = held(manifest, "d");
+    assert_eq!((&held["spec"]["paused"], &held["metadata"]["annotations"]), (&json!(true), &json!({"bluegreen.dev/adopting": "d"})));
+}
+
+#[test]
+fn every_service_that_leads_to_the_pods_is_named() {
+    let service = |name: &str, selector: Value| json!({"metadata": {"name": name}, "spec": {"selector": selector}});
+    let found = services(
+        deployment().pointer("/spec/template").unwrap(),
+        &[
+            service("web", json!({"tier": "web"})),
+            service("shop", json!({"app": "shop"})),
+            service("other", json!({"app": "shop", "track": "canary"})),
+            service("none", json!(null)),
+        ],
+    );
+    assert_eq!(found, ["shop", "web"]);
+}
+
+#[test]
+fn replica_sets_become_the_revisions_that_their_names_say() {
+    let mut foreign = set("shop-cccc", "web", 1);
+    foreign["metadata"]["ownerReferences"] = json!([{"kind": "Deployment", "name": "cart", "uid": "c", "controller": true}]);
+    let mut taken = set("shop-dddd", "old", 0);
+    taken["metadata"]["ownerReferences"] = json!([{"kind": "BlueGreenDeployment", "name": "shop", "uid": "b", "controller": true}]);
+    let mut ending = set("shop-eeee", "web", 0);
+    ending["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    let mut elsewhere = set("shop-ffff", "web", 0);
+    elsewhere["metadata"]["labels"]["app"] = json!("other");
+    let found = all(&[set("shop-aaaa", "web", 2), set("shop-bbbb", "old", 0), foreign, taken, ending, elsewhere]);
+    let expected = [("shop-aaaa", "aaaa", true), ("shop-bbbb", "bbbb", false), ("shop-dddd", "dddd", false)];
+    assert_eq!(found, expected.map(|(name, revision, serves)| (name.to_owned(), revision.to_owned(), serves)));
+    // One that was a revision before, and whose pods left one by one.
+    let mut again = set("shop-aaaa-2", "web", 2);
+    again["metadata"]["resourceVersion"] = json!("1");
+    again["metadata"]["labels"][keys::REVISION] = json!("aaaa");
+    again["metadata"]["labels"][keys::ISSUE] = json!("2");
+    assert_eq!(all(&[again.clone()]), [("shop-aaaa-2".to_owned(), "aaaa".to_owned(), true)]);
+    // A Deployment has made another with the labels of that one in its template.
+    again["metadata"]["name"] = json!("shop-bbbb");
+    assert_eq!(all(&[again.clone()]), [("shop-bbbb".to_owned(), "bbbb".to_owned(), true)]);
+    let heir = Heir { name: "shop-bbbb".into(), uid: "uid-shop-aaaa-2".into(), revision: "bbbb".into(), serves: true };
+    let after = merged(&again, &set_patch(&again, &heir, "shop").unwrap());
+    assert_eq!((trim::label(&after, keys::REVISION), trim::label(&after, keys::ISSUE)), (Some("bbbb"), None));
+    assert_eq!(set_patch(&after, &heir, "shop"), None);
+}
+
+#[test]
+fn marks_are_written_once_and_only_history_has_served_before() {
+    let heir = |serves| Heir { name: "shop-aaaa".into(), uid: "uid-shop-aaaa".into(), revision: "aaaa".into(), serves };
+    let one = set("shop-aaaa", "web", 2);
+    let patch = set_patch(&one, &heir(true), "shop").unwrap();
+    assert_eq!(
+        patch,
+        json!({
+            "metadata": {"uid": "uid-shop-aaaa", "labels": {
+                "bluegreen.dev/revision": "aaaa", "bluegreen.dev/name": "shop", "bluegreen.dev/color": "blue", "bluegreen.dev/issue": null}},
+            "spec": {"template": {"metadata": {"labels": {"bluegreen.dev/revision": "aaaa", "bluegreen.dev/issue": null}}}},
+        })
+    );
+    let after = merged(&one, &patch);
+    assert_eq!(set_patch(&after, &heir(true), "shop"), None);
+    assert_eq!(after.pointer("/spec/template/metadata/labels/pod-template-hash").unwrap(), "aaaa");
+    // Who serves is said last, when every pod has its label.
+    assert!(after.pointer("/metadata/annotations").is_none());
+    let history = merged(&one, &set_patch(&one, &heir(false), "shop").unwrap());
+    assert_eq!(trim::annotation(&history, keys::ROLE), Some("retired@0"));
+    assert_eq!(trim::annotation(&merged(&after, &serving(&heir(true))), keys::ROLE), Some("serving@1"));
+    let pod = json!({"metadata": {"uid": "p", "labels": {"app": "shop"}}});
+    let labelled = merged(&pod, &pod_patch(&pod, "aaaa").unwrap());
+    assert_eq!((labelled.pointer("/metadata/labels/app").unwrap(), pod_patch(&labelled, "aaaa")), (&json!("shop"), None));
+}
+
+/// What the operator reads of it: a set of its own, and its pods cannot be mistaken for those of another revision.
+#[test]
+fn the_operator_knows_the_set_for_its_own() {
+    let heir = Heir { name: "shop-aaaa".into(), uid: "uid-shop-aaaa".into(), revision: "aaaa".into(), serves: true };
+    let mut one = set("shop-aaaa", "web", 2);
+    one["metadata"]["resourceVersion"] = json!("1");
+    one["spec"]["selector"] = json!({"matchLabels": {"app": "shop", "pod-template-hash": "aaaa"}});
+    let object = json!({"metadata": {"name": "shop", "namespace": "shops", "uid": "b"}});
+    let (foreseen, _) = foreseen(&one, &[], &heir, &object);
+    let read = trim::set(&foreseen).unwrap();
+    assert_eq!((read.revision.as_str(), trim::controller(&foreseen).unwrap().2.as_str()), ("aaaa", "b"));
+    assert_eq!(read.selector.get(keys::REVISION).map(String::as_str), Some("aaaa"));
+    let selects = |revision: &str| BTreeMap::from([("app".to_owned(), "shop".to_owned()), (keys::REVISION.to_owned(), revision.to_owned())]);
+    use bluegreen::release::services::may_lead;
+    assert!(may_lead(&selects("aaaa"), &read.selector) && !may_lead(&selects("bbbb"), &read.selector));
+}

@@ -126,7 +126,7 @@ pub const MISTAKES: &[Mistake] = &[
         edit: web,
         kind: ConditionType::Stalled,
         reason: "ServiceServesOthers",
-        message: "spec.traffic.services[1]: Service \"web\" already serves 1 pod of something else, which a switch would cut off from its users; name a new Service here and move the clients to it (docs/migrate.md)",
+        message: "spec.traffic.services[1]: Service \"web\" already serves 1 pod of something else, which a switch would cut off from its users; if they are those of a Deployment, delete this object and take that over with kubectl bluegreen adopt, else name another Service here (docs/migrate.md)",
     },
     Mistake {
         name: "bad_probe_port_name",

@@ -67,6 +67,7 @@ pub fn all() -> Vec<Case> {
         shared!(hooks::hook_fails, 240),
         shared!(adoption::adoption_interrupted, 600),
         shared!(adoption::adopted_and_ejected, 300),
+        shared!(adoption::adopted_leaves_one_by_one, 300),
         shared!(adoption::adoption_refused, 200),
         shared!(release::first_install, 90),
         shared!(release::release_new_connections, 120),
