@@ -5,13 +5,14 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HttpGet, HttpPost};
+use super::{HttpGet, HttpPost, Prometheus};
 
-/// One test of the incoming revision. Exactly one of httpGet, httpPost, tcpSocket and grpc is set.
+/// One test of the incoming revision. Exactly one of httpGet, httpPost, tcpSocket, grpc and prometheus is set.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.httpGet), has(self.httpPost), has(self.tcpSocket), has(self.grpc)].filter(x, x).size() == 1").message("exactly one of httpGet, httpPost, tcpSocket, grpc must be set"),
+    validation = Rule::new("[has(self.httpGet), has(self.httpPost), has(self.tcpSocket), has(self.grpc), has(self.prometheus)].filter(x, x).size() == 1").message("exactly one of httpGet, httpPost, tcpSocket, grpc, prometheus must be set"),
+    validation = Rule::new("!has(self.prometheus) || self.target == 'EachPod'").message("a query has no target: it is about the revision as a whole").field_path(".target"),
     validation = Rule::new("(!has(self.httpGet) || !has(self.httpGet.expect.maxLatencyMillis) || self.httpGet.expect.maxLatencyMillis <= self.timeoutSeconds * 1000) && (!has(self.httpPost) || !has(self.httpPost.expect.maxLatencyMillis) || self.httpPost.expect.maxLatencyMillis <= self.timeoutSeconds * 1000)").message("maxLatencyMillis must not exceed timeoutSeconds, after which an attempt has failed anyway")
 )]
 pub struct SmokeProbe {
@@ -30,6 +31,9 @@ pub struct SmokeProbe {
     /// The gRPC health protocol; passes when the answer is SERVING.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grpc: Option<Grpc>,
+    /// A Prometheus query about the revision as a whole, asked once its pods are available; passes by the numbers in the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prometheus: Option<Prometheus>,
     /// `EachPod`: every pod must pass, by its own address. `PreviewService`: through the first preview Service, once it selects only ready pods of the revision.
     #[serde(default)]
     pub target: ProbeTarget,
@@ -49,6 +53,13 @@ pub struct SmokeProbe {
     #[serde(default = "three")]
     #[x_kube(validation = Rule::new("self >= 1 && self <= 1000").message("must be between 1 and 1000"))]
     pub failure_threshold: i32,
+}
+
+impl SmokeProbe {
+    /// Whether every pod must pass it by itself.
+    pub fn on_each_pod(&self) -> bool {
+        self.prometheus.is_none() && self.target == ProbeTarget::EachPod
+    }
 }
 
 /// Against what a probe runs.

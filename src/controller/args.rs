@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 
+use crate::probe::Endpoint;
+
 use super::observe::Installation;
 
 /// Reconciles BlueGreenDeployments.
@@ -25,6 +27,9 @@ pub struct Args {
     /// Values of runtimeClassName behind which the agent sees a pod's sockets; pods without one always count.
     #[arg(long, value_delimiter = ',')]
     pub runtime_classes: Vec<String>,
+    /// Where Prometheus queries of probes may go, such as http://prometheus.monitoring:9090, separated by commas; nowhere if empty.
+    #[arg(long, value_delimiter = ',', value_parser = place)]
+    pub allow_urls: Vec<Endpoint>,
     /// Where /healthz and /readyz are served.
     #[arg(long, default_value = "[::]:8080")]
     pub health_address: SocketAddr,
@@ -43,8 +48,19 @@ impl Args {
 
     /// What of it matters to a release.
     pub fn installation(&self) -> Installation {
-        Installation { agent: self.agent.is_some(), runtime_classes: self.runtime_classes.clone(), cluster_wide: self.watch_namespaces.is_empty() }
+        Installation {
+            agent: self.agent.is_some(),
+            runtime_classes: self.runtime_classes.clone(),
+            cluster_wide: self.watch_namespaces.is_empty(),
+            allowed_urls: Some(self.allow_urls.clone()),
+        }
     }
+}
+
+/// A place that queries may go to: all that is below its host and port.
+fn place(url: &str) -> Result<Endpoint, String> {
+    let endpoint = Endpoint::parse(url)?;
+    if endpoint.base.is_empty() { Ok(endpoint) } else { Err("it has a path; write scheme, host and port only".into()) }
 }
 
 #[cfg(test)]
@@ -64,6 +80,18 @@ mod tests {
     fn parse(more: &[&str]) -> Args {
         let line = ["controller", "--identity", "a"].iter().chain(more);
         Program::try_parse_from(line).unwrap().args.tidied()
+    }
+
+    #[test]
+    fn queries_go_nowhere_but_where_it_was_said() {
+        assert_eq!(parse(&[]).installation().allowed_urls, Some(vec![]));
+        let allowed = parse(&["--allow-urls=http://prometheus:9090,https://Metrics.example.com"]).installation().allowed_urls.unwrap();
+        let may = |url: &str| allowed.iter().any(|allowed| allowed.same_origin(&Endpoint::parse(url).unwrap()));
+        assert!(may("http://prometheus:9090/path") && may("https://metrics.example.com:443"));
+        assert!(!may("http://prometheus") && !may("https://prometheus:9090") && !may("http://metrics.example.com:443"));
+        for wrong in ["--allow-urls=prometheus:9090", "--allow-urls=http://prometheus:9090/api", "--allow-urls=http://"] {
+            assert!(Program::try_parse_from(["controller", "--identity", "a", wrong]).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::api::{HttpAction, Scheme, SmokeProbe};
-use crate::probe::{self, Check, HttpCheck};
+use crate::api::{HttpAction, NoData, Prometheus, Scheme, SmokeProbe};
+use crate::probe::{self, Check, Empty, Endpoint, HttpCheck, Query};
 
 /// What one attempt of a smoke probe checks.
 pub fn check(probe: &SmokeProbe) -> Check {
@@ -14,6 +14,23 @@ pub fn check(probe: &SmokeProbe) -> Check {
         Some(grpc) => Check::Grpc { service: grpc.service.clone(), tls: grpc.tls },
         None => Check::Tcp,
     }
+}
+
+/// What one attempt of a probe asks, if it is a query.
+pub fn query(probe: &SmokeProbe) -> Option<Query> {
+    let Prometheus { url, query, at_most, at_least, no_data } = probe.prometheus.as_ref()?;
+    let number = |text: &Option<String>| text.as_ref().and_then(|text| text.parse().ok());
+    Some(Query {
+        endpoint: Endpoint::parse(url).ok()?,
+        text: query.clone(),
+        at_most: number(at_most),
+        at_least: number(at_least),
+        no_data: match no_data {
+            NoData::Wait => Empty::Wait,
+            NoData::Pass => Empty::Pass,
+            NoData::Fail => Empty::Fail,
+        },
+    })
 }
 
 fn http_check(http: &HttpAction<'_>) -> HttpCheck {
@@ -75,6 +92,18 @@ mod tests {
         post["body"] = json!("{}");
         let posted = HttpCheck { method: probe::Method::Post("{}".into()), ..wanted };
         assert_eq!(of(json!({"name": "a", "httpPost": post})), Check::Http(posted));
+    }
+
+    #[test]
+    fn every_field_of_a_query_reaches_it() {
+        let of = |probe: serde_json::Value| query(&serde_json::from_value(probe).unwrap());
+        let asked = json!({"url": "http://p:9090/base", "query": "up", "atMost": "0.5", "atLeast": "-1", "noData": "Fail"});
+        let endpoint = Endpoint { scheme: probe::Scheme::Http, host: "p".into(), port: 9090, base: "/base".into() };
+        let wanted = Query { endpoint, text: "up".into(), at_most: Some(0.5), at_least: Some(-1.0), no_data: Empty::Fail };
+        assert_eq!(of(json!({"name": "a", "prometheus": asked})), Some(wanted));
+        let plain = of(json!({"name": "a", "prometheus": {"url": "http://p", "query": "up", "atMost": "1"}})).unwrap();
+        assert_eq!((plain.at_least, plain.no_data), (None, Empty::Wait));
+        assert_eq!(of(json!({"name": "a", "tcpSocket": {"port": 1}})), None);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
+use crate::probe::Query;
 use crate::release::action::Notice;
 use crate::release::{Now, Object};
 
@@ -123,6 +124,12 @@ impl<A: ApiServer> Context<A> {
     /// Why nothing is sent to an address; `None` if something may be.
     pub fn refuses(&self, address: IpAddr, claim: Claim) -> Option<String> {
         reach::refusal(&self.world(), address, claim)
+    }
+
+    /// Why a query is not asked; `None` if it may be.
+    pub fn refuses_query(&self, query: &Query) -> Option<String> {
+        let allowed = self.installation.allowed_urls.iter().flatten().any(|allowed| allowed.same_origin(&query.endpoint));
+        (!allowed).then(|| format!("it is not asked: this operator may not ask {}", query.endpoint.authority()))
     }
 
     /// What is remembered about one object.

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::{BlueGreenDeploymentStatus, keys};
+use crate::probe::Endpoint;
 use crate::release::intent::on_record;
 use crate::release::part;
 use crate::release::revision::{known, raw_hash};
@@ -21,6 +22,8 @@ pub struct Installation {
     pub runtime_classes: Vec<String>,
     /// Whether pods of other namespaces may be looked up.
     pub cluster_wide: bool,
+    /// Where queries may go; `None` where that is not known.
+    pub allowed_urls: Option<Vec<Endpoint>>,
 }
 
 /// Reads everything that concerns one object; `None` where it does not exist (any more).
@@ -94,6 +97,7 @@ pub fn observe(
         identity,
         orphans: world.orphans(&key.namespace, &key.name).into_iter().cloned().collect(),
         refused: remembered.refused.clone(),
+        allowed_urls: installation.allowed_urls.clone(),
         jobs: remembered.jobs.clone(),
         hooks_checked: remembered.hooks_checked(now.mono),
         services: BTreeMap::new(),

@@ -39,7 +39,7 @@ const CREDENTIALS: [IpAddr; 4] = [
 ];
 
 /// What an address is that no pod has (RFC 6890), if it is one.
-fn special(address: IpAddr) -> Option<&'static str> {
+pub fn special(address: IpAddr) -> Option<&'static str> {
     let address = inner(address);
     let link_local = match address {
         IpAddr::V4(address) => address.is_link_local(),

@@ -9,12 +9,11 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 
 use crate::api::ProbeResult;
-use crate::probe;
 use crate::release::action::{BeginCall, ProbeRun, SmokeRun};
 use crate::release::{Begun, ProbeObservation};
 
 use super::api::ApiServer;
-use super::attempt::check;
+use super::attempt::{check, query};
 use super::context::Context;
 use super::prober::Prober;
 use super::reach::Claim;
@@ -45,7 +44,7 @@ impl Drop for Running {
 /// What a smoke probe is about: set, hash of the probes, probe, pod.
 type ProbeKey = (String, String, String, Option<String>);
 /// And where it goes: a Service that was made again has another address.
-type Place = (ProbeKey, SocketAddr);
+type Place = (ProbeKey, Option<SocketAddr>);
 
 /// Work under way, by object.
 pub struct Tasks {
@@ -162,7 +161,7 @@ impl Tasks {
             remembered.probes.iter().filter(settled).map(key_of).collect()
         });
         let running = all.entry(uid.to_owned()).or_default();
-        let place = |of: &SmokeRun, run: &ProbeRun| (about(of, run), SocketAddr::new(run.address, run.port));
+        let place = |of: &SmokeRun, run: &ProbeRun| (about(of, run), run.address);
         let places: Vec<Place> = runs.iter().map(|(of, run)| place(of, run)).collect();
         running.retain(|run, _| places.contains(run));
         let turns = self.turns(uid);
@@ -171,7 +170,11 @@ impl Tasks {
                 continue;
             }
             let claim = if run.pod.is_some() { Claim::Pod } else { Claim::Service };
-            if let Some(why) = context.refuses(run.address, claim) {
+            let refused = match run.address {
+                Some(address) => context.refuses(address.ip(), claim),
+                None => query(&run.probe).and_then(|query| context.refuses_query(&query)),
+            };
+            if let Some(why) = refused {
                 not_sent(context, home.as_ref(), key, uid, untried(of, run, why, home.wall()));
                 continue;
             }
@@ -269,13 +272,13 @@ fn not_sent<A: ApiServer>(context: &Context<A>, home: &dyn Home, key: &Key, uid:
 async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, about: SmokeRun, run: ProbeRun) {
     let mut observation = untried(&about, &run, String::new(), home.wall());
     let SmokeRun { persistent, endless, .. } = about;
-    let ProbeRun { probe, address, port, .. } = run;
-    let check = check(&probe);
+    let ProbeRun { probe, address, .. } = run;
+    let (check, query) = (check(&probe), query(&probe));
     let timeout = seconds(probe.timeout_seconds);
     let mut passes = 0;
     let mut failures = 0;
     let mut before = Ok(());
-    if observation.pod.is_none() {
+    if observation.pod.is_none() && address.is_some() {
         tokio::time::sleep(FOLLOW).await;
     }
     let mut ticks = tokio::time::interval(seconds(probe.period_seconds));
@@ -283,7 +286,12 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
     loop {
         ticks.tick().await;
         let turn = turns.take().await;
-        let outcome = home.prober().attempt(&check, SocketAddr::new(address, port), timeout).await;
+        let outcome = match (address, &query) {
+            (Some(address), _) => home.prober().attempt(&check, address, timeout).await,
+            (None, Some(query)) => home.prober().ask(query, timeout).await,
+            // Made of a query, always.
+            (None, None) => return,
+        };
         drop(turn);
         observation.attempts += 1;
         let was = observation.result;
@@ -292,8 +300,8 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
                 passes += 1;
                 failures = 0;
             }
-            // No descriptor or port free here: that says nothing about the pod.
-            Err(probe::Failure::NotTried { .. }) => {}
+            // No descriptor or port free here, or no number yet: that says nothing about the pod.
+            Err(failure) if failure.undecided() => {}
             Err(_) => {
                 failures += 1;
                 passes = 0;

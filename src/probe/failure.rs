@@ -174,6 +174,28 @@ pub enum Failure {
         /// The value from the spec, shortened.
         wanted: String,
     },
+    /// A query was answered with another number.
+    #[error("{what}: answered {got}, expected {wanted}")]
+    Value {
+        /// What was asked.
+        what: String,
+        /// The number that came.
+        got: String,
+        /// The bound from the spec, such as "at most 0.01".
+        wanted: String,
+    },
+    /// A query was answered without a number.
+    #[error("{what}: answered no data")]
+    NoData {
+        /// What was asked.
+        what: String,
+    },
+    /// The same, where that is no answer yet.
+    #[error("{what}: answered no data yet")]
+    NoDataYet {
+        /// What was asked.
+        what: String,
+    },
     /// All is as expected, and came too late.
     #[error("{what}: answered {got} after {took} ms, expected at most {most} ms")]
     TooSlow {
@@ -217,12 +239,18 @@ pub enum Failure {
 }
 
 impl Failure {
-    /// Whether it tells a person nothing that `other` did not: of two late answers the time differs, and no more.
+    /// Whether it says nothing about what was asked: it is asked again, and nothing is counted.
+    pub fn undecided(&self) -> bool {
+        matches!(self, Self::NotTried { .. } | Self::NoDataYet { .. })
+    }
+
+    /// Whether it tells a person nothing that `other` did not: of two late answers the time differs, of two numbers the number, and no more.
     pub fn repeats(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::TooSlow { what, got, most, .. }, Self::TooSlow { what: asked, got: answered, most: bound, .. }) => {
                 (what, got, most) == (asked, answered, bound)
             }
+            (Self::Value { what, wanted, .. }, Self::Value { what: asked, wanted: bound, .. }) => (what, wanted) == (asked, bound),
             _ => self == other,
         }
     }
@@ -248,6 +276,8 @@ impl Failure {
             Self::HeaderValue { .. } => "UnexpectedHeader",
             Self::NoJson { .. } => "NoJson",
             Self::JsonValue { .. } => "UnexpectedJson",
+            Self::Value { .. } => "UnexpectedValue",
+            Self::NoData { .. } | Self::NoDataYet { .. } => "NoData",
             Self::TooSlow { .. } => "TooSlow",
             Self::GrpcNotServing { .. } => "NotServing",
             Self::GrpcUnknownService { .. } => "UnknownService",

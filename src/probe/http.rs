@@ -7,6 +7,7 @@ use std::pin::pin;
 
 use futures::future::{Either, select};
 use http_body_util::{BodyExt, Full};
+use hyper::StatusCode;
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -21,12 +22,16 @@ const MOST_HEADERS: usize = 256;
 
 /// Sends the request and judges the whole answer.
 pub(super) async fn exchange(request: Request, scheme: Scheme, address: SocketAddr, expect: &Expect, deadline: Deadline) -> Result<(), Failure> {
+    carry(request, scheme, address, Verdict::Whole(expect), deadline).await
+}
+
+async fn carry(request: Request, scheme: Scheme, address: SocketAddr, verdict: Verdict<'_>, deadline: Deadline) -> Result<(), Failure> {
     let stream = tcp::connect(&request.what, address, deadline).await?;
     match scheme {
-        Scheme::Http => converse(request, stream, Verdict::Whole(expect), deadline).await,
+        Scheme::Http => converse(request, stream, verdict, deadline).await,
         Scheme::Https => {
             let stream = tls::handshake(&request.what, stream, &request.server_name, address, tls::Inside::Http1, deadline).await?;
-            converse(request, stream, Verdict::Whole(expect), deadline).await
+            converse(request, stream, verdict, deadline).await
         }
     }
 }
@@ -37,12 +42,22 @@ pub(super) async fn tell(request: Request, address: SocketAddr, deadline: Deadli
     converse(request, stream, Verdict::Success, deadline).await
 }
 
+/// Sends the request and has the whole answer judged by somebody else.
+pub(super) async fn fetch(request: Request, scheme: Scheme, address: SocketAddr, judge: Judge<'_>, deadline: Deadline) -> Result<(), Failure> {
+    carry(request, scheme, address, Verdict::Other(judge), deadline).await
+}
+
+/// Judges a status and a body of which at most [`MOST_BYTES`] were read.
+pub(super) type Judge<'a> = &'a (dyn Fn(StatusCode, &[u8]) -> Result<(), Failure> + Sync);
+
 /// What decides.
 enum Verdict<'a> {
     /// Any 2xx; the body is left unread.
     Success,
     /// Status, and a body that is read to its end or its bound, as the kubelet does: one that breaks off is a failure.
     Whole(&'a Expect),
+    /// Somebody else, by the same.
+    Other(Judge<'a>),
 }
 
 async fn converse<S>(request: Request, stream: S, verdict: Verdict<'_>, deadline: Deadline) -> Result<(), Failure>
@@ -68,13 +83,19 @@ where
         match &verdict {
             Verdict::Success if got.is_success() => Ok(()),
             Verdict::Success => Err(unexpected(&what, got, "200 to 299".to_owned())),
-            Verdict::Whole(expect) => {
-                expect.judge_head(&what, got, response.headers())?;
+            whole => {
+                if let Verdict::Whole(expect) = whole {
+                    expect.judge_head(&what, got, response.headers())?;
+                }
                 let Some(body) = deadline.within(read(response.into_body())).await else {
                     return Err(Failure::BodyTimeout { what: what.clone(), got: got.as_u16(), after: deadline.allowed });
                 };
                 let body = body.map_err(|error| broken(&what, &error))?;
-                expect.judge_body(&what, got, &body, deadline.took())
+                match whole {
+                    Verdict::Other(judge) => judge(got, &body),
+                    Verdict::Whole(expect) => expect.judge_body(&what, got, &body, deadline.took()),
+                    Verdict::Success => Ok(()),
+                }
             }
         }
     };

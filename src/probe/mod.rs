@@ -13,6 +13,7 @@ mod failure;
 mod grpc;
 mod http;
 mod json;
+mod query;
 mod request;
 mod tcp;
 mod tls;
@@ -28,6 +29,7 @@ use tokio::time::Instant;
 pub use expect::{Expect, comparable};
 pub use failure::Failure;
 pub use json::pointer;
+pub use query::{Empty, Endpoint, Query, ask};
 
 /// The name under which attempts appear in an application's access log.
 const USER_AGENT: &str = "bluegreen-probe";

@@ -1,7 +1,7 @@
 //! What a plan is made of: typed writes, long-running work, Events.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::api::{BlueGreenDeploymentStatus, HookPoint, RoleMetadata, SmokeProbe, Switch};
 
@@ -66,14 +66,12 @@ pub struct SmokeRun {
 pub struct ProbeRun {
     /// The probe.
     pub probe: SmokeProbe,
-    /// UID of the pod; `None` for the preview Service.
+    /// UID of the pod; `None` for the preview Service and for a query.
     pub pod: Option<String>,
-    /// Name of the pod or Service.
+    /// Name of the pod or Service, or who is asked.
     pub target: String,
-    /// Where to.
-    pub address: IpAddr,
-    /// Where to.
-    pub port: u16,
+    /// Where to; `None` for a query, whose URL says it.
+    pub address: Option<SocketAddr>,
 }
 
 /// A pod whose connections are to be counted.

@@ -96,7 +96,7 @@ pub fn step(view: &View<'_>) -> (Bake, Option<SmokeRun>) {
     let run = SmokeRun { set_uid: set.uid.clone(), probes: hash.clone(), runs: runs(view, set, &bake.probes), persistent: true, endless: true };
     let seen = || view.snapshot.probes.iter().filter(|known| known.set_uid == set.uid && known.probes == hash);
     // A node that is lost takes its pods with it: nobody's version is to blame.
-    let there = |known: &ProbeObservation| view.pods(set).any(|pod| Some(&pod.uid) == known.pod.as_ref() && view.on_ready_node(pod));
+    let there = |known: &ProbeObservation| known.pod.as_ref().is_none_or(|uid| view.pods(set).any(|pod| &pod.uid == uid && view.on_ready_node(pod)));
     if let Some(failed) = seen().find(|known| known.result == ProbeResult::Failed && there(known)) {
         let message = format!("probe \"{}\" of the bake on {} failed: {}", failed.probe, failed.target, failed.message);
         return (Bake::Failed { message }, Some(run));
@@ -118,7 +118,8 @@ pub fn overdue_in(view: &View<'_>, left: f64) -> f64 {
 
 fn runs(view: &View<'_>, set: &Set, probes: &[SmokeProbe]) -> Vec<ProbeRun> {
     let pods = || view.pods(set).filter(|pod| pod.ready && !pod.host_network);
-    probes.iter().flat_map(|probe| pods().filter_map(move |pod| smoke::on_pod(probe, pod))).collect()
+    let each = probes.iter().flat_map(|probe| pods().filter_map(move |pod| smoke::on_pod(probe, pod)));
+    each.chain(probes.iter().filter_map(|probe| smoke::on_query(view, set, probe))).collect()
 }
 
 /// The revision that the traffic goes back to when a probe fails, or why it stays.

@@ -9,6 +9,7 @@ use super::services::{self, Block};
 use super::smoke::port_of_service;
 use super::snapshot::{Identity, Snapshot};
 use super::window;
+use crate::probe::Endpoint;
 
 /// The first thing that keeps a new revision from being brought up.
 pub fn check(snapshot: &Snapshot) -> Result<(), Block> {
@@ -22,7 +23,7 @@ pub fn problems(snapshot: &Snapshot) -> impl Iterator<Item = Block> {
     let probes = lists.into_iter().flat_map(|(list, probes)| probes.iter().enumerate().map(move |(index, probe)| (list, index, probe)));
     let probes = probes.flat_map(|(list, index, probe)| {
         let path = format!("spec.{list}[{index}]");
-        [probe_port(snapshot, &path, probe), probe_words(&path, probe)]
+        [probe_port(snapshot, &path, probe), probe_words(&path, probe), probe_url(snapshot, &path, probe)]
     });
     let first = std::iter::once_with(|| template(snapshot)).chain(std::iter::once_with(|| host_ports(snapshot)));
     let found = first.chain(probes).chain(std::iter::once_with(|| drain_ports(snapshot)));
@@ -171,6 +172,20 @@ fn probe_words(path: &str, probe: &SmokeProbe) -> Result<(), Block> {
         crate::probe::pointer(&wanted.path).map_err(|why| Block::new("PathInvalid", format!("{field}.expect.jsonPointer[{place}].path: {why}")))?;
     }
     Ok(())
+}
+
+/// Where the controller may ask is decided by whoever installs it: a spec could lead it anywhere.
+fn probe_url(snapshot: &Snapshot, path: &str, probe: &SmokeProbe) -> Result<(), Block> {
+    let Some(asked) = &probe.prometheus else { return Ok(()) };
+    let path = format!("{path}.prometheus.url");
+    let endpoint = Endpoint::parse(&asked.url).map_err(|why| Block::new("UrlInvalid", format!("{path}: {why}")))?;
+    match &snapshot.allowed_urls {
+        Some(allowed) if !allowed.iter().any(|allowed| allowed.same_origin(&endpoint)) => Err(Block::new(
+            "UrlNotAllowed",
+            format!("{path}: this operator may not ask {}; whoever installs it can add that to allowedUrls", endpoint.authority()),
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn drain_ports(snapshot: &Snapshot) -> Result<(), Block> {

@@ -1,11 +1,11 @@
 //! Smoke: the incoming revision is tested before any traffic moves to it.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::api::{ProbeResult, ProbeTarget, PromotionMode, SmokeProbe};
+use crate::api::{ProbeResult, ProbeTarget, Prometheus, PromotionMode, SmokeProbe};
 
 use super::action::{Action, ProbeRun, SetChange, SetRef, SmokeRun};
 use super::bring_up;
@@ -59,24 +59,24 @@ pub fn step(view: &View<'_>) -> (Smoke, Outcome) {
     let seen: Vec<&ProbeObservation> =
         view.snapshot.probes.iter().filter(|observation| observation.set_uid == set.uid && observation.probes == hash).collect();
     let trusted = trusted(view, set);
-    let runs = if trusted { vec![] } else { runs(view, set) };
-    let run = Some(SmokeRun { set_uid: set.uid.clone(), probes: hash.clone(), runs, persistent: !view.forward(), endless: false });
-    if let Some(failed) = seen.iter().find(|observation| !trusted && observation.result == ProbeResult::Failed && current(view, set, observation)) {
-        let message = format!("smoke probe \"{}\" on {} failed {} times: {}", failed.probe, failed.target, failed.attempts, failed.message);
-        return (Smoke::Failed { message }, Outcome { run, actions: vec![] });
-    }
     let proof = view.proof(set);
     // What was frozen for its first release says nothing about a set that served and takes over again.
     let frozen = proof.filter(|proof| !view.served(set) && !proof.preview).map(|proof| proof.needed);
     let preview_size = bring_up::preview(view);
     let needed = preview_size.unwrap_or_else(|| needed(view, frozen));
+    let runs = if trusted { vec![] } else { runs(view, set, needed) };
+    let run = Some(SmokeRun { set_uid: set.uid.clone(), probes: hash.clone(), runs, persistent: !view.forward(), endless: false });
+    if let Some(failed) = seen.iter().find(|observation| !trusted && observation.result == ProbeResult::Failed && current(view, set, observation)) {
+        let message = format!("smoke probe \"{}\" on {} failed {} times: {}", failed.probe, failed.target, failed.attempts, failed.message);
+        return (Smoke::Failed { message }, Outcome { run, actions: vec![] });
+    }
     let tested: BTreeSet<&str> = tested(view, set, &seen);
     let passed = count(view.available(set).filter(|pod| tested.contains(pod.uid.as_str())).count());
     // Right after the API server was away, Kubernetes' controllers may know the new selector before they know that these pods are
     // ready, and would leave the Service without endpoints until they do.
     let passed = set.counted.map_or(passed, |counted| passed.min(counted));
-    let preview = trusted || proof.is_some() || preview_passed(spec.smoke_probes.as_slice(), &seen);
-    if passed < needed || !preview {
+    let whole = trusted || proof.is_some() || whole_passed(spec.smoke_probes.as_slice(), &seen);
+    if passed < needed || !whole {
         return (Smoke::Running { passed, needed }, Outcome { run, actions: vec![] });
     }
     // Only what a later decision needs is written: with nothing tested and nobody to wait for, the switch follows at once.
@@ -119,7 +119,7 @@ fn current(view: &View<'_>, set: &Set, observation: &ProbeObservation) -> bool {
 /// Pods of the set that passed every probe that runs on each pod.
 pub fn tested<'a>(view: &View<'a>, set: &'a Set, seen: &[&ProbeObservation]) -> BTreeSet<&'a str> {
     let proven = view.proven(set);
-    let each: Vec<&SmokeProbe> = view.snapshot.object.spec.smoke_probes.iter().filter(|probe| probe.target == ProbeTarget::EachPod).collect();
+    let each: Vec<&SmokeProbe> = view.snapshot.object.spec.smoke_probes.iter().filter(|probe| probe.on_each_pod()).collect();
     let trusted = trusted(view, set);
     view.pods(set)
         .filter(|pod| {
@@ -135,18 +135,23 @@ pub fn tested<'a>(view: &View<'a>, set: &'a Set, seen: &[&ProbeObservation]) -> 
         .collect()
 }
 
-fn preview_passed(probes: &[SmokeProbe], seen: &[&ProbeObservation]) -> bool {
-    probes.iter().filter(|probe| probe.target == ProbeTarget::PreviewService).all(|probe| {
+/// Whether what is not about single pods has passed.
+fn whole_passed(probes: &[SmokeProbe], seen: &[&ProbeObservation]) -> bool {
+    probes.iter().filter(|probe| !probe.on_each_pod()).all(|probe| {
         seen.iter().any(|observation| observation.probe == probe.name && observation.pod.is_none() && observation.result == ProbeResult::Passed)
     })
 }
 
 /// Every probe that has a target now. The runner keeps those that have their verdict.
-fn runs(view: &View<'_>, set: &Set) -> Vec<ProbeRun> {
+fn runs(view: &View<'_>, set: &Set, needed: i32) -> Vec<ProbeRun> {
     let proven = view.proven(set);
     let mut runs = vec![];
     for probe in &view.snapshot.object.spec.smoke_probes {
         match probe.target {
+            _ if probe.prometheus.is_some() => {
+                let asks = proven.is_empty() && count(view.available(set).count()) >= needed;
+                runs.extend(on_query(view, set, probe).filter(|_| asks));
+            }
             ProbeTarget::EachPod => runs.extend(
                 view.pods(set)
                     .filter(|pod| pod.ready && !pod.host_network && !proven.contains(pod.uid.as_str()))
@@ -162,13 +167,20 @@ fn runs(view: &View<'_>, set: &Set) -> Vec<ProbeRun> {
 /// A probe of one pod, by its own address.
 pub fn on_pod(probe: &SmokeProbe, pod: &Pod) -> Option<ProbeRun> {
     let (_, port) = port_of(probe)?;
-    Some(ProbeRun {
-        probe: probe.clone(),
-        pod: Some(pod.uid.clone()),
-        target: pod.name.clone(),
-        address: pod.addresses.first()?.parse().ok()?,
-        port: u16::try_from(resolve(port, pod)?).ok()?,
-    })
+    let address = SocketAddr::new(pod.addresses.first()?.parse().ok()?, u16::try_from(resolve(port, pod)?).ok()?);
+    Some(ProbeRun { probe: probe.clone(), pod: Some(pod.uid.clone()), target: pod.name.clone(), address: Some(address) })
+}
+
+/// A query about a set: with the names of the release in their places.
+pub fn on_query(view: &View<'_>, set: &Set, probe: &SmokeProbe) -> Option<ProbeRun> {
+    let asked = probe.prometheus.as_ref()?;
+    let object = &view.snapshot.object;
+    let names = [("{{name}}", &object.name), ("{{namespace}}", &object.namespace), ("{{revision}}", &set.revision)];
+    // All of them are letters, digits and dashes: none can end a string of the query.
+    let query = names.iter().fold(asked.query.clone(), |query, (place, name)| query.replace(place, name));
+    let target = crate::probe::Endpoint::parse(&asked.url).ok()?.authority();
+    let probe = SmokeProbe { prometheus: Some(Prometheus { query, ..asked.clone() }), ..probe.clone() };
+    Some(ProbeRun { probe, pod: None, target, address: None })
 }
 
 /// A container port by number or name.
@@ -207,11 +219,6 @@ fn on_preview(view: &View<'_>, set: &Set, probe: &SmokeProbe) -> Option<ProbeRun
     let (_, port) = port_of(probe)?;
     // Any other port of that address is not the Service's: with kube-proxy's mode ipvs it would be the node's own.
     let port = port_of_service(service, port)?.port;
-    Some(ProbeRun {
-        probe: probe.clone(),
-        pod: None,
-        target: name.clone(),
-        address: service.cluster_ips.first()?.parse().ok()?,
-        port: u16::try_from(port).ok()?,
-    })
+    let address = SocketAddr::new(service.cluster_ips.first()?.parse().ok()?, u16::try_from(port).ok()?);
+    Some(ProbeRun { probe: probe.clone(), pod: None, target: name.clone(), address: Some(address) })
 }

@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::metadata::Record;
 use super::set::{Left, Set, parse_attempt};
 use crate::api::{BlueGreenDeploymentSpec, BlueGreenDeploymentStatus, PodReport, ProbeResult, Switch};
+use crate::probe::Endpoint;
 
 /// The time, twice: `wall` for what is written into objects, `mono` for durations, which a clock that is set must not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,8 @@ pub struct Snapshot {
     pub ignored_addresses: BTreeMap<usize, Vec<String>>,
     /// Addresses of holders that were looked up, with the name of the pod that has them, if any.
     pub peer_names: BTreeMap<String, Option<String>>,
+    /// Where queries may go; `None` where that is not known.
+    pub allowed_urls: Option<Vec<Endpoint>>,
     /// Jobs of hooks that were looked at, by name.
     pub jobs: BTreeMap<String, JobSeen>,
     /// The hooks that the API server was last asked about, by hash, and what it has against them.

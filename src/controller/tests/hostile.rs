@@ -279,7 +279,7 @@ fn looks(objects: &[(Resource, Value)]) -> Vec<Plan> {
     KINDS.iter().for_each(|kind| drop(world.relisted(*kind, "")));
     world.agent_pods(true);
     let (mut remembered, mut reports) = (Remembered::default(), Reports::default());
-    let installation = Installation { agent: true, runtime_classes: vec![], cluster_wide: true };
+    let installation = Installation { agent: true, runtime_classes: vec![], cluster_wide: true, allowed_urls: Some(vec![]) };
     let mut plans = vec![];
     for key in world.keys() {
         for seconds in [0, 3, 700] {
@@ -288,7 +288,7 @@ fn looks(objects: &[(Resource, Value)]) -> Vec<Plan> {
             let made = plan(&snapshot, now);
             assert_eq!(format!("{:?}", plan(&snapshot, now)), format!("{made:?}"), "the same snapshot makes another plan");
             for run in made.effects.probes().flat_map(|smoke| &smoke.runs) {
-                reach::refusal(&world, run.address, if run.pod.is_some() { Claim::Pod } else { Claim::Service });
+                reach::refusal(&world, run.address.unwrap().ip(), if run.pod.is_some() { Claim::Pod } else { Claim::Service });
             }
             plans.push(made);
         }

@@ -10,11 +10,11 @@ use tokio::sync::Notify;
 use super::super::fake::{Stage, key};
 use super::*;
 use crate::api::{ProbeResult, SmokeProbe};
-use crate::probe::{Check, Failure};
+use crate::probe::{Check, Failure, Query};
 
 fn run(address: &str) -> SmokeRun {
     let probe: SmokeProbe = serde_json::from_value(serde_json::json!({"name": "up", "tcpSocket": {"port": 9}, "target": "PreviewService"})).unwrap();
-    let run = ProbeRun { probe, pod: None, target: "preview".into(), address: address.parse().unwrap(), port: 9 };
+    let run = ProbeRun { probe, pod: None, target: "preview".into(), address: Some(std::net::SocketAddr::new(address.parse().unwrap(), 9)) };
     SmokeRun { set_uid: "s".into(), probes: "h".into(), runs: vec![run], persistent: false, endless: false }
 }
 
@@ -23,7 +23,7 @@ async fn a_probe_follows_a_service_that_was_made_again() {
     let (_, stage) = holding();
     let where_to = || {
         let all = stage.context.tasks.probes.lock().unwrap();
-        all["u"].keys().map(|(_, address)| address.ip().to_string()).collect::<Vec<_>>()
+        all["u"].keys().map(|(_, address)| address.unwrap().ip().to_string()).collect::<Vec<_>>()
     };
     for address in ["10.0.0.7", "10.0.0.7", "10.0.0.8"] {
         stage.context.tasks.probe(&stage.context, &key(), "u", &[&run(address)]);
@@ -65,6 +65,10 @@ impl Holding {
 impl Prober for Holding {
     fn attempt<'a>(&'a self, _: &'a Check, address: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(self.hold(address))
+    }
+
+    fn ask<'a>(&'a self, _: &'a Query, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { panic!("nobody asks") })
     }
 
     fn tell<'a>(&'a self, _: &'a str, address: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
@@ -140,7 +144,7 @@ async fn an_object_that_asks_for_thousands_of_attempts_gets_some_at_a_time_and_o
         wanted.runs = (0..200)
             .map(|number: u8| ProbeRun {
                 pod: Some(number.to_string()),
-                address: std::net::Ipv4Addr::new(10, network, 0, number).into(),
+                address: Some((std::net::Ipv4Addr::new(10, network, 0, number), 9).into()),
                 ..one.clone()
             })
             .collect();
@@ -181,6 +185,10 @@ impl Prober for Late {
         Box::pin(async move { Err(Failure::TooSlow { what: "GET /".into(), got: 200, took, most: 500 }) })
     }
 
+    fn ask<'a>(&'a self, _: &'a Query, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { panic!("nobody asks") })
+    }
+
     fn tell<'a>(&'a self, _: &'a str, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async { Ok(()) })
     }
@@ -211,6 +219,10 @@ impl Prober for Changing {
     fn attempt<'a>(&'a self, _: &'a Check, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
         let ill = self.0.load(Ordering::Relaxed);
         Box::pin(async move { if ill { Err(Failure::ConnectionRefused { what: "TCP".into() }) } else { Ok(()) } })
+    }
+
+    fn ask<'a>(&'a self, _: &'a Query, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { panic!("nobody asks") })
     }
 
     fn tell<'a>(&'a self, _: &'a str, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {

@@ -364,3 +364,31 @@ fn who_deletes_the_set_that_bears_it_does_not_end_the_bake() {
     world.until("the old pods leave", |world| world.set("v1").desired == 0);
     assert!(world.seconds < 150.0, "{}", world.seconds);
 }
+
+#[test]
+fn a_query_of_a_bake_takes_the_traffic_back() {
+    let query = json!({"url": "http://prometheus:9090", "query": "errors{revision=\"{{revision}}\"}", "atMost": "0.01"});
+    let mut world = World::installed("v1", &json!({}));
+    world.snapshot.allowed_urls = Some(vec![crate::probe::Endpoint::parse("http://prometheus:9090").unwrap()]);
+    world.edit(|spec| spec.bake = serde_json::from_value(json!({"seconds": 60, "probes": [{"name": "errors", "prometheus": query}]})).unwrap());
+    world.apply_version("v2");
+    world.until("v2 bakes", |world| world.phase() == PhaseName::Bake);
+    let asked = world.plan.effects.bake.clone().unwrap();
+    assert!(asked.endless && asked.runs.len() == 1 && asked.runs[0].pod.is_none(), "{asked:?}");
+    let set = world.set("v2").uid.clone();
+    world.snapshot.probes.push(crate::release::ProbeObservation {
+        set_uid: set,
+        probes: asked.probes,
+        probe: "errors".into(),
+        pod: None,
+        target: "prometheus:9090".into(),
+        result: crate::api::ProbeResult::Failed,
+        attempts: 3,
+        message: "the query to prometheus:9090: answered 0.2, expected at most 0.01".into(),
+        at: world.now().wall,
+    });
+    world.reconcile();
+    assert_eq!(world.active(), "v1");
+    let rejected = world.status().rejected.clone().unwrap();
+    assert!(rejected.message.contains("answered 0.2, expected at most 0.01"), "{rejected:?}");
+}

@@ -136,6 +136,7 @@ pub fn snapshot(version: &str, changes: &Value) -> Snapshot {
         repairs: BTreeMap::new(),
         ignored_addresses: BTreeMap::new(),
         peer_names: BTreeMap::new(),
+        allowed_urls: Some(vec![]),
         jobs: BTreeMap::new(),
         hooks_checked: None,
         refused: None,

@@ -146,7 +146,7 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
                 }
             }
             if let Some(proof) = &change.proof
-                && spec.smoke_probes.iter().any(|probe| probe.target == crate::api::ProbeTarget::EachPod)
+                && spec.smoke_probes.iter().any(crate::api::SmokeProbe::on_each_pod)
             {
                 assert_eq!(proof.probes, probes_hash(&spec.smoke_probes));
                 for pod in &proof.pods {

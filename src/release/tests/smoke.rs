@@ -194,7 +194,7 @@ fn through_the_preview_service_only_ready_pods_of_the_incoming_revision_are_test
         world.plan.effects.smoke.as_ref().unwrap().runs.clone()
     };
     let run = runs(&mut world);
-    assert_eq!((run.len(), run[0].target.as_str(), run[0].address.to_string().as_str(), run[0].port), (1, PREVIEW, "10.0.0.9", 80));
+    assert_eq!((run.len(), run[0].target.as_str(), run[0].address.unwrap().to_string().as_str()), (1, PREVIEW, "10.0.0.9:80"));
     // Slices still hold an old pod, then one that is not ready, then nobody.
     let right = world.snapshot.endpoints[PREVIEW].clone();
     let old = world.pods("v1")[0].uid.clone();
@@ -397,4 +397,28 @@ fn what_the_probes_of_the_serving_revision_showed_is_told_although_the_switch_fo
     world.snapshot.probes.clear();
     let rows = crate::release::plan(&world.snapshot, world.now()).status.smoke_probes;
     assert_eq!(rows.iter().map(|row| row.result).collect::<Vec<_>>(), [ProbeResult::Passed]);
+}
+
+/// A query is about the whole revision: it is asked once its pods are available, with the names of the release, and all of it waits for it.
+#[test]
+fn a_query_is_asked_once_and_decides() {
+    let query =
+        json!({"url": "http://prometheus:9090", "query": "up{pod=~\"{{name}}-{{revision}}-.*\", namespace=\"{{namespace}}\"}", "atLeast": "1"});
+    let mut world = World::new("v1", &json!({"smokeProbes": [{"name": "up", "prometheus": query}]}));
+    let allowed = crate::probe::Endpoint::parse("http://prometheus:9090").unwrap();
+    // Nobody may ask anywhere before the one who installs the operator says so.
+    world.run(2);
+    assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "UrlNotAllowed".into()));
+    assert!(world.snapshot.sets.is_empty());
+    world.snapshot.allowed_urls = Some(vec![allowed]);
+    world.touch();
+    world.undecided.insert(revision("v1"));
+    world.run(10);
+    let run = world.plan.effects.smoke.clone().unwrap().runs;
+    assert_eq!((run.len(), run[0].pod.clone(), run[0].address, run[0].target.as_str()), (1, None, None, "prometheus:9090"));
+    let asked = run[0].probe.prometheus.clone().unwrap().query;
+    assert_eq!(asked, format!("up{{pod=~\"shop-{}-.*\", namespace=\"web\"}}", revision("v1")));
+    assert_eq!(world.phase(), PhaseName::Smoke);
+    world.undecided.clear();
+    world.until("complete", |world| world.phase() == PhaseName::Complete);
 }

@@ -6,6 +6,7 @@
 //! - `POST|PUT /upload` reads the body to its end, however slowly it comes, and answers its length.
 //! - `GET /slow?ms=500` who answers, late.
 //! - `GET /bytes?n=8388608` so many bytes, then the server closes, with `Connection: close`.
+//! - `GET /api/v1/query?query=3` an answer in the form of Prometheus: the query as the value, or none if it is no number.
 //! - `GET /healthz` alive; `GET /readyz` ready.
 
 use std::{convert::Infallible, io, sync::Arc, time::Duration};
@@ -41,6 +42,7 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/upload", post(upload).put(upload))
         .route("/slow", get(slow))
         .route("/bytes", get(bytes))
+        .route("/api/v1/query", get(number))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .layer(middleware::from_fn_with_state(state.clone(), mark))
@@ -161,6 +163,22 @@ struct Slow {
 async fn slow(Shared(state): Shared<Arc<State>>, Query(Slow { ms }): Query<Slow>) -> Response {
     sleep(Duration::from_millis(ms).min(LONGEST)).await;
     identity(&state)
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    query: String,
+}
+
+/// What the first word of the query names: a number, or one that it was told by its faults: `home` is 1 while `/` is to fail.
+async fn number(Shared(state): Shared<Arc<State>>, Query(Asked { query }): Query<Asked>) -> Response {
+    let word = query.split(|letter: char| letter.is_whitespace() || letter == '{').next().unwrap_or_default();
+    let value = match word {
+        "home" => Some(f64::from(u8::from(state.told().home))),
+        number => number.parse().ok(),
+    };
+    let samples: Vec<_> = value.iter().map(|value: &f64| json!({"metric": {"asked": query}, "value": [0, value.to_string()]})).collect();
+    json_line(&json!({"status": "success", "data": {"resultType": "vector", "result": samples}}))
 }
 
 #[derive(Deserialize)]

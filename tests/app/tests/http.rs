@@ -66,6 +66,17 @@ async fn slow_takes_its_time() {
 }
 
 #[tokio::test]
+async fn a_query_is_answered_with_the_number_that_it_names() {
+    let app = start(&[]).await;
+    let value = async |query: &str| ask(app.http, &format!("GET /api/v1/query?query={query}")).await;
+    assert!(value("0.5%20by%20pod").await.contains(r#""value":[0,"0.5"]"#));
+    assert!(value("home%7Ba%7D").await.contains(r#""value":[0,"0"]"#));
+    assert!(value("nothing").await.contains(r#""result":[]"#));
+    ask(app.admin, "POST /fail?what=home&on=true").await;
+    assert!(value("home").await.contains(r#""value":[0,"1"]"#));
+}
+
+#[tokio::test]
 async fn bytes_come_in_full_and_then_the_server_closes() {
     let app = start(&["--send-buffer=65536"]).await;
     let mut stream = connect(app.http).await;

@@ -130,6 +130,8 @@ pub const STALLED: &[Reason] = &[
     ("HostPort", "A container has a `hostPort`, which bypasses the Service."),
     ("PortUnknown", "A probe or `spec.drain` names a port that does not exist."),
     ("PathInvalid", "`spec.drain.begin.http.path` does not begin with `/`, or a path in `jsonPointer` of a smoke probe is no JSON pointer."),
+    ("UrlInvalid", "The URL of a Prometheus query is none, or has a user or a query."),
+    ("UrlNotAllowed", "A Prometheus query goes to where this operator may not ask (`allowedUrls` of its chart)."),
     ("HeaderInvalid", "A header of a smoke probe can't be sent, or can't be in any answer."),
     ("WindowInvalid", "A window of `spec.promotion` can't be read, or never opens."),
     (

@@ -138,6 +138,18 @@ pub const MISTAKES: &[Mistake] = &[
         message: "spec.smokeProbes[0].httpGet.port: no container port is named \"web\"; the template has http, admin, echo, grpc",
     },
     Mistake {
+        name: "bad_probe_url",
+        title: "A query to where the operator may not ask",
+        around: Around::Nothing,
+        edit: |manifest| {
+            let query = json!({"url": "http://prometheus.monitoring:9090", "query": "up", "atLeast": "1"});
+            manifest.spec("/smokeProbes", json!([{"name": "up", "prometheus": query}]))
+        },
+        kind: ConditionType::Stalled,
+        reason: "UrlNotAllowed",
+        message: "spec.smokeProbes[0].prometheus.url: this operator may not ask prometheus.monitoring:9090; whoever installs it can add that to allowedUrls",
+    },
+    Mistake {
         name: "bad_probe_pointer",
         title: "A smoke probe whose JSON pointer is none",
         around: Around::Nothing,

@@ -19,6 +19,7 @@ mod killed;
 mod mistakes;
 mod parting;
 mod plugin;
+pub mod queries;
 mod reads;
 mod release;
 mod roles;
@@ -60,6 +61,7 @@ pub fn all() -> Vec<Case> {
         shared!(after::restart_and_finish_the_drain, 180),
         shared!(after::promoted_after_a_while, 150),
         shared!(gates::local_policy_gap, 240),
+        shared!(queries::queries_decide, 240),
         shared!(gitops::helm_waits, 300),
         shared!(gates::preview_replicas, 150),
         shared!(roles::pod_metadata_by_role, 200),

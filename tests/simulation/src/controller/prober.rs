@@ -5,7 +5,7 @@ use std::sync::{Mutex, Weak};
 use std::time::Duration;
 
 use bluegreen::controller::prober::Prober;
-use bluegreen::probe::{Check, Failure};
+use bluegreen::probe::{Check, Failure, Query};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -54,6 +54,12 @@ impl Prober for SimProber {
             _ => "",
         };
         self.reach(path, address, timeout, true).boxed()
+    }
+
+    fn ask<'a>(&'a self, query: &'a Query, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        // No object of a run has one.
+        let what = query.what();
+        async move { Err(Failure::ConnectionRefused { what }) }.boxed()
     }
 
     fn tell<'a>(&'a self, path: &'a str, address: SocketAddr, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>> {

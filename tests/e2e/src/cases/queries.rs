@@ -1,0 +1,74 @@
+//! Probes by Prometheus queries. The sample app answers in its place.
+
+use std::sync::Arc;
+
+use bluegreen::api::PhaseName;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use serde_json::{Value, json};
+
+use crate::claim;
+use crate::failure::Result;
+use crate::manifest::{APP_IMAGE, shop};
+use crate::stage::{Stage, revision};
+
+/// The address of the Service that is asked: of the part of the range that is not given out by itself (KEP-3070).
+const ADDRESS: &str = "198.19.0.14";
+/// Where the shared cluster's operator may ask, as a value of its chart.
+pub const ALLOWED: &str = "allowedUrls[0]=http://198.19.0.14:9090";
+
+fn query(query: &str, bounds: &Value) -> Value {
+    let mut asked = json!({"url": format!("http://{ADDRESS}:9090"), "query": query});
+    if let (Some(asked), Some(bounds)) = (asked.as_object_mut(), bounds.as_object()) {
+        asked.extend(bounds.clone());
+    }
+    json!([{"name": "errors", "prometheus": asked, "failureThreshold": 2, "successThreshold": 2}])
+}
+
+/// A query keeps a revision from the traffic, and takes the traffic back from one that has it.
+pub async fn queries_decide(stage: Arc<Stage>) -> Result {
+    stage
+        .create::<Pod>(json!({
+            "metadata": {"name": "metrics", "labels": {"app": "metrics"}},
+            "spec": {"containers": [{"name": "app", "image": APP_IMAGE, "imagePullPolicy": "Never",
+                "readinessProbe": {"httpGet": {"path": "/readyz", "port": 8080}, "periodSeconds": 1}}]},
+        }))
+        .await?;
+    stage
+        .create::<Service>(json!({
+            "metadata": {"name": "metrics"},
+            "spec": {"clusterIP": ADDRESS, "selector": {"app": "metrics"}, "ports": [{"port": 9090, "targetPort": 8080}]},
+        }))
+        .await?;
+    stage.reachable(1, &format!("{ADDRESS}:9090")).await?;
+    // Without a number there is no verdict.
+    let first = shop("v1").spec("/smokeProbes", query("nothing", &json!({"atMost": "0.1"})));
+    stage.service("shop").await?;
+    stage.apply(&first).await?;
+    stage.told("answered no data yet", 60).await?;
+    claim!(stage.shop().await?.status.is_some_and(|status| status.phase == Some(PhaseName::Smoke)), "it is past its tests");
+    stage.apply(&first.spec("/smokeProbes", query("0.05 {{revision}}", &json!({"atMost": "0.1"})))).await?;
+    let first = revision(&stage.complete(60).await?)?;
+    let users = stage.users().await?;
+
+    stage.apply(&shop("v2").spec("/smokeProbes", query("0.5", &json!({"atMost": "0.1"})))).await?;
+    let status = stage.until("v2 is given up", 60, |status| status.rejected.is_some()).await?;
+    let why = status.rejected.map(|rejected| rejected.message).unwrap_or_default();
+    claim!(why.contains("the query to 198.19.0.14:9090: answered 0.5, expected at most 0.1"), "it was given up since {why}");
+    claim!(stage.selected("shop").await? == first, "the traffic moved");
+
+    let third = shop("v3").spec("/smokeProbes", query("3", &json!({"atLeast": "3"})));
+    let third = third.spec("/bake", json!({"seconds": 120, "probes": query("home{revision=\"{{revision}}\"}", &json!({"atMost": "0"}))}));
+    stage.apply(&third).await?;
+    let status = stage.until("v3 bakes", 60, |status| status.phase == Some(PhaseName::Bake)).await?;
+    let third = revision(&status)?;
+    claim!(stage.selected("shop").await? == third, "v3 has no traffic");
+    stage.tell(&stage.api::<Pod>().get("metrics").await?, "/fail?what=home&on=true")?;
+    stage.serves(&first, 30).await?;
+    let status = stage.until("v3 is given up", 30, |status| status.rejected.is_some()).await?;
+    let why = status.rejected.map(|rejected| rejected.message).unwrap_or_default();
+    claim!(why.contains("answered 1, expected at most 0"), "it was given up since {why}");
+    users.only("v1", 20).await?;
+    let summary = users.stop_clean()?;
+    stage.notes.say(format!("{} requests, 0 failed", summary.ok));
+    Ok(())
+}
