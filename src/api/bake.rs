@@ -17,7 +17,7 @@ pub struct Bake {
     #[serde(default)]
     #[x_kube(validation = Rule::new("self >= 0 && self <= 86400").message("must be between 0 and 86400 seconds"))]
     pub seconds: i32,
-    /// Tests of every pod of the new revision that go on all that time. `failureThreshold` failures in a row take the traffic back.
+    /// Tests of every pod of the new revision, and Prometheus queries about it, that go on all that time. `failureThreshold` failures in a row take the traffic back.
     #[serde(default)]
     #[schemars(length(max = 16))]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::probe::{self, Check, Failure, Query};
@@ -39,20 +40,58 @@ impl Prober for Network {
     }
 }
 
+/// Lookups at the same time. Each takes a thread until the name server answers or is given up, however long ago the attempt was over.
+static LOOKUPS: Semaphore = Semaphore::const_new(32);
+
 /// Looks the name up, each time anew, and asks there.
 async fn ask(query: &Query, timeout: Duration) -> Result<(), Failure> {
     let begun = Instant::now();
-    let unreachable = |why: &'static str| Failure::Unreachable { what: query.what(), why };
-    let host = (query.endpoint.host.as_str(), query.endpoint.port);
-    let found = match tokio::time::timeout(timeout, tokio::net::lookup_host(host)).await {
-        Err(_) => return Err(unreachable("its name was not found in time")),
-        Ok(Err(_)) => return Err(unreachable("its name is not known")),
-        Ok(Ok(mut found)) => found.next(),
+    let host = (query.endpoint.host.clone(), query.endpoint.port);
+    let lookup = tokio::spawn(async move {
+        let _turn = LOOKUPS.acquire().await;
+        tokio::net::lookup_host(host).await.map(|mut found| found.next())
+    });
+    // That a name can't be looked up from here says nothing about what is behind it.
+    let not_tried = |why: &'static str| Failure::NotTried { what: query.what(), why };
+    let address = match tokio::time::timeout(timeout, lookup).await {
+        Ok(Ok(Ok(Some(address)))) => address,
+        Ok(Ok(Ok(None) | Err(_)) | Err(_)) => return Err(not_tried("its name is not known")),
+        Err(_) => return Err(not_tried("its name was not looked up in time")),
     };
-    let address = found.ok_or_else(|| unreachable("its name has no address"))?;
     // Whoever answers for the name could lead the controller to its own machine, or to a cloud's credentials.
     if reach::special(address.ip()).is_some() {
-        return Err(unreachable("its name leads to a loopback, link-local or multicast address, or to a cloud's metadata; nothing is sent there"));
+        let why = "its name leads to a loopback, link-local or multicast address, or to a cloud's metadata; nothing is sent there";
+        return Err(Failure::Unreachable { what: query.what(), why });
     }
     probe::ask(query, address, timeout.saturating_sub(begun.elapsed())).await
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+    use super::*;
+    use crate::probe::{Empty, Endpoint};
+
+    fn query(url: &str) -> Query {
+        Query { endpoint: Endpoint::parse(url).unwrap(), text: "1".into(), at_most: Some(1.0), at_least: None, no_data: Empty::Wait }
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_to_this_machine_is_not_asked() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        for host in ["localhost", "127.0.0.1", "[::ffff:127.0.0.1]"] {
+            let failure = Network.ask(&query(&format!("http://{host}:{port}")), Duration::from_secs(20)).await.unwrap_err();
+            assert!(failure.to_string().contains("nothing is sent there") && !failure.undecided(), "{host}: {failure}");
+        }
+        let reached = tokio::time::timeout(Duration::from_millis(200), listener.accept()).await;
+        assert!(reached.is_err(), "somebody was there");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_nobody_knows_says_nothing_about_the_revision() {
+        let failure = Network.ask(&query("http://nobody.invalid:9090"), Duration::from_secs(20)).await.unwrap_err();
+        assert!(failure.undecided(), "{failure}");
+    }
 }

@@ -9,6 +9,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 
 use crate::api::ProbeResult;
+use crate::probe::Failure;
 use crate::release::action::{BeginCall, ProbeRun, SmokeRun};
 use crate::release::{Begun, ProbeObservation};
 
@@ -172,7 +173,9 @@ impl Tasks {
             let claim = if run.pod.is_some() { Claim::Pod } else { Claim::Service };
             let refused = match run.address {
                 Some(address) => context.refuses(address.ip(), claim),
-                None => query(&run.probe).and_then(|query| context.refuses_query(&query)),
+                None => {
+                    query(&run.probe).map_or_else(|| Some("it is not asked: its URL can't be read".into()), |query| context.refuses_query(&query))
+                }
             };
             if let Some(why) = refused {
                 not_sent(context, home.as_ref(), key, uid, untried(of, run, why, home.wall()));
@@ -277,6 +280,7 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
     let timeout = seconds(probe.timeout_seconds);
     let mut passes = 0;
     let mut failures = 0;
+    let mut nothing = 0;
     let mut before = Ok(());
     if observation.pod.is_none() && address.is_some() {
         tokio::time::sleep(FOLLOW).await;
@@ -295,6 +299,14 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
         drop(turn);
         observation.attempts += 1;
         let was = observation.result;
+        // Many of them take a verdict back that was good once: what it rested on is not seen any more.
+        nothing = if matches!(outcome, Err(Failure::NoDataYet { .. })) { nothing + 1 } else { 0 };
+        if nothing >= probe.failure_threshold {
+            passes = 0;
+        } else if nothing > 0 && (passes > 0 || failures > 0) {
+            // Until then it says nothing, also not instead of what was said before.
+            continue;
+        }
         match &outcome {
             Ok(()) => {
                 passes += 1;

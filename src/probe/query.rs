@@ -66,6 +66,10 @@ impl Endpoint {
         if authority.as_str().contains('@') || parsed.query().is_some() {
             return Err(format!("it has a user or a query, which are not sent; {example}"));
         }
+        let after_host = authority.as_str().get(authority.host().len()..).unwrap_or_default();
+        if !after_host.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
+            return Err(format!("it has no port from 1 to 65535 after the colon; {example}"));
+        }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         let port = authority.port_u16().unwrap_or(match scheme {
             Scheme::Http => 80,

@@ -7,6 +7,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use crate::api::{ProbeResult, ProbeTarget, Prometheus, PromotionMode, SmokeProbe};
 
+use crate::probe::Endpoint;
+
 use super::action::{Action, ProbeRun, SetChange, SetRef, SmokeRun};
 use super::bring_up;
 use super::preflight::port_of;
@@ -178,7 +180,8 @@ pub fn on_query(view: &View<'_>, set: &Set, probe: &SmokeProbe) -> Option<ProbeR
     let names = [("{{name}}", &object.name), ("{{namespace}}", &object.namespace), ("{{revision}}", &set.revision)];
     // All of them are letters, digits and dashes: none can end a string of the query.
     let query = names.iter().fold(asked.query.clone(), |query, (place, name)| query.replace(place, name));
-    let target = crate::probe::Endpoint::parse(&asked.url).ok()?.authority();
+    // One that can't be read is not asked, and has no verdict: without a run nothing would wait for it.
+    let target = Endpoint::parse(&asked.url).map_or_else(|_| asked.url.clone(), |endpoint| endpoint.authority());
     let probe = SmokeProbe { prometheus: Some(Prometheus { query, ..asked.clone() }), ..probe.clone() };
     Some(ProbeRun { probe, pod: None, target, address: None })
 }

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::super::fake::{Stage, key};
 use super::*;
 use crate::api::{ProbeResult, SmokeProbe};
-use crate::probe::{Check, Failure, Query};
+use crate::probe::{Check, Query};
 
 fn run(address: &str) -> SmokeRun {
     let probe: SmokeProbe = serde_json::from_value(serde_json::json!({"name": "up", "tcpSocket": {"port": 9}, "target": "PreviewService"})).unwrap();
@@ -256,4 +256,97 @@ async fn a_probe_of_a_bake_goes_on_whatever_it_has_shown() {
     assert!((3..=8).contains(&looks), "{looks}");
     stage.context.tasks.probe(&stage.context, &key(), "u", &[&smoke]);
     assert_eq!(shown("bake.h"), None);
+}
+
+/// Answers queries with what stands here, one after the other, and then with the last.
+struct Answers(Mutex<Vec<Result<(), Failure>>>, AtomicUsize);
+
+impl Prober for Answers {
+    fn attempt<'a>(&'a self, _: &'a Check, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { panic!("it is a query") })
+    }
+
+    fn ask<'a>(&'a self, _: &'a Query, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        let mut left = self.0.lock().unwrap();
+        let next = if left.len() > 1 { left.remove(0) } else { left[0].clone() };
+        Box::pin(async move { next })
+    }
+
+    fn tell<'a>(&'a self, _: &'a str, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { panic!("it is a query") })
+    }
+}
+
+fn asked(url: &str, endless: bool) -> SmokeRun {
+    let probe =
+        serde_json::json!({"name": "errors", "prometheus": {"url": url, "query": "1", "atMost": "1"}, "successThreshold": 2, "failureThreshold": 3});
+    let run = ProbeRun { probe: serde_json::from_value(probe).unwrap(), pod: None, target: "p".into(), address: None };
+    SmokeRun { set_uid: "s".into(), probes: "h".into(), runs: vec![run], persistent: endless, endless }
+}
+
+fn answering(answers: Vec<Result<(), Failure>>, allowed: &str) -> (Arc<Answers>, Stage) {
+    let prober = Arc::new(Answers(Mutex::new(answers), AtomicUsize::new(0)));
+    let mut stage = Stage::with_pods(prober.clone());
+    let context = Arc::get_mut(&mut stage.context).unwrap();
+    context.installation.allowed_urls = Some(vec![crate::probe::Endpoint::parse(allowed).unwrap()]);
+    stage.context.tasks.at_home(stage.context.clone());
+    (prober, stage)
+}
+
+fn seen(stage: &Stage) -> (ProbeResult, String) {
+    stage.context.remember("u", |remembered| remembered.probes.first().map(|known| (known.result, known.message.clone()))).unwrap()
+}
+
+/// A spec may be changed after the preflight has passed: it is looked at once more when it is asked.
+#[tokio::test(start_paused = true)]
+async fn a_query_goes_nowhere_but_where_it_may() {
+    for (url, why) in [("http://elsewhere:9090", "this operator may not ask elsewhere:9090"), ("prometheus:9090", "its URL can't be read")] {
+        let (prober, stage) = answering(vec![Ok(())], "http://prometheus:9090");
+        stage.context.tasks.probe(&stage.context, &key(), "u", &[&asked(url, true)]);
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        assert_eq!(prober.1.load(Ordering::Relaxed), 0);
+        let (result, message) = seen(&stage);
+        assert!(result == ProbeResult::Running && message.contains(why), "{result:?} {message}");
+    }
+    let (prober, stage) = answering(vec![Ok(())], "http://prometheus:9090");
+    stage.context.tasks.probe(&stage.context, &key(), "u", &[&asked("http://prometheus:9090/base", false)]);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!((prober.1.load(Ordering::Relaxed), seen(&stage).0), (2, ProbeResult::Passed));
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_data_is_no_verdict_and_takes_an_old_one_back() {
+    let none = || Err(Failure::NoDataYet { what: "q".into() });
+    // Alone it decides nothing, however often.
+    let (prober, stage) = answering(vec![none()], "http://p:1");
+    stage.context.tasks.probe(&stage.context, &key(), "u", &[&asked("http://p:1", false)]);
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(prober.1.load(Ordering::Relaxed) > 20);
+    assert_eq!(seen(&stage), (ProbeResult::Running, "q: answered no data yet".into()));
+    // A pass of long ago is none.
+    let (_, stage) = answering(vec![Ok(()), Ok(()), none()], "http://p:1");
+    stage.context.tasks.probe(&stage.context, &key(), "u", &[&asked("http://p:1", true)]);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!(seen(&stage).0, ProbeResult::Passed);
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(seen(&stage), (ProbeResult::Running, "q: answered no data yet".into()));
+}
+
+/// Numbers differ at each attempt, and a gap comes between: neither is worth a look, nor hides why it failed.
+#[tokio::test(start_paused = true)]
+async fn a_failed_query_is_told_once() {
+    let none = || Err(Failure::NoDataYet { what: "q".into() });
+    let bad = |got: u32| Err(Failure::Value { what: "q".into(), got: got.to_string(), wanted: "at most 1".into() });
+    let mut answers = vec![bad(2), bad(3), bad(4)];
+    answers.extend((0..40).map(|number| if number % 2 == 0 { none() } else { bad(number) }));
+    let (_, mut stage) = answering(answers, "http://p:1");
+    stage.context.tasks.probe(&stage.context, &key(), "u", &[&asked("http://p:1", true)]);
+    tokio::time::sleep(Duration::from_millis(3500)).await;
+    assert_eq!(seen(&stage).0, ProbeResult::Failed);
+    while stage.wakes.try_recv().is_ok() {}
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert!(stage.wakes.try_recv().is_err(), "it was looked at again");
+    let (result, message) = seen(&stage);
+    assert!(result == ProbeResult::Failed && message.contains("expected at most 1"), "{message}");
 }

@@ -35,6 +35,10 @@ fn urls_are_read_and_compared_by_where_they_lead() {
         ("http://", "no"),
         ("http://user@prometheus", "a user"),
         ("http://prometheus/?query=up", "a query"),
+        ("http://prometheus:90900", "no port"),
+        ("http://prometheus:abc", "no port"),
+        ("http://prometheus:0", "no port"),
+        ("http://prometheus:", "no port"),
         ("http://pro metheus", "no URL"),
         ("", "no URL"),
     ] {

@@ -414,6 +414,12 @@ fn a_query_is_asked_once_and_decides() {
     world.touch();
     world.undecided.insert(revision("v1"));
     world.run(10);
+    // One pod less than needed, and it is not asked.
+    let pod = world.snapshot.pods[0].uid.clone();
+    let mut fewer = world.snapshot.clone();
+    fewer.pods.iter_mut().filter(|known| known.uid == pod).for_each(|known| known.ready = false);
+    let plan = crate::release::plan::plan(&fewer, world.now());
+    assert!(plan.effects.smoke.is_none_or(|smoke| smoke.runs.is_empty()));
     let run = world.plan.effects.smoke.clone().unwrap().runs;
     assert_eq!((run.len(), run[0].pod.clone(), run[0].address, run[0].target.as_str()), (1, None, None, "prometheus:9090"));
     let asked = run[0].probe.prometheus.clone().unwrap().query;

@@ -4,20 +4,30 @@ use std::sync::Arc;
 
 use bluegreen::api::PhaseName;
 use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use kube::Api;
+use kube::api::{DeleteParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::claim;
 use crate::failure::Result;
 use crate::manifest::{APP_IMAGE, shop};
-use crate::stage::{Stage, revision};
+use crate::stage::{Stage, pod_ip, revision};
+use crate::world::SYSTEM;
 
 /// The address of the Service that is asked: of the part of the range that is not given out by itself (KEP-3070).
 const ADDRESS: &str = "198.19.0.14";
+/// A name for it, in the operator's own namespace, as those of cases are not known before.
+const NAME: &str = "metrics.bluegreen-system.svc";
 /// Where the shared cluster's operator may ask, as a value of its chart.
-pub const ALLOWED: &str = "allowedUrls[0]=http://198.19.0.14:9090";
+pub const ALLOWED: &str = "allowedUrls={http://198.19.0.14:9090,http://metrics.bluegreen-system.svc:9090}";
 
 fn query(query: &str, bounds: &Value) -> Value {
-    let mut asked = json!({"url": format!("http://{ADDRESS}:9090"), "query": query});
+    query_to(ADDRESS, query, bounds)
+}
+
+fn query_to(host: &str, query: &str, bounds: &Value) -> Value {
+    let mut asked = json!({"url": format!("http://{host}:9090"), "query": query});
     if let (Some(asked), Some(bounds)) = (asked.as_object_mut(), bounds.as_object()) {
         asked.extend(bounds.clone());
     }
@@ -46,7 +56,18 @@ pub async fn queries_decide(stage: Arc<Stage>) -> Result {
     stage.apply(&first).await?;
     stage.told("answered no data yet", 60).await?;
     claim!(stage.shop().await?.status.is_some_and(|status| status.phase == Some(PhaseName::Smoke)), "it is past its tests");
-    stage.apply(&first.spec("/smokeProbes", query("0.05 {{revision}}", &json!({"atMost": "0.1"})))).await?;
+    // By a name, which the operator has to look up.
+    let pod = stage.api::<Pod>().get("metrics").await?;
+    let system: Api<Service> = Api::namespaced(stage.world.client.clone(), SYSTEM);
+    let service = json!({"metadata": {"name": "metrics"}, "spec": {"ports": [{"port": 9090, "targetPort": 8080}]}});
+    system.create(&PostParams::default(), &serde_json::from_value(service)?).await?;
+    let slices: Api<EndpointSlice> = Api::namespaced(stage.world.client.clone(), SYSTEM);
+    let slice = json!({
+        "metadata": {"name": "metrics", "labels": {"kubernetes.io/service-name": "metrics"}}, "addressType": "IPv4",
+        "endpoints": [{"addresses": [pod_ip(&pod)], "conditions": {"ready": true}}], "ports": [{"name": "", "port": 8080, "protocol": "TCP"}],
+    });
+    slices.create(&PostParams::default(), &serde_json::from_value(slice)?).await?;
+    stage.apply(&first.spec("/smokeProbes", query_to(NAME, "0.05 {{revision}}", &json!({"atMost": "0.1"})))).await?;
     let first = revision(&stage.complete(60).await?)?;
     let users = stage.users().await?;
 
@@ -68,6 +89,7 @@ pub async fn queries_decide(stage: Arc<Stage>) -> Result {
     let why = status.rejected.map(|rejected| rejected.message).unwrap_or_default();
     claim!(why.contains("answered 1, expected at most 0"), "it was given up since {why}");
     users.only("v1", 20).await?;
+    system.delete("metrics", &DeleteParams::default()).await?;
     let summary = users.stop_clean()?;
     stage.notes.say(format!("{} requests, 0 failed", summary.ok));
     Ok(())
