@@ -54,7 +54,7 @@ pub const WITHDRAWN: &str = "bluegreen.dev/withdrawn";
 /// a revision serves, the operator waits and complains of nothing.
 pub const ADOPTING: &str = "bluegreen.dev/adopting";
 /// Annotation of a BlueGreenDeployment, and of the Deployment that is to follow it, while `kubectl bluegreen eject` is not finished; the UID
-/// of the BlueGreenDeployment. The operator does not read it.
+/// of the BlueGreenDeployment. The operator does nothing about an object that has it.
 pub const EJECTING: &str = "bluegreen.dev/ejecting";
 /// Label that the Deployment controller gives the pods of a ReplicaSet (k8s.io/api/apps/v1, `DefaultDeploymentUniqueLabelKey`).
 pub const POD_TEMPLATE_HASH: &str = "pod-template-hash";

@@ -58,6 +58,7 @@ pub fn observe(
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect(),
         adopting: object.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(keys::ADOPTING)),
+        ejecting: object.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(keys::EJECTING)),
         uid,
     };
     let mut pods = pods(world, &object, &sets);

@@ -244,6 +244,9 @@ fn baking(view: &View<'_>, findings: &Findings) -> Option<String> {
 
 fn releasing(view: &View<'_>, findings: &Findings) -> String {
     let Some(revision) = view.target() else {
+        if let BringUp::Waiting(_, why) = &findings.bring_up {
+            return why.clone();
+        }
         return match (&view.snapshot.identity, view.settled()) {
             (Identity::Unknown { .. }, _) => "the template is being compared with known revisions".into(),
             (_, false) => "the Services are being moved".into(),

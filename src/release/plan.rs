@@ -61,6 +61,11 @@ pub fn plan(snapshot: &Snapshot, now: Now) -> Plan {
         // The garbage collector does the rest; Services are released by the sweep once the pods are gone.
         return Plan { status: before.clone(), ..Plan::default() };
     }
+    if snapshot.object.ejecting {
+        // What it misses is on its way to somebody else: nothing follows from that, and nothing of it is worth telling.
+        let status = BlueGreenDeploymentStatus { observed_generation: snapshot.object.generation, ..before.clone() };
+        return Plan { status, ..Plan::default() };
+    }
     // Who serves can only be told when everything that an earlier object left behind has been looked at.
     let questions = inheritance(snapshot);
     if !questions.is_empty() {
@@ -91,6 +96,12 @@ pub fn plan(snapshot: &Snapshot, now: Now) -> Plan {
             Block::new("Unreadable", format!("could not read {}; nothing is changed until that works again", snapshot.unread.join(", "))),
         );
     }
+    if bring_up::adopting(&view) {
+        // Whose pods serve is not known yet, whatever the spec says meanwhile: its Services must not be parked, nor its set be given up. Nor
+        // is it asked what the template means: the set that has it is still to come.
+        let (bring_up, _) = bring_up::step(&view, None);
+        return undecided(&view, None, bring_up);
+    }
     if let Some(plan) = decided_by_person_or_failure(&view) {
         return plan;
     }
@@ -109,11 +120,15 @@ fn remember(snapshot: &Snapshot, status: BlueGreenDeploymentStatus) -> Plan {
 }
 
 fn blocked(view: &View<'_>, block: Block) -> Plan {
+    undecided(view, Some(block), BringUp::None)
+}
+
+/// A plan that decides nothing.
+fn undecided(view: &View<'_>, block: Option<Block>, bring_up: BringUp) -> Plan {
     let drain = drain::step(view);
     let effects = going_on(view, &drain);
     let (bake, _) = bake::step(view);
-    let (bring_up, smoke, gate) = (BringUp::None, Smoke::None, Gate::Open);
-    let findings = Findings { block: Some(block), bring_up, smoke, gate, convergence: converge::step(view), bake, drain };
+    let findings = Findings { block, bring_up, smoke: Smoke::None, gate: Gate::Open, convergence: converge::step(view), bake, drain };
     Plan { status: status::make(view, &findings), effects, ..Plan::default() }
 }
 
@@ -177,8 +192,7 @@ fn steps(view: &View<'_>) -> Plan {
             }
         }
     }
-    let block =
-        if way_back_is_open(view) || bring_up::adopting(view) { None } else { preflight::check(snapshot).err().or_else(|| hooks::check(view).err()) };
+    let block = if way_back_is_open(view) { None } else { preflight::check(snapshot).err().or_else(|| hooks::check(view).err()) };
     let block = block.or_else(|| contended(view));
     let (bring_up, writes) = bring_up::step(view, block.as_ref());
     let parked = switch::park(view);

@@ -114,6 +114,8 @@ pub struct Object {
     pub commands: BTreeMap<String, String>,
     /// Whether its pods are still being taken over from a Deployment ([`crate::api::keys::ADOPTING`]).
     pub adopting: bool,
+    /// Whether its pods are being given to a Deployment ([`crate::api::keys::EJECTING`]).
+    pub ejecting: bool,
 }
 
 impl Object {

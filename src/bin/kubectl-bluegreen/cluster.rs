@@ -136,11 +136,24 @@ impl Cluster {
     /// # Errors
     /// If the API server refuses, or does not answer.
     pub async fn change(&self, kind: &ApiResource, name: &str, patch: Patch<Value>) -> Result<Changed> {
+        self.changed(kind, name, patch, false).await
+    }
+
+    /// Whether an object could be changed so.
+    ///
+    /// # Errors
+    /// If the API server refuses, or does not answer.
+    pub async fn dry_change(&self, kind: &ApiResource, name: &str, patch: Value) -> Result<Changed> {
+        self.changed(kind, name, Patch::Merge(patch), true).await
+    }
+
+    async fn changed(&self, kind: &ApiResource, name: &str, patch: Patch<Value>, dry_run: bool) -> Result<Changed> {
         let guarded_by_test = matches!(patch, Patch::Json(_));
-        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
+        let parameters = PatchParams { dry_run, field_manager: Some(FIELD_MANAGER.into()), ..PatchParams::default() };
         match timed(self.api(kind).patch(name, &parameters, &patch)).await {
             Ok(_) => Ok(Changed::Done),
-            Err(Refusal::Api(status)) if status.code == 409 => Ok(Changed::Conflict),
+            // One that is gone is read again as well.
+            Err(Refusal::Api(status)) if status.code == 409 || status.code == 404 => Ok(Changed::Conflict),
             // A JSON patch whose test fails; what the API server holds for invalid has causes.
             Err(Refusal::Api(status))
                 if guarded_by_test && status.code == 422 && status.details.as_ref().is_none_or(|details| details.causes.is_empty()) =>
@@ -157,14 +170,6 @@ impl Cluster {
     /// As the API server says.
     pub async fn create(&self, kind: &ApiResource, object: &Value) -> std::result::Result<Value, Refusal> {
         self.strictly(kind, false, |request, parameters| request.create(parameters, object.to_string().into_bytes())).await
-    }
-
-    /// Makes an object what is written here; the manifest carries the version that was read.
-    ///
-    /// # Errors
-    /// As the API server says.
-    pub async fn replace(&self, kind: &ApiResource, name: &str, object: &Value) -> std::result::Result<Value, Refusal> {
-        self.strictly(kind, false, |request, parameters| request.replace(name, parameters, object.to_string().into_bytes())).await
     }
 
     /// Deletes an object without what it owns, as it was when it was read.

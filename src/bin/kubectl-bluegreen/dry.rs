@@ -52,5 +52,6 @@ fn seen(object: &BlueGreenDeployment) -> Object {
         stored_switch: None,
         commands: BTreeMap::new(),
         adopting: false,
+        ejecting: false,
     }
 }

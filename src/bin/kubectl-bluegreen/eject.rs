@@ -1,49 +1,60 @@
 //! What `eject` writes: a Deployment in place of a BlueGreenDeployment. Its template is the serving ReplicaSet's, letter by letter, so the
 //! Deployment controller knows that one for its newest and starts nothing.
 
-use bluegreen::api::{BlueGreenDeployment, keys};
+use bluegreen::api::{BlueGreenDeployment, PodMetadata, keys};
 use bluegreen::controller::trim;
 use serde_json::{Map, Value, json};
 
+use crate::choose::No;
 use crate::hand::{self, copied};
 use crate::report::current;
 
-/// The ReplicaSet that serves, where nothing else has pods and nothing is on its way; else what is. `sets` and `pods` are all of the namespace.
-pub fn settled<'a>(object: &BlueGreenDeployment, sets: &'a [Value], pods: &[Value]) -> Result<&'a Value, String> {
+/// The ReplicaSet that serves, where nothing else has pods and nothing is on its way; else what is. `sets` and `pods` are all of the namespace;
+/// `successor` is the UID of the Deployment, which may have the ReplicaSet already.
+pub fn settled<'a>(object: &BlueGreenDeployment, sets: &'a [Value], pods: &[Value], successor: Option<&str>) -> Result<&'a Value, No> {
+    let refused = |why: String| Err(No::Refused(why));
     let name = object.metadata.name.as_deref().unwrap_or_default();
     let ready = format!("kubectl bluegreen wait {name} --for drained waits for it");
+    let replicas = |set: &Value| ["/spec/replicas", "/status/replicas"].iter().any(|at| set.pointer(at).and_then(Value::as_i64).unwrap_or(0) > 0);
+    let owned = |set: &Value, owner: Option<&str>| owner.is_some() && trim::controller(set).is_some_and(|(_, _, uid)| Some(uid.as_str()) == owner);
     let Some(status) = object.status.as_ref().filter(|_| current(object)) else {
-        return Err("the operator has not looked at the latest change yet".into());
+        return Err(No::NotYet);
     };
     let Some(switch) = status.switch.as_ref() else {
-        return Err(format!("no revision serves yet; {ready}"));
+        return refused(format!("no revision serves yet; {ready}"));
     };
-    if switch.completed_at.is_none() || switch.converged_at.is_none() || status.revision.as_ref() != Some(&switch.to) {
-        return Err(format!("a release is on its way; {ready}"));
+    if let Some(rejected) = status.rejected.as_ref() {
+        let other = format!("spec.template is not what serves, as revision {} was given up", rejected.revision);
+        return refused(format!("{other}; apply the template of {}, or kubectl bluegreen retry {name}", switch.to));
     }
-    let uid = object.metadata.uid.as_deref();
-    let mine = |set: &&Value| trim::controller(set).is_some_and(|(_, _, owner)| Some(owner.as_str()) == uid);
-    let replicas = |set: &Value| ["/spec/replicas", "/status/replicas"].iter().any(|at| set.pointer(at).and_then(Value::as_i64).unwrap_or(0) > 0);
+    let moved = switch.completed_at.is_some() && switch.converged_at.is_some() && status.revision.as_ref() == Some(&switch.to);
+    if !moved {
+        return refused(format!("a release is on its way; {ready}"));
+    }
+    if object.spec.pod_metadata != PodMetadata::default() {
+        return refused("spec.podMetadata has put labels or annotations on its pods; remove it first, and the operator takes them off".into());
+    }
+    let mine = |set: &&Value| owned(set, object.metadata.uid.as_deref()) || owned(set, successor);
     let serves = |set: &&Value| trim::label(set, keys::REVISION) == Some(switch.to.as_str()) && replicas(set);
     let (serving, others): (Vec<&Value>, Vec<&Value>) = sets.iter().filter(mine).partition(serves);
     let [serving] = serving.as_slice() else {
-        return Err(format!("revision {} has no pods of its own; scale it up first", switch.to));
+        return refused(format!("revision {} has no pods of its own; scale it up first", switch.to));
     };
     if let Some(other) = others.into_iter().find(|set| replicas(set)) {
         let revision = trim::label(other, keys::REVISION).unwrap_or_default();
-        return Err(format!(
-            "revision {revision} still has pods, which would get traffic again; {ready}, and kubectl bluegreen drain {name} --finish ends it"
-        ));
+        let end = format!("kubectl bluegreen drain {name} --finish ends it");
+        return refused(format!("revision {revision} still has pods, which would get traffic again; {ready}, and {end}"));
     }
     let labels = &object.spec.selector.match_labels;
     let set = trim::text(serving, "/metadata/uid");
     let stray = pods.iter().find(|pod| {
         let has = trim::strings(pod, "/metadata/labels");
-        let ended = pod.pointer("/metadata/deletionTimestamp").is_some();
+        let over = matches!(pod.pointer("/status/phase").and_then(Value::as_str), Some("Succeeded" | "Failed"));
+        let ended = over || pod.pointer("/metadata/deletionTimestamp").is_some();
         !ended && labels.iter().all(|(key, value)| has.get(key) == Some(value)) && trim::controller(pod).map(|(_, _, uid)| uid) != set
     });
     match stray {
-        Some(pod) => Err(format!(
+        Some(pod) => refused(format!(
             "pod \"{}\" has the labels of spec.selector too, and would get traffic; {ready}, or change its labels",
             trim::text(pod, "/metadata/name").unwrap_or_default()
         )),
@@ -78,11 +89,53 @@ pub fn set_patch(set: &Value) -> Option<Value> {
         let keys = all.into_keys().filter(|key| key.starts_with(keys::PREFIX) && !kept.contains(&key.as_str()));
         keys.map(|key| (key, Value::Null)).collect::<Map<String, Value>>()
     };
-    let (labels, annotations) = (ours("/metadata/labels", &[keys::REVISION, keys::ISSUE]), ours("/metadata/annotations", &[]));
+    let (labels, mut annotations) = (ours("/metadata/labels", &[keys::REVISION, keys::ISSUE]), ours("/metadata/annotations", &[]));
+    let notes = hand::NOTES.iter().filter(|key| trim::annotation(set, key).is_some());
+    annotations.extend(notes.map(|key| ((*key).to_owned(), Value::Null)));
     if labels.is_empty() && annotations.is_empty() {
         return None;
     }
     Some(json!({"metadata": {"uid": trim::text(set, "/metadata/uid"), "labels": labels, "annotations": annotations}}))
+}
+
+/// Gives the ReplicaSet that serves to the Deployment, which then has it before any other: of those with no pods it would scale the latest up,
+/// paused or not. `None` where it has it.
+pub fn given(set: &Value, deployment: &Value) -> Option<Value> {
+    let uid = trim::text(deployment, "/metadata/uid");
+    if trim::controller(set).map(|(_, _, owner)| owner) == uid {
+        return None;
+    }
+    let owner = json!({
+        "apiVersion": hand::THEIRS.0, "kind": hand::THEIRS.1, "name": deployment.pointer("/metadata/name"), "uid": uid,
+        "controller": true,
+    });
+    let guard = |field: &str| set.pointer(&format!("/metadata/{field}")).cloned().unwrap_or_default();
+    Some(json!({"metadata": {"uid": guard("uid"), "resourceVersion": guard("resourceVersion"), "ownerReferences": [owner]}}))
+}
+
+/// Whether a Deployment that an earlier call has made is not what is wanted now.
+pub fn differs(deployment: &Value, wanted: &Value) -> bool {
+    let at = |object: &Value, pointer: &str| object.pointer(pointer).cloned().unwrap_or_default();
+    let fields = ["/spec/replicas", "/spec/selector/matchLabels", "/spec/minReadySeconds"];
+    let other = |field: &&str| {
+        wanted.pointer(field).is_some_and(|wanted| *wanted != at(deployment, field) && !(wanted == 0 && at(deployment, field).is_null()))
+    };
+    fields.iter().any(|field| other(&field)) || !same(&at(deployment, "/spec/template"), &at(wanted, "/spec/template"))
+}
+
+/// Whether two pod templates are the same to the Deployment controller (`EqualIgnoreHash`).
+pub fn same(one: &Value, other: &Value) -> bool {
+    let plain = |template: &Value| {
+        let mut template = template.clone();
+        if let Some(metadata) = template.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.remove("creationTimestamp");
+            if let Some(labels) = metadata.get_mut("labels").and_then(Value::as_object_mut) {
+                labels.remove(keys::POD_TEMPLATE_HASH);
+            }
+        }
+        template
+    };
+    plain(one) == plain(other)
 }
 
 /// Whether a Deployment goes on with the ReplicaSet that it was given, and made no other.

@@ -20,6 +20,10 @@ const TOOLS: [&str; 6] = [
     "helm.toolkit.fluxcd.io/",
 ];
 
+/// What the Deployment controller notes on its ReplicaSets about their sizes. A Deployment that finds other numbers than its own takes that for
+/// scaling (`isScalingEvent` of its controller), and does not roll out before somebody scales it.
+pub const NOTES: [&str; 2] = ["deployment.kubernetes.io/desired-replicas", "deployment.kubernetes.io/max-replicas"];
+
 /// Gives the successor the labels of an object. Its annotations are about itself.
 pub fn copied(object: &Value, metadata: &mut Map<String, Value>) {
     let mut labels = trim::strings(object, "/metadata/labels");

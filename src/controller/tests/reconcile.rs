@@ -210,6 +210,57 @@ async fn nothing_waits_for_what_pods_are_to_bear() {
     }
 }
 
+/// Deleted with --cascade=orphan and made again: its set may become nobody's after the template seemed to be something new.
+#[tokio::test]
+async fn a_set_that_comes_late_is_what_the_template_means() {
+    let mut stage = Stage::new();
+    let object = json!({
+        "apiVersion": "bluegreen.dev/v1alpha1", "kind": "BlueGreenDeployment", "metadata": {"name": "shop", "namespace": "n", "generation": 1},
+        "spec": {"replicas": 1, "selector": {"matchLabels": {"app": "shop"}}, "template": template("v1"), "traffic": {"services": []}, "paused": true},
+    });
+    stage.api.put(Resource::BlueGreenDeployment, object);
+    stage.look().await;
+    assert_ne!(stage.status()["revision"], json!(null), "{:#}", stage.status());
+    let mut labelled = template("v1");
+    labelled["metadata"]["labels"][keys::REVISION] = json!("aaaa");
+    let labels = labelled["metadata"]["labels"].clone();
+    stage.api.put(
+        Resource::ReplicaSet,
+        json!({"metadata": {"name": "shop-aaaa", "namespace": "n", "labels": labels}, "spec": {"replicas": 1, "selector": {"matchLabels": labels}, "template": labelled}}),
+    );
+    for _ in 0..3 {
+        stage.look().await;
+    }
+    assert_eq!(stage.status()["revision"], "aaaa");
+}
+
+/// What `kubectl bluegreen eject` gives to a Deployment is not missed, nor made again.
+#[tokio::test]
+async fn what_is_given_away_is_not_missed() {
+    let mut stage = Stage::serving(json!({})).await;
+    let before = stage.status();
+    let mut object = stage.api.now(Resource::BlueGreenDeployment, "shop");
+    object["metadata"]["annotations"] = json!({keys::EJECTING: "u"});
+    stage.api.put(Resource::BlueGreenDeployment, object);
+    stage.change(&json!({"paused": true, "replicas": 3}));
+    let mut set = stage.api.only(Resource::ReplicaSet);
+    set["metadata"]["ownerReferences"] = json!([{"kind": "Deployment", "name": "shop", "uid": "d", "controller": true}]);
+    stage.api.put(Resource::ReplicaSet, set);
+    let mut service = stage.api.now(Resource::Service, "shop");
+    service["spec"]["selector"] = json!({"app": "shop"});
+    service["metadata"]["annotations"] = json!({});
+    stage.api.put(Resource::Service, service);
+    for _ in 0..3 {
+        stage.look().await;
+    }
+    let mut expected = before;
+    expected["observedGeneration"] = json!(2);
+    assert_eq!(stage.status(), expected);
+    assert!(stage.notices().is_empty());
+    assert_eq!(stage.api.only(Resource::ReplicaSet)["spec"]["replicas"], 1);
+    assert_eq!(stage.api.now(Resource::Service, "shop")["spec"]["selector"], json!({"app": "shop"}));
+}
+
 /// While the pods of a Deployment are taken over, nothing is complained of; and their set is what the template means, though it seemed to be new.
 #[tokio::test]
 async fn a_deployment_is_taken_over_in_silence() {
@@ -242,6 +293,15 @@ async fn a_deployment_is_taken_over_in_silence() {
     assert_eq!(stage.condition("Stalled").0, "False", "{:#}", stage.status());
     assert!(stage.condition("Reconciling").2.contains("kubectl bluegreen adopt"), "{:?}", stage.condition("Reconciling"));
     assert!(stage.notices().iter().all(|notice| !notice.warning));
+    // Not even when somebody ends the pause, and asks for another template.
+    stage.change(&json!({"paused": false, "template": template("v2")}));
+    for _ in 0..3 {
+        stage.look().await;
+    }
+    assert_eq!(stage.api.now(Resource::Service, "shop")["spec"]["selector"], json!({"app": "shop"}));
+    assert_eq!(stage.api.only(Resource::ReplicaSet)["spec"]["replicas"], 1);
+    stage.change(&json!({"paused": true, "template": template("v1")}));
+    stage.look().await;
 
     // What the plugin writes.
     let mut set = stage.api.now(Resource::ReplicaSet, "shop-aaaa");

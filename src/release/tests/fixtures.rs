@@ -120,6 +120,7 @@ pub fn snapshot(version: &str, changes: &Value) -> Snapshot {
             stored_switch: None,
             commands: BTreeMap::new(),
             adopting: false,
+            ejecting: false,
         },
         sets: vec![],
         orphans: vec![],

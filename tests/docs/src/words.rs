@@ -350,7 +350,7 @@ pub const KEYS: &[(&str, &str, &str)] = &[
     (
         keys::EJECTING,
         "annotation of BlueGreenDeployments and Deployments",
-        "`kubectl bluegreen eject` is not finished; the UID of the BlueGreenDeployment.",
+        "`kubectl bluegreen eject` is not finished; the UID of the BlueGreenDeployment. The operator does nothing about such an object; `kubectl bluegreen resume` takes it back.",
     ),
     (keys::OWNER, "annotation of Services", "`<name>/<uid>` of the BlueGreenDeployment that moves it."),
     (

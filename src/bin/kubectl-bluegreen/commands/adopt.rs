@@ -20,11 +20,15 @@ use crate::cluster::{Changed, Cluster, Refusal, failed, read};
 use crate::dry;
 use crate::failure::{Failure, Result};
 use crate::hand::{OURS, THEIRS, whole};
+use crate::report::current;
 use crate::terminal::Terminal;
 
 use super::hand::{self, Look, all, deployments, until};
 use super::say::TRIES;
 use super::wait;
+
+/// For how long the operator may need to look at something new.
+const AWAKE: Duration = Duration::from_secs(30);
 
 /// Takes a Deployment over.
 pub async fn run(cluster: &Cluster, terminal: Terminal, name: &str, dry_run: bool, timeout: Duration) -> Result {
@@ -53,7 +57,8 @@ fn missing(cluster: &Cluster, name: &str) -> Failure {
 /// The Deployment goes, and the BlueGreenDeployment is there, paused.
 async fn leave(cluster: &Cluster, terminal: Terminal, name: &str, deadline: Instant) -> Result {
     let (ours, theirs) = (Resource::BlueGreenDeployment.api_resource(), deployments());
-    for _ in 0..TRIES {
+    let mut tries = 0;
+    while tries < TRIES {
         let (deployment, object) = tokio::join!(cluster.find(&theirs, name), cluster.find(&ours, name));
         let (deployment, object) = (deployment?, object?);
         let begun = object.as_ref().is_some_and(|object| trim::annotation(object, keys::ADOPTING).is_some());
@@ -71,32 +76,47 @@ async fn leave(cluster: &Cluster, terminal: Terminal, name: &str, deadline: Inst
             (Some(deployment), _) => deployment,
         };
         let uid = trim::text(&deployment, "/metadata/uid");
+        let of_this = object.as_ref().and_then(|object| trim::annotation(object, keys::ADOPTING)) == uid.as_deref();
+        if begun
+            && !of_this
+            && !owned(cluster, &trim::text(&object.clone().unwrap_or_default(), "/metadata/uid").unwrap_or_default()).await?.is_empty()
+        {
+            let again = format!("somebody has made Deployment {name} again, and its pods are others than those that are being taken over");
+            return Err(Failure::Refused(format!("{again}; stop whoever applies it, delete it, and call this again")));
+        }
         if deployment.pointer("/metadata/deletionTimestamp").is_some() && begun {
             return hand::gone(cluster, &theirs, name, uid.as_deref(), deadline).await;
         }
-        let manifest = look(cluster, &deployment).await?;
-        let held = adopt::held(manifest, uid.as_deref().unwrap_or_default());
-        match object {
-            None => {
-                cluster
-                    .create(&ours, &held)
-                    .await
-                    .map_err(|refusal| failed(format!("BlueGreenDeployment \"{name}\" could not be made"), refusal.words()))?;
-                terminal.say(&format!("BlueGreenDeployment {name} is there, and paused."))?;
+        let held = match look(cluster, &deployment).await {
+            Ok(manifest) => adopt::held(manifest, uid.as_deref().unwrap_or_default()),
+            // It was at rest a moment ago: somebody scales it, or rolls something out.
+            Err(Failure::Refused(_)) if begun && adopt::moving(&deployment) && Instant::now() < deadline => {
+                tokio::time::sleep(hand::AGAIN).await;
+                continue;
             }
-            // Left by an earlier call: the Deployment may have changed since.
-            Some(object) => {
-                let mut held = held;
-                if let Some(metadata) = held.get_mut("metadata").and_then(Value::as_object_mut) {
-                    metadata.insert("resourceVersion".into(), object.pointer("/metadata/resourceVersion").cloned().unwrap_or_default());
-                }
-                match cluster.replace(&ours, name, &held).await {
-                    Ok(_) => {}
-                    Err(Refusal::Api(status)) if status.code == 409 || status.code == 404 => continue,
-                    Err(refusal) => return Err(failed(format!("BlueGreenDeployment \"{name}\" could not be changed"), refusal.words())),
-                }
+            Err(Failure::Refused(why)) if begun => {
+                return Err(Failure::Refused(format!("{why}. BlueGreenDeployment {name} is left, paused; call it again, or delete that")));
+            }
+            Err(failure) => return Err(failure),
+        };
+        tries += 1;
+        let Some(object) = object else {
+            cluster
+                .create(&ours, &held)
+                .await
+                .map_err(|refusal| failed(format!("BlueGreenDeployment \"{name}\" could not be made"), refusal.words()))?;
+            terminal.say(&format!("BlueGreenDeployment {name} is there, and paused."))?;
+            awake(cluster, name, deadline).await?;
+            continue;
+        };
+        // The Deployment may have changed since it was made.
+        if let Some(patch) = adopt::renewed(&object, &held) {
+            let unreadable = |error: serde_json::Error| Failure::Unreadable { what: "the patch".into(), error: error.to_string() };
+            if matches!(cluster.patch(name, Patch::Json(serde_json::from_value(patch).map_err(unreadable)?)).await?, Changed::Conflict) {
+                continue;
             }
         }
+        awake(cluster, name, deadline).await?;
         if matches!(cluster.delete_alone(&theirs, &deployment).await?, Changed::Done) {
             hand::gone(cluster, &theirs, name, uid.as_deref(), deadline).await?;
             return terminal.say(&format!("Deployment {name} is gone; its ReplicaSet and its pods stayed."));
@@ -105,64 +125,101 @@ async fn leave(cluster: &Cluster, terminal: Terminal, name: &str, deadline: Inst
     Err(Failure::Contended(format!("Deployment {name}")))
 }
 
-/// The BlueGreenDeployment that it is to become. Everything that could be wrong with it is found here, before anything is written.
+/// The ReplicaSets that an object controls already.
+async fn owned(cluster: &Cluster, owner: &str) -> Result<Vec<Value>> {
+    let mut sets = all(cluster, Resource::ReplicaSet).await?;
+    sets.retain(|set| trim::controller(set).is_some_and(|(_, _, uid)| uid == owner));
+    Ok(sets)
+}
+
+/// Waits until the operator has looked at it: where none does, the Deployment must stay.
+async fn awake(cluster: &Cluster, name: &str, deadline: Instant) -> Result {
+    let what = format!("the operator looks at BlueGreenDeployment {name}");
+    let outcome = until(&what, deadline.min(Instant::now() + AWAKE), async || {
+        let seen = current(&cluster.object(name).await?);
+        Ok(if seen { Look::Done(()) } else { Look::NotYet("it has not; does it run, and look at this namespace?".into()) })
+    });
+    outcome.await.map_err(|failure| match failure {
+        Failure::Late(why) => Failure::Late(format!("{why}. Nothing else was done: kubectl delete bgd {name} ends it")),
+        other => other,
+    })
+}
+
+/// Everything that could be wrong with it, found before anything is written; and the BlueGreenDeployment that it is to become.
 async fn look(cluster: &Cluster, deployment: &Value) -> Result<Value> {
     let name = trim::text(deployment, "/metadata/name").unwrap_or_default();
     let refused = |why: String| Failure::Refused(format!("Deployment {name} can't be taken over: {why}"));
     if let Some(why) = adopt::held_up(deployment) {
         return Err(refused(why));
     }
-    let (sets, pods, services, slices) = tokio::join!(
+    let theirs = deployments();
+    let (sets, pods, services, slices, others) = tokio::join!(
         all(cluster, Resource::ReplicaSet),
         all(cluster, Resource::Pod),
         all(cluster, Resource::Service),
-        all(cluster, Resource::EndpointSlice)
+        all(cluster, Resource::EndpointSlice),
+        cluster.list_kind::<Value>(&theirs, Some(&cluster.namespace), None)
     );
-    let (sets, pods, services, slices) = (sets?, pods?, services?, slices?);
+    let (sets, pods, services, slices, rivals) = (sets?, pods?, services?, slices?, others?);
     let led = adopt::services(deployment.pointer("/spec/template").unwrap_or(&Value::Null), &services);
     let manifest = adopt::manifest(deployment, &led);
     // As it would be stored; what the API server has against it, it says in its own words.
     let stored = match cluster.dry_create(&Resource::BlueGreenDeployment.api_resource(), &manifest).await {
         Ok(stored) => stored,
-        Err(Refusal::Api(status)) if status.code == 409 => stored(&manifest, cluster),
+        // Made by an earlier call.
+        Err(Refusal::Api(status)) if status.code == 409 => {
+            adopt::merged(&manifest, &json!({"metadata": {"namespace": cluster.namespace, "uid": "unknown"}}))
+        }
         Err(Refusal::Api(status)) => return Err(refused(check::causes(&status).join("; "))),
         Err(Refusal::Other(words)) => return Err(failed("the BlueGreenDeployment could not be tried", words)),
     };
-    let tried = dry::replica_set(cluster, &read(stored.clone())?).await.map_err(|refusal| refused(refusal.words()))?;
-    let identity = tried.pointer("/spec/template").map(template_identity).unwrap_or_default();
+    let identity = identity(cluster, &stored).await?;
     let owner = trim::text(deployment, "/metadata/uid").unwrap_or_default();
     let heirs = adopt::heirs(&sets, &name, &owner, &trim::strings(deployment, "/spec/selector/matchLabels"), &identity);
-    let Some(heir) = heirs.into_iter().find(|heir| heir.serves) else {
+    let Some(heir) = heirs.into_iter().find(|heir| heir.serves && heir.identity == identity) else {
         return Err(refused("the API server makes another pod template of it than that of its ReplicaSet; restart the rollout first".into()));
     };
-    let owned =
-        led.iter().find_map(|name| adopt::applied(services.iter().find(|service| trim::text(service, "/metadata/name").as_ref() == Some(name))?));
-    if let Some(why) = owned {
+    let is = |service: &&Value, name: &String| trim::text(service, "/metadata/name").as_ref() == Some(name);
+    if let Some(why) = led.iter().find_map(|name| adopt::applied(services.iter().find(|service| is(service, name))?)) {
         return Err(refused(why));
     }
-    if let Some(first) = problems(&stored, &heir, sets, pods, services, slices).into_iter().next() {
-        return Err(refused(first));
-    }
-    Ok(manifest)
-}
-
-/// The manifest as the object that is there already, by an earlier call.
-fn stored(manifest: &Value, cluster: &Cluster) -> Value {
-    adopt::merged(manifest, &json!({"metadata": {"namespace": cluster.namespace, "uid": "unknown"}}))
-}
-
-/// What the operator would find wrong once everything is its own.
-fn problems(object: &Value, heir: &Heir, sets: Vec<Value>, pods: Vec<Value>, services: Vec<Value>, slices: Vec<Value>) -> Vec<String> {
-    let is = |value: &Value, uid: &str| trim::text(value, "/metadata/uid").as_deref() == Some(uid);
     let theirs = |pod: &&Value| trim::controller(pod).is_some_and(|(_, _, set)| set == heir.uid);
     let (pods, others): (Vec<Value>, Vec<Value>) = pods.into_iter().partition(|pod| theirs(&pod));
-    let Some(set) = sets.iter().find(|set| is(set, &heir.uid)) else { return vec![] };
-    let (set, pods) = adopt::foreseen(set, &pods, heir, object);
+    let Some(set) = sets.into_iter().find(|set| trim::text(set, "/metadata/uid").as_ref() == Some(&heir.uid)) else {
+        return Err(refused("its ReplicaSet is gone".into()));
+    };
+    if let Some(why) = adopt::rival(&set, &name, &rivals) {
+        return Err(refused(why));
+    }
+    rights(cluster, &name, &heir, &set, pods.first()).await?;
+    let (set, pods) = adopt::foreseen(&set, &pods, &heir, &stored);
     let tagged = |resource: Resource, objects: Vec<Value>| objects.into_iter().map(move |object| (resource, object));
     let seen = tagged(Resource::ReplicaSet, vec![set]).chain(tagged(Resource::Pod, pods)).chain(tagged(Resource::Pod, others));
     let seen = seen.chain(tagged(Resource::Service, services)).chain(tagged(Resource::EndpointSlice, slices));
-    let seen = Seen { object: object.clone(), others: seen.collect() };
-    check::snapshot(&seen, Timestamp::now()).map(|snapshot| check::problems(&snapshot)).unwrap_or_default()
+    // What the operator would find wrong once everything is its own.
+    let snapshot = check::snapshot(&Seen { object: stored, others: seen.collect() }, Timestamp::now());
+    match snapshot.and_then(|snapshot| bluegreen::release::preflight::problems(&snapshot).next()) {
+        Some(block) => Err(refused(adopt::words(&block))),
+        None => Ok(manifest),
+    }
+}
+
+/// Hash of the pod template as the API server would store it.
+async fn identity(cluster: &Cluster, object: &Value) -> Result<String> {
+    let tried = dry::replica_set(cluster, &read(object.clone())?).await;
+    let tried = tried.map_err(|refusal| failed("the pod template could not be tried as a ReplicaSet", refusal.words()))?;
+    Ok(tried.pointer("/spec/template").map(template_identity).unwrap_or_default())
+}
+
+/// Fails where what is to be written later would be refused: then the Deployment is gone already.
+async fn rights(cluster: &Cluster, name: &str, heir: &Heir, set: &Value, pod: Option<&Value>) -> Result {
+    if let Some(patch) = adopt::set_patch(set, heir, (name, "")) {
+        cluster.dry_change(&Resource::ReplicaSet.api_resource(), &heir.name, patch).await?;
+    }
+    if let Some((pod, patch)) = pod.and_then(|pod| Some((trim::text(pod, "/metadata/name")?, adopt::pod_patch(pod, heir, name)?))) {
+        cluster.dry_change(&Resource::Pod.api_resource(), &pod, patch).await?;
+    }
+    hand::may_scale(cluster, name, THEIRS, OURS).await
 }
 
 /// The ReplicaSets and pods get the marks of revisions; answers the one that serves.
@@ -170,32 +227,33 @@ async fn take(cluster: &Cluster, terminal: Terminal, name: &str, object: &Value,
     let (sets, pods) = (Resource::ReplicaSet.api_resource(), Resource::Pod.api_resource());
     let owner = trim::text(object, "/metadata/uid").unwrap_or_default();
     let selector: BTreeMap<String, String> = trim::strings(object, "/spec/selector/matchLabels");
-    let tried =
-        dry::replica_set(cluster, &read(object.clone())?).await.map_err(|refusal| failed("the pod template could not be tried", refusal.words()))?;
-    let identity = tried.pointer("/spec/template").map(template_identity).unwrap_or_default();
+    let identity = identity(cluster, object).await?;
     let heirs = adopt::heirs(&all(cluster, Resource::ReplicaSet).await?, name, &owner, &selector, &identity);
+    // The template may have been changed meanwhile: then that is released when it serves.
     let Some(serving) = heirs.iter().find(|heir| heir.serves).cloned() else {
-        return Err(Failure::Stuck(format!("no ReplicaSet of Deployment {name} is left that has its template; resume {name} to release it anew")));
+        let remedy =
+            format!("call this again if there is such a Deployment; else take the annotation {} off BlueGreenDeployment {name}", keys::ADOPTING);
+        return Err(Failure::Stuck(format!("no ReplicaSet of Deployment {name} is left that is nobody's; {remedy}, and resume it")));
     };
     for heir in &heirs {
-        hand::write(cluster, &sets, &heir.name, |set| adopt::set_patch(set, heir, name)).await?;
+        hand::write(cluster, &sets, &heir.name, |set| adopt::set_patch(set, heir, (name, &owner))).await?;
     }
     until("every pod has the label of its revision", deadline, async || {
         let labels = selector.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",");
         let found: Vec<Value> = cluster.list(Resource::Pod, Some(&cluster.namespace), Some(&labels)).await?;
         for pod in found.iter().filter(|pod| trim::controller(pod).is_some_and(|(_, _, set)| set == serving.uid)) {
             let pod = trim::text(pod, "/metadata/name").unwrap_or_default();
-            hand::write(cluster, &pods, &pod, |pod| adopt::pod_patch(pod, &serving.revision)).await?;
+            hand::write(cluster, &pods, &pod, |pod| adopt::pod_patch(pod, &serving, name)).await?;
         }
-        let set = cluster.find(&sets, &serving.name).await?.unwrap_or_default();
-        Ok(if whole(&set) {
-            Look::Done(())
-        } else {
-            Look::NotYet(format!("ReplicaSet {}: {}", serving.name, set.pointer("/status").unwrap_or(&Value::Null)))
-        })
+        let Some(set) = cluster.find(&sets, &serving.name).await? else {
+            return Err(Failure::Stuck(format!("ReplicaSet {} was deleted", serving.name)));
+        };
+        let seen = || format!("ReplicaSet {}: {}", serving.name, set.pointer("/status").unwrap_or(&Value::Null));
+        Ok(if whole(&set) { Look::Done(()) } else { Look::NotYet(seen()) })
     })
     .await?;
-    hand::write(cluster, &sets, &serving.name, |set| trim::annotation(set, keys::ROLE).is_none().then(|| adopt::serving(&serving))).await?;
+    let ours = owned(cluster, &owner).await?;
+    hand::write(cluster, &sets, &serving.name, |_| adopt::serving(&ours, &serving)).await?;
     terminal.say(&format!("ReplicaSet {} is revision {} now, with its pods as they are.", serving.name, serving.revision))?;
     Ok(serving)
 }
@@ -205,11 +263,8 @@ async fn known(cluster: &Cluster, name: &str, heir: &Heir, deadline: Instant) ->
     until("the operator takes the ReplicaSet over", deadline, async || {
         let status = cluster.object(name).await?.status.unwrap_or_default();
         let active = status.active.as_ref().map(|active| active.revision.as_str());
-        Ok(if active == Some(heir.revision.as_str()) {
-            Look::Done(())
-        } else {
-            Look::NotYet(format!("status.active is {active:?}; does the operator run?"))
-        })
+        let seen = || format!("status.active is {active:?}; does the operator run?");
+        Ok(if active == Some(heir.revision.as_str()) { Look::Done(()) } else { Look::NotYet(seen()) })
     })
     .await
 }

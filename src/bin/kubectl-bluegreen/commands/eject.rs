@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::check;
+use crate::choose::No;
 use crate::cluster::{Changed, Cluster, Refusal, failed, read};
 use crate::eject;
 use crate::failure::{Failure, Result};
@@ -22,6 +23,9 @@ use super::hand::{self, Look, all, deployments, until};
 use super::say::TRIES;
 use super::status::replica_sets;
 
+/// How long the garbage collector may take.
+const BACK: Duration = Duration::from_secs(60);
+
 /// Gives a BlueGreenDeployment up for a Deployment.
 pub async fn run(cluster: &Cluster, terminal: Terminal, name: &str, timeout: Duration) -> Result {
     let deadline = Instant::now() + timeout;
@@ -30,35 +34,37 @@ pub async fn run(cluster: &Cluster, terminal: Terminal, name: &str, timeout: Dur
         let own = trim::text(&set, "/metadata/name").unwrap_or_default();
         hand::write(cluster, &Resource::ReplicaSet.api_resource(), &own, eject::set_patch).await?;
     }
-    // It must have its ReplicaSet before it may make one.
-    until("the Deployment takes the ReplicaSet over", deadline, async || {
-        let deployment = cluster.find(&deployments(), name).await?.unwrap_or_default();
-        let uid = trim::text(&deployment, "/metadata/uid");
-        let wanted = deployment.pointer("/spec/replicas").and_then(Value::as_i64);
-        let sets = all(cluster, Resource::ReplicaSet).await?;
-        let mut mine = sets.iter().filter(|set| trim::controller(set).map(|(_, _, owner)| owner) == uid);
-        let serves = mine.any(|set| set.pointer("/spec/replicas").and_then(Value::as_i64) == wanted && trim::label(set, keys::REVISION).is_some());
-        Ok(if serves { Look::Done(()) } else { Look::NotYet("it has none yet".into()) })
-    })
-    .await?;
-    let go = |deployment: &Value| {
-        let held = trim::annotation(deployment, keys::EJECTING).is_some();
-        held.then(|| json!({"metadata": {"uid": trim::text(deployment, "/metadata/uid"), "annotations": {keys::EJECTING: null}}, "spec": {"paused": false}}))
-    };
+    // Paused, it counts its pods already: before they are of its template it may not go on.
+    goes_on(cluster, "the Deployment takes the ReplicaSet over", name, deadline).await?;
     hand::scale_by(cluster, terminal, name, OURS, THEIRS).await?;
-    hand::write(cluster, &deployments(), name, go).await?;
-    until("the Deployment goes on", deadline, async || {
-        let deployment = cluster.find(&deployments(), name).await?.unwrap_or_default();
+    let unless = |held: bool, patch: Value| held.then_some(patch);
+    let paused = |deployment: &Value| deployment.pointer("/spec/paused").and_then(Value::as_bool) == Some(true);
+    hand::write(cluster, &deployments(), name, |now| unless(paused(now), json!({"spec": {"paused": false}}))).await?;
+    goes_on(cluster, "the Deployment goes on", name, deadline).await?;
+    // Last: until then this can be called again.
+    let held = |deployment: &Value| trim::annotation(deployment, keys::EJECTING).is_some();
+    let over = json!({"metadata": {"annotations": {keys::EJECTING: null}}});
+    hand::write(cluster, &deployments(), name, |now| unless(held(now), over.clone())).await?;
+    // To its controller an annotation is a change as well.
+    goes_on(cluster, "the Deployment has seen that it is finished", name, deadline).await?;
+    terminal.say(&format!("Deployment {name} serves, with the pods as they were."))
+}
+
+async fn goes_on(cluster: &Cluster, what: &str, name: &str, deadline: Instant) -> Result {
+    until(what, deadline, async || {
+        let Some(deployment) = cluster.find(&deployments(), name).await? else {
+            return Err(Failure::Stuck(format!("Deployment {name} was deleted; its ReplicaSets may be nobody's")));
+        };
         Ok(if eject::goes_on(&deployment) { Look::Done(()) } else { Look::NotYet(deployment.pointer("/status").unwrap_or(&Value::Null).to_string()) })
     })
-    .await?;
-    terminal.say(&format!("Deployment {name} serves, with the pods as they were."))
+    .await
 }
 
 /// The BlueGreenDeployment goes, and the Deployment is there, paused.
 async fn leave(cluster: &Cluster, terminal: Terminal, name: &str, deadline: Instant) -> Result {
     let (ours, theirs) = (Resource::BlueGreenDeployment.api_resource(), deployments());
-    for _ in 0..TRIES {
+    let mut tries = 0;
+    while tries < TRIES {
         let (deployment, object) = tokio::join!(cluster.find(&theirs, name), cluster.find(&ours, name));
         let (deployment, object) = (deployment?, object?);
         let begun = deployment.as_ref().is_some_and(|deployment| trim::annotation(deployment, keys::EJECTING).is_some());
@@ -74,29 +80,52 @@ async fn leave(cluster: &Cluster, terminal: Terminal, name: &str, deadline: Inst
         if object.pointer("/metadata/deletionTimestamp").is_some() && begun {
             return hand::gone(cluster, &ours, name, uid.as_deref(), deadline).await;
         }
-        let wanted = look(cluster, &object).await?;
-        let paused = object.pointer("/spec/paused").and_then(Value::as_bool) == Some(true);
-        if !paused || trim::annotation(&object, keys::EJECTING).is_none() {
+        let held = object.pointer("/spec/paused").and_then(Value::as_bool) == Some(true) && trim::annotation(&object, keys::EJECTING).is_some();
+        let (wanted, set) = match look(cluster, &object, deployment.as_ref()).await? {
+            Ok(found) => found,
+            // Somebody has just changed it.
+            Err(No::NotYet) if Instant::now() < deadline => {
+                tokio::time::sleep(hand::AGAIN).await;
+                continue;
+            }
+            Err(no) => {
+                let why = if let No::Refused(why) = no { why } else { "the operator has not looked at the latest change yet; does it run?".into() };
+                let paused = if held {
+                    format!(". It is paused since this has begun; kubectl bluegreen resume {name} takes that back")
+                } else {
+                    String::new()
+                };
+                return Err(Failure::Refused(format!("{name} can't go back to a Deployment: {why}{paused}")));
+            }
+        };
+        tries += 1;
+        if !held {
             hold(cluster, name, &object, deadline).await?;
             terminal.say(&format!("BlueGreenDeployment {name} is paused."))?;
             continue;
         }
-        match deployment {
+        let deployment = match deployment {
+            // Left by an earlier call; since then something else may serve, or it was scaled. It has no pods of its own yet.
+            Some(deployment) if eject::differs(&deployment, &wanted) => {
+                cluster.delete_alone(&theirs, &deployment).await?;
+                hand::gone(cluster, &theirs, name, trim::text(&deployment, "/metadata/uid").as_deref(), deadline).await?;
+                continue;
+            }
+            Some(deployment) => deployment,
             None => {
-                cluster
-                    .create(&theirs, &wanted)
-                    .await
-                    .map_err(|refusal| failed(format!("Deployment \"{name}\" could not be made"), refusal.words()))?;
+                let made = cluster.create(&theirs, &wanted).await;
+                let made = made.map_err(|refusal| failed(format!("Deployment \"{name}\" could not be made"), refusal.words()))?;
                 terminal.say(&format!("Deployment {name} is there, and paused."))?;
+                made
             }
-            // Left by an earlier call, or scaled by somebody meanwhile.
-            Some(deployment) if deployment.pointer("/spec/replicas") != wanted.pointer("/spec/replicas") => {
-                let replicas = json!({"spec": {"replicas": wanted.pointer("/spec/replicas")}});
-                hand::write(cluster, &theirs, name, |_| Some(replicas.clone())).await?;
-            }
-            Some(_) => {}
-        }
+        };
         free(cluster, terminal, uid.as_deref()).await?;
+        if let Some(patch) = eject::given(&set, &deployment) {
+            let own = trim::text(&set, "/metadata/name").unwrap_or_default();
+            if matches!(cluster.change(&Resource::ReplicaSet.api_resource(), &own, Patch::Merge(patch)).await?, Changed::Conflict) {
+                continue;
+            }
+        }
         if matches!(cluster.delete_alone(&ours, &object).await?, Changed::Done) {
             hand::gone(cluster, &ours, name, uid.as_deref(), deadline).await?;
             return terminal.say(&format!("BlueGreenDeployment {name} is gone; its ReplicaSets and its pods stayed."));
@@ -105,21 +134,59 @@ async fn leave(cluster: &Cluster, terminal: Terminal, name: &str, deadline: Inst
     Err(Failure::Contended(name.into()))
 }
 
-/// The Deployment that is to follow, where nothing is against it.
-async fn look(cluster: &Cluster, object: &Value) -> Result<Value> {
+/// The Deployment that is to follow and the ReplicaSet that serves, where nothing is against it.
+async fn look(cluster: &Cluster, object: &Value, deployment: Option<&Value>) -> Result<std::result::Result<(Value, Value), No>> {
     let name = trim::text(object, "/metadata/name").unwrap_or_default();
-    let refused = |why: String| Failure::Refused(format!("{name} can't go back to a Deployment: {why}"));
     let (sets, pods) = tokio::join!(replica_sets(cluster, &name), all(cluster, Resource::Pod));
     let (sets, pods) = (sets?, pods?);
     let read = read(object.clone())?;
-    let set = eject::settled(&read, &sets, &pods).map_err(refused)?;
-    let wanted = eject::manifest(object, set);
+    let successor = deployment.and_then(|deployment| trim::text(deployment, "/metadata/uid"));
+    let set = match eject::settled(&read, &sets, &pods, successor.as_deref()) {
+        Ok(set) => set.clone(),
+        Err(no) => return Ok(Err(no)),
+    };
+    let wanted = eject::manifest(object, &set);
     match cluster.dry_create(&deployments(), &wanted).await {
-        Ok(_) => Ok(wanted),
-        Err(Refusal::Api(status)) if status.code == 409 => Ok(wanted),
-        Err(Refusal::Api(status)) => Err(refused(check::causes(&status).join("; "))),
+        // Whoever changes Deployments on their way would have all pods started anew.
+        Ok(tried) if !eject::same(tried.pointer("/spec/template").unwrap_or(&Value::Null), set.pointer("/spec/template").unwrap_or(&Value::Null)) => {
+            Ok(Err(No::Refused("an admission webhook makes another pod template of the Deployment's, which would start all pods anew".into())))
+        }
+        Err(Refusal::Api(status)) if status.code != 409 => Ok(Err(No::Refused(check::causes(&status).join("; ")))),
         Err(Refusal::Other(words)) => Err(failed("the Deployment could not be tried", words)),
+        Ok(_) | Err(Refusal::Api(_)) => {
+            rights(cluster, &name, object, &set).await?;
+            Ok(Ok((wanted, set)))
+        }
     }
+}
+
+/// Fails where what is to be written later would be refused.
+async fn rights(cluster: &Cluster, name: &str, object: &Value, set: &Value) -> Result {
+    let own = trim::text(set, "/metadata/name").unwrap_or_default();
+    let change = json!({"metadata": {"uid": trim::text(set, "/metadata/uid"), "annotations": {keys::EJECTING: "dry run"}}});
+    cluster.dry_change(&Resource::ReplicaSet.api_resource(), &own, change).await?;
+    let owner = trim::text(object, "/metadata/uid");
+    for service in all(cluster, Resource::Service).await? {
+        if let Some(patch) = freed(&service, owner.as_deref()) {
+            let service = trim::text(&service, "/metadata/name").unwrap_or_default();
+            cluster.dry_change(&Resource::Service.api_resource(), &service, patch).await?;
+        }
+    }
+    hand::may_scale(cluster, name, OURS, THEIRS).await
+}
+
+/// Takes an `eject` back that is not finished: the Deployment goes, and its ReplicaSet becomes the operator's again.
+pub async fn back(cluster: &Cluster, terminal: Terminal, name: &str) -> Result {
+    let theirs = deployments();
+    let Some(deployment) = cluster.find(&theirs, name).await?.filter(|found| trim::annotation(found, keys::EJECTING).is_some()) else {
+        return Ok(());
+    };
+    if matches!(cluster.delete_alone(&theirs, &deployment).await?, Changed::Conflict) {
+        return Err(Failure::Contended(format!("Deployment {name}")));
+    }
+    let uid = trim::text(&deployment, "/metadata/uid");
+    hand::gone(cluster, &theirs, name, uid.as_deref(), Instant::now() + BACK).await?;
+    terminal.say(&format!("Deployment {name}, which was to follow it, is gone."))
 }
 
 /// Pauses it, and waits until the operator knows: no release begins any more.
@@ -140,17 +207,19 @@ async fn hold(cluster: &Cluster, name: &str, object: &Value, deadline: Instant) 
 
 /// The Services select the pods by their own labels alone: the same pods.
 async fn free(cluster: &Cluster, terminal: Terminal, owner: Option<&str>) -> Result {
-    let ours = |service: &Value| {
-        let service: Service = trim::service(service)?;
-        let mine = service.owner.as_ref().map(|of| of.uid.as_str()) == owner;
-        mine.then(|| manifest::release_patch(&service, true))
-    };
     for service in all(cluster, Resource::Service).await? {
-        if ours(&service).is_some() {
+        if freed(&service, owner).is_some() {
             let name = trim::text(&service, "/metadata/name").unwrap_or_default();
-            hand::write(cluster, &Resource::Service.api_resource(), &name, ours).await?;
+            hand::write(cluster, &Resource::Service.api_resource(), &name, |service| freed(service, owner)).await?;
             terminal.say(&format!("Service {name} selects them without a revision."))?;
         }
     }
     Ok(())
+}
+
+/// A Service without what its owner has written there; `None` for those of others.
+fn freed(service: &Value, owner: Option<&str>) -> Option<Value> {
+    let service: Service = trim::service(service)?;
+    let mine = service.owner.as_ref().map(|of| of.uid.as_str()) == owner;
+    mine.then(|| manifest::release_patch(&service, true))
 }

@@ -18,7 +18,7 @@ use crate::terminal::Terminal;
 use super::say::TRIES;
 
 /// Pause between two looks.
-const AGAIN: Duration = Duration::from_millis(200);
+pub const AGAIN: Duration = Duration::from_millis(200);
 
 /// What `apps/v1` calls it.
 pub fn deployments() -> ApiResource {
@@ -75,6 +75,21 @@ pub async fn write(cluster: &Cluster, kind: &ApiResource, name: &str, patch: imp
 /// Everything in the namespace of a kind that the operator knows.
 pub async fn all(cluster: &Cluster, resource: Resource) -> Result<Vec<Value>> {
     cluster.list(resource, Some(&cluster.namespace), None).await
+}
+
+/// Fails where [`scale_by`] would be refused.
+pub async fn may_scale(cluster: &Cluster, name: &str, from: (&str, &str), to: (&str, &str)) -> Result {
+    let kind = ApiResource::erase::<HorizontalPodAutoscaler>(&());
+    let found: Vec<Value> = cluster.list_kind(&kind, Some(&cluster.namespace), None).await?;
+    for scaler in scalers(&found, from, name) {
+        let owner = found.iter().find(|found| trim::text(found, "/metadata/name").as_ref() == Some(&scaler)).and_then(trim::controller);
+        if let Some((kind, owner, _)) = owner {
+            let why = format!("HorizontalPodAutoscaler {scaler} belongs to {kind} \"{owner}\", which would point it back at the {}", from.1);
+            return Err(Failure::Refused(format!("{why}; let that scale nothing, or something else, first")));
+        }
+        cluster.dry_change(&kind, &scaler, scaler_patch(to)).await?;
+    }
+    Ok(())
 }
 
 /// Lets the HorizontalPodAutoscalers of one object scale another of its name.

@@ -1,5 +1,6 @@
 //! The commands that change the spec: pause, resume, set-image.
 
+use bluegreen::api::keys;
 use kube::api::Patch;
 use serde_json::{Value, json};
 
@@ -8,16 +9,24 @@ use crate::failure::{Failure, Result};
 use crate::image::{self, Change};
 use crate::terminal::Terminal;
 
+use super::eject;
 use super::say::TRIES;
 
 /// Sets spec.paused.
 pub async fn pause(cluster: &Cluster, terminal: Terminal, name: &str, paused: bool) -> Result {
     for _ in 0..TRIES {
         let object = cluster.object(name).await?;
-        if object.spec.paused == paused {
+        let ejecting = object.metadata.annotations.as_ref().is_some_and(|annotations| annotations.contains_key(keys::EJECTING));
+        if ejecting && !paused {
+            eject::back(cluster, terminal, name).await?;
+        } else if object.spec.paused == paused {
             return terminal.say(&format!("{name} {}; nothing was changed.", if paused { "is paused already" } else { "is not paused" }));
         }
-        let patch = json!({"metadata": {"resourceVersion": object.metadata.resource_version}, "spec": {"paused": paused}});
+        let mut metadata = json!({"resourceVersion": object.metadata.resource_version});
+        if let (true, false, Some(metadata)) = (ejecting, paused, metadata.as_object_mut()) {
+            metadata.insert("annotations".into(), json!({keys::EJECTING: null}));
+        }
+        let patch = json!({"metadata": metadata, "spec": {"paused": paused}});
         if matches!(cluster.patch(name, Patch::Merge(patch)).await?, Changed::Done) {
             return terminal.say(&if paused {
                 format!("{name} is paused: no Service is moved and nothing is scaled down until kubectl bluegreen resume {name}. Deadlines run on.")

@@ -35,7 +35,9 @@ fn deployment(manifest: &Manifest) -> Result<Value> {
 /// Applies the Deployment of a version, and waits for the end of its rollout.
 async fn rolled_out(stage: &Stage, version: &str) -> Result {
     let api = stage.api::<Deployment>();
-    api.patch("shop", &PatchParams::apply("e2e").force(), &Patch::Apply(&deployment(&shop(version))?)).await?;
+    let replicas = api.get_opt("shop").await?.and_then(|found| found.spec.replicas).unwrap_or(2);
+    let next = deployment(&shop(version).spec("/replicas", replicas))?;
+    api.patch("shop", &PatchParams::apply("e2e").force(), &Patch::Apply(&next)).await?;
     wait_for(format!("the Deployment's rollout of {version}"), 60, || async {
         let found = serde_json::to_value(api.get("shop").await?)?;
         let number = |pointer: &str| found.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
@@ -45,14 +47,28 @@ async fn rolled_out(stage: &Stage, version: &str) -> Result {
         Ok(when(over, || found.pointer("/status").unwrap_or(&Value::Null).to_string()))
     })
     .await?;
-    alone(stage).await
+    alone(stage).await?;
+    followed(stage).await
+}
+
+/// Waits until the node of the users has followed a rollout: until then its proxy may send them to pods that are gone, as with any Deployment.
+async fn followed(stage: &Stage) -> Result {
+    let probe = stage.users().await?;
+    wait_for("thirty answers without a failure", 30, || async {
+        let before = probe.failures().len();
+        probe.more(30).await?;
+        Ok(when(probe.failures().len() == before, || format!("{:?}", probe.failures().last())))
+    })
+    .await?;
+    probe.stop().map(drop)
 }
 
 /// Waits until only the pods are left that are to serve.
 async fn alone(stage: &Stage) -> Result {
-    wait_for("two pods and no more", 60, || async {
+    let wanted = stage.api::<Deployment>().get_opt("shop").await?.and_then(|found| found.spec.replicas).unwrap_or(2);
+    wait_for(format!("{wanted} pods and no more"), 60, || async {
         let pods = stage.api::<Pod>().list(&ListParams::default()).await?.items;
-        Ok(when(pods.len() == 2, || format!("{} pods", pods.len())))
+        Ok(when(i32::try_from(pods.len()).is_ok_and(|found| found == wanted), || format!("{} pods", pods.len())))
     })
     .await
 }
@@ -68,6 +84,15 @@ async fn pods(stage: &Stage) -> Result<Vec<String>> {
 async fn installed(stage: &Stage) -> Result {
     stage.service_with("shop", json!({"selector": {"app": "shop"}})).await?;
     rolled_out(stage, "v1").await
+}
+
+/// An HPA; nobody measures here, so it scales nothing.
+async fn scaled(stage: &Stage) -> Result {
+    let scaler = json!({
+        "metadata": {"name": "shop"},
+        "spec": {"minReplicas": 2, "maxReplicas": 2, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"}},
+    });
+    stage.create::<HorizontalPodAutoscaler>(scaler).await.map(drop)
 }
 
 async fn adopted(stage: &Stage) -> Result {
@@ -93,11 +118,7 @@ async fn ejected(stage: &Stage) -> Result {
 pub async fn adopted_and_ejected(stage: Arc<Stage>) -> Result {
     installed(&stage).await?;
     rolled_out(&stage, "v2").await?;
-    let scaler = json!({
-        "metadata": {"name": "shop"},
-        "spec": {"minReplicas": 2, "maxReplicas": 2, "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "shop"}},
-    });
-    stage.create::<HorizontalPodAutoscaler>(scaler).await?;
+    scaled(&stage).await?;
     let before = pods(&stage).await?;
     let users = stage.users().await?;
     let held = stage.long(2, &["echo", "--target", "tcp://{echo}", "--duration", "40s"]).await?;
@@ -114,8 +135,8 @@ pub async fn adopted_and_ejected(stage: Arc<Stage>) -> Result {
     claim!(stage.desired(&first).await? == 2, "the Service selects {first}");
     let scaled = stage.api::<HorizontalPodAutoscaler>().get("shop").await?.spec.scale_target_ref.kind;
     claim!(scaled == "BlueGreenDeployment", "the HorizontalPodAutoscaler scales {scaled}");
-    let warnings = stage.events("ServiceServesOthers").await?;
-    claim!(warnings.is_empty(), "it was warned of what was on its way");
+    let warnings = stage.events("Stalled").await?;
+    claim!(warnings.is_empty(), "it was warned of what was on its way: {:?}", warnings.first().and_then(|event| event.message.clone()));
 
     // Its pods drain as those of any revision.
     let manifest = shop("v3");
@@ -193,6 +214,80 @@ pub async fn adopted_leaves_one_by_one(stage: Arc<Stage>) -> Result {
         claim!(stage.selected("shop").await? == first, "it is another revision");
     }
     claim!(pods(&stage).await? == before, "pods were started or ended");
+    users.stop_clean()?;
+
+    // Scaled and started anew in between: there are two sets with one template, and the Deployment controller's notes are of another size.
+    stage.patch(json!({"spec": {"replicas": 3}})).await?;
+    stage.complete(60).await?;
+    says(&stage, &["restart", "shop", "--wait", "--timeout", "60s"], "serves everyone")?;
+    says(&stage, &["wait", "shop", "--for", "drained", "--timeout", "90s"], "no old pods are left")?;
+    says(&stage, &["eject", "shop"], "with the pods as they were")?;
+    says(&stage, &["adopt", "shop"], "serves everyone")?;
+    says(&stage, &["eject", "shop"], "with the pods as they were")?;
+    ejected(&stage).await?;
+    // It makes others of a template that has the labels of those before; and they leave one by one, too.
+    rolled_out(&stage, "v5").await?;
+    says(&stage, &["adopt", "shop"], "serves everyone")?;
+    let fifth = stage.selected("shop").await?;
+    let before = pods(&stage).await?;
+    let held = stage.long(2, &["echo", "--target", "tcp://{echo}"]).await?;
+    held.open()?;
+    let users = stage.users().await?;
+    let spec = |field: &str| second.0.pointer(&format!("/spec/{field}")).cloned().unwrap_or_default();
+    stage.patch(json!({"spec": {"template": spec("template"), "drain": spec("drain"), "traffic": {"quietSeconds": 2}}})).await?;
+    wait_for("the idle pods have left", 60, || async {
+        let (with, without) = (stage.pods(&fifth).await?.len(), stage.pods(&format!("left.{fifth}")).await?);
+        let ours = without.iter().filter_map(ResourceExt::uid).all(|uid| before.contains(&uid));
+        Ok(when((with, without.len()) == (0, 1) && ours, || format!("{with} pods with their set, {} without", without.len())))
+    })
+    .await?;
+    claim!(held.failures().is_empty(), "the held connection was cut: {:?}", held.failures().first());
+    held.stop_clean()?;
+    users.stop_clean().map(drop)
+}
+
+/// An `eject` that was given up, and a release after it: the next one goes by what serves then.
+pub async fn ejected_later(stage: Arc<Stage>) -> Result {
+    installed(&stage).await?;
+    says(&stage, &["adopt", "shop"], "serves everyone")?;
+    // After its second write there is a Deployment.
+    interrupted(&stage, 2, &["eject", "shop"])?;
+    claim!(stage.api::<Deployment>().get_opt("shop").await?.is_some(), "there is no Deployment yet");
+    says(&stage, &["resume", "shop"], "goes on")?;
+    stage.patch(json!({"spec": {"template": shop("v2").0.pointer("/spec/template")}})).await?;
+    says(&stage, &["wait", "shop", "--for", "drained", "--timeout", "90s"], "no old pods are left")?;
+    alone(&stage).await?;
+    let before = pods(&stage).await?;
+    let users = stage.users().await?;
+    says(&stage, &["eject", "shop"], "with the pods as they were")?;
+    ejected(&stage).await?;
+    claim!(pods(&stage).await? == before, "pods were started or ended");
+    users.only("v2", 10).await?;
+    users.stop_clean().map(drop)
+}
+
+/// Somebody makes the Deployment again while it is being taken over, as tools do: it has its pods back, and is taken over when that is called again.
+pub async fn deployment_made_again(stage: Arc<Stage>) -> Result {
+    installed(&stage).await?;
+    let before = pods(&stage).await?;
+    let users = stage.users().await?;
+    // After its second write the Deployment is on its way out.
+    interrupted(&stage, 2, &["adopt", "shop"])?;
+    wait_for("the Deployment is gone", 30, || async {
+        let gone = stage.api::<Deployment>().get_opt("shop").await?.is_none();
+        Ok(when(gone, || "it is still there".into()))
+    })
+    .await?;
+    rolled_out(&stage, "v1").await?;
+    claim!(pods(&stage).await? == before, "it made pods of its own");
+    says(&stage, &["adopt", "shop"], "serves everyone")?;
+    adopted(&stage).await?;
+    claim!(pods(&stage).await? == before, "pods were started or ended");
+    // Later it has no pods to take any more, and is told apart.
+    let api = stage.api::<Deployment>();
+    api.patch("shop", &PatchParams::apply("e2e").force(), &Patch::Apply(&deployment(&shop("v1"))?)).await?;
+    refuses(&stage, &["adopt", "shop"], "there is a BlueGreenDeployment shop already")?;
+    refuses(&stage, &["eject", "shop"], "there is a Deployment shop already")?;
     users.stop_clean().map(drop)
 }
 
@@ -209,7 +304,11 @@ pub async fn adoption_refused(stage: Arc<Stage>) -> Result {
         Ok(if said.err.contains("ServiceServesOthers") { Look::Done(()) } else { Look::NotYet(said.err) })
     })
     .await?;
-    refuses(&stage, &["adopt", "shop"], "Service \"shop\" already serves 1 pod of something else")?;
+    refuses(
+        &stage,
+        &["adopt", "shop"],
+        "Service \"shop\" already serves 1 pod of something else, which a switch would cut off from its users. Pods of",
+    )?;
     stage.api::<Pod>().delete("stranger", &kube::api::DeleteParams::default()).await?;
     alone(&stage).await?;
     // A selector that somebody applies at every sync.
@@ -229,6 +328,14 @@ pub async fn adoption_refused(stage: Arc<Stage>) -> Result {
     claim!(stage.api::<BlueGreenDeployment>().get_opt("shop").await?.is_none(), "something was made");
     claim!(stage.selector("shop").await?.len() == 1, "the Service was changed");
     rolled_out(&stage, "v1").await?;
+    // Another Deployment, which would take the ReplicaSet as soon as it is nobody's.
+    let mut wide = deployment(&shop("v1").spec("/template/metadata/labels/track", "wide").spec("/replicas", 0))?;
+    if let Some(metadata) = wide.get_mut("metadata") {
+        *metadata = json!({"name": "wide"});
+    }
+    stage.create::<Deployment>(wide).await?;
+    refuses(&stage, &["adopt", "shop"], "Deployment \"wide\" has a selector that matches its pods, too")?;
+    stage.api::<Deployment>().delete("wide", &kube::api::DeleteParams::foreground()).await?;
     says(&stage, &["adopt", "shop"], "serves everyone")?;
     refuses(&stage, &["adopt", "shop"], "is a BlueGreenDeployment already")?;
     // A release that is on its way.
@@ -263,6 +370,8 @@ fn interrupted(stage: &Stage, k: u64, words: &[&str]) -> Result<Option<String>> 
 /// nobody notices. Each time with new pods, which the Deployment makes of what it was left with.
 pub async fn adoption_interrupted(stage: Arc<Stage>) -> Result {
     installed(&stage).await?;
+    stage.service_with("shop-headless", json!({"selector": {"app": "shop"}, "clusterIP": "None"})).await?;
+    scaled(&stage).await?;
     let (mut way_in, mut way_out, mut answers) = (vec![], vec![], 0);
     for k in 1..=40 {
         rolled_out(&stage, &format!("k{k}")).await?;
@@ -287,7 +396,9 @@ pub async fn adoption_interrupted(stage: Arc<Stage>) -> Result {
         held.stop_clean()?;
         answers += users.stop_clean()?.ok;
         if killed_in.is_none() && killed_out.is_none() {
-            claim!(way_in.len() >= 7 && way_out.len() >= 6, "that took only {way_in:?} and {way_out:?}");
+            let scaler = |line: &String| line.contains("/horizontalpodautoscalers/");
+            claim!(way_in.iter().any(scaler) && way_out.iter().any(scaler), "the HPA was not among {way_in:?} and {way_out:?}");
+            claim!(way_in.len() >= 8 && way_out.len() >= 8, "that took only {way_in:?} and {way_out:?}");
             stage.notes.say(format!("killed after each of {} writes in and {} out; {answers} requests, 0 failed", way_in.len(), way_out.len()));
             return Ok(());
         }

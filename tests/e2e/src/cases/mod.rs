@@ -53,6 +53,7 @@ macro_rules! own {
 /// Every case; the longest first, so that the end of a run is not one of them alone.
 pub fn all() -> Vec<Case> {
     let mut cases = vec![
+        shared!(adoption::adoption_interrupted, 600),
         shared!(gates::promoted_in_a_window, 330),
         shared!(release::upload_and_stream_survive, 180),
         shared!(drain::release_with_real_defaults, 150),
@@ -67,10 +68,11 @@ pub fn all() -> Vec<Case> {
         shared!(roles::pod_metadata_by_role, 200),
         shared!(hooks::hooks_in_order, 240),
         shared!(hooks::hook_fails, 240),
-        shared!(adoption::adoption_interrupted, 600),
         shared!(adoption::adopted_and_ejected, 300),
         shared!(adoption::adopted_leaves_one_by_one, 300),
         shared!(adoption::adoption_refused, 200),
+        shared!(adoption::ejected_later, 200),
+        shared!(adoption::deployment_made_again, 200),
         shared!(release::first_install, 90),
         shared!(release::release_new_connections, 120),
         shared!(release::release_kept_with_drain_begin, 120),
