@@ -43,7 +43,7 @@ pub fn moving(deployment: &Value) -> bool {
     let number = |pointer: &str| deployment.pointer(pointer).and_then(Value::as_i64).unwrap_or(0);
     let counts = ["replicas", "updatedReplicas", "readyReplicas", "availableReplicas"];
     let other = |count: &&str| number(&format!("/status/{count}")) != number("/spec/replicas");
-    number("/status/observedGeneration") < number("/metadata/generation") || counts.iter().any(|count| other(&count))
+    number("/status/observedGeneration") < number("/metadata/generation") || counts.iter().any(other)
 }
 
 /// Another Deployment that would take the ReplicaSet for its own as soon as it is nobody's, and scale it to zero: its selector is wider.
@@ -65,7 +65,7 @@ pub fn rival(set: &Value, name: &str, deployments: &[Value]) -> Option<String> {
         equal && trim::list(other, "/spec/selector/matchExpressions").all(fits)
     };
     let others = deployments.iter().filter_map(|other| Some((trim::text(other, "/metadata/name")?, other)));
-    let (rival, _) = others.filter(|(other, _)| other != name).find(|(_, other)| claims(&other))?;
+    let (rival, _) = others.filter(|(other, _)| other != name).find(|(_, other)| claims(other))?;
     Some(format!("Deployment \"{rival}\" has a selector that matches its pods, too, and would end them; give that one a narrower selector first"))
 }
 

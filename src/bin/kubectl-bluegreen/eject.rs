@@ -120,7 +120,7 @@ pub fn differs(deployment: &Value, wanted: &Value) -> bool {
     let other = |field: &&str| {
         wanted.pointer(field).is_some_and(|wanted| *wanted != at(deployment, field) && !(wanted == 0 && at(deployment, field).is_null()))
     };
-    fields.iter().any(|field| other(&field)) || !same(&at(deployment, "/spec/template"), &at(wanted, "/spec/template"))
+    fields.iter().any(other) || !same(&at(deployment, "/spec/template"), &at(wanted, "/spec/template"))
 }
 
 /// Whether two pod templates are the same to the Deployment controller (`EqualIgnoreHash`).
