@@ -34,7 +34,8 @@ pub fn settled<'a>(object: &BlueGreenDeployment, sets: &'a [Value], pods: &[Valu
     if object.spec.pod_metadata != PodMetadata::default() {
         return refused("spec.podMetadata has put labels or annotations on its pods; remove it first, and the operator takes them off".into());
     }
-    let mine = |set: &&Value| owned(set, object.metadata.uid.as_deref()) || owned(set, successor);
+    // Nobody's is one whose Deployment was made anew.
+    let mine = |set: &&Value| owned(set, object.metadata.uid.as_deref()) || owned(set, successor) || trim::controller(set).is_none();
     let serves = |set: &&Value| trim::label(set, keys::REVISION) == Some(switch.to.as_str()) && replicas(set);
     let (serving, others): (Vec<&Value>, Vec<&Value>) = sets.iter().filter(mine).partition(serves);
     let [serving] = serving.as_slice() else {

@@ -70,8 +70,8 @@ fn a_failing_bake_with_nowhere_to_go_stays_and_says_so() {
     world.broken.insert(revision("v1"));
     world.settle();
     world.ill.insert(revision("v2"));
-    world.reconcile();
-    assert_eq!(world.plan.effects.bake.clone().unwrap().runs.len(), 1);
+    world.run(200);
+    assert_eq!((world.active(), world.phase()), ("v2", PhaseName::Bake));
     assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "BakeFailed".into()));
     let said = message(world.status(), ConditionType::Stalled);
     assert!(said.ends_with(&format!("; the traffic stays: revision {} has 0 ready pods, which are too few to go back to", revision("v1"))), "{said}");
@@ -377,8 +377,8 @@ fn a_query_of_a_bake_takes_the_traffic_back() {
     assert!(asked.endless && asked.runs.len() == 1 && asked.runs[0].pod.is_none(), "{asked:?}");
     // One whose URL is edited so that it can't be read is waited for all the same: it has a run, which has no verdict.
     world.edit(|spec| spec.bake.probes[0].prometheus.as_mut().unwrap().url = "prometheus:9090".into());
-    world.run(200);
-    assert_eq!((world.active(), world.phase()), ("v2", PhaseName::Bake));
+    world.reconcile();
+    assert_eq!(world.plan.effects.bake.clone().unwrap().runs.len(), 1);
     world.edit(|spec| spec.bake.probes[0].prometheus.as_mut().unwrap().url = "http://prometheus:9090".into());
     world.reconcile();
     let set = world.set("v2").uid.clone();

@@ -54,6 +54,8 @@ fn only_what_is_at_rest_goes_back() {
     given[1]["metadata"]["ownerReferences"] = json!([{"kind": "Deployment", "name": "shop", "uid": "d", "controller": true}]);
     assert!(settled(&serving(), &given, &[pod("one", "set")], Some("d")).is_ok());
     assert!(settled(&serving(), &given, &[pod("one", "set")], None).is_err());
+    given[1]["metadata"]["ownerReferences"] = json!([]);
+    assert!(settled(&serving(), &given, &[pod("one", "set")], None).is_ok());
     let mut marked = serving();
     marked.spec.pod_metadata = serde_json::from_value(json!({"active": {"labels": {"role": "active"}}})).unwrap();
     assert!(refused(&marked, &all, &[]).contains("spec.podMetadata"));
