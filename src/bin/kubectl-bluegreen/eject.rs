@@ -41,10 +41,15 @@ pub fn settled<'a>(object: &BlueGreenDeployment, sets: &'a [Value], pods: &[Valu
     let [serving] = serving.as_slice() else {
         return refused(format!("revision {} has no pods of its own; scale it up first", switch.to));
     };
-    if let Some(other) = others.into_iter().find(|set| replicas(set)) {
+    let wanted = |set: &&&Value| set.pointer("/spec/replicas").and_then(Value::as_i64).unwrap_or(0) > 0;
+    if let Some(other) = others.iter().find(wanted) {
         let revision = trim::label(other, keys::REVISION).unwrap_or_default();
         let end = format!("kubectl bluegreen drain {name} --finish ends it");
         return refused(format!("revision {revision} still has pods, which would get traffic again; {ready}, and {end}"));
+    }
+    // Those of a set that was scaled to zero a moment ago may not know of it yet.
+    if others.into_iter().any(replicas) {
+        return Err(No::NotYet);
     }
     let labels = &object.spec.selector.match_labels;
     let set = trim::text(serving, "/metadata/uid");

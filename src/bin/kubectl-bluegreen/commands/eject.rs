@@ -89,7 +89,11 @@ async fn leave(cluster: &Cluster, terminal: Terminal, name: &str, deadline: Inst
                 continue;
             }
             Err(no) => {
-                let why = if let No::Refused(why) = no { why } else { "the operator has not looked at the latest change yet; does it run?".into() };
+                let why = if let No::Refused(why) = no {
+                    why
+                } else {
+                    "the operator has not looked at the latest change yet, or old pods are still ending; does it run?".into()
+                };
                 let paused = if held {
                     format!(". It is paused since this has begun; kubectl bluegreen resume {name} takes that back")
                 } else {

@@ -29,6 +29,9 @@ fn only_what_is_at_rest_goes_back() {
     let mut draining = sets();
     draining[0]["spec"]["replicas"] = 1.into();
     assert!(refused(&object, &draining, &[]).contains("revision old still has pods"));
+    draining[0]["spec"]["replicas"] = 0.into();
+    draining[0]["status"]["replicas"] = 1.into();
+    assert_eq!(refused(&object, &draining, &[]), "not yet");
     let mut ending = pod("stray", "elsewhere");
     assert!(refused(&object, &all, std::slice::from_ref(&ending)).contains("pod \"stray\" has the labels of spec.selector too"));
     let mut over = ending.clone();

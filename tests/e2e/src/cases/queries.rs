@@ -34,6 +34,14 @@ fn query_to(host: &str, query: &str, bounds: &Value) -> Value {
     json!([{"name": "errors", "prometheus": asked, "failureThreshold": 2, "successThreshold": 2}])
 }
 
+/// Waits until an address can be reached from every node: the operator may be on any, and each node's proxy follows on its own.
+async fn reachable(stage: &Stage, address: &str) -> Result {
+    for node in [1, 2] {
+        stage.reachable(node, &format!("{address}:9090")).await?;
+    }
+    Ok(())
+}
+
 /// A query keeps a revision from the traffic, and takes the traffic back from one that has it.
 pub async fn queries_decide(stage: Arc<Stage>) -> Result {
     stage
@@ -49,7 +57,7 @@ pub async fn queries_decide(stage: Arc<Stage>) -> Result {
             "spec": {"clusterIP": ADDRESS, "selector": {"app": "metrics"}, "ports": [{"port": 9090, "targetPort": 8080}]},
         }))
         .await?;
-    stage.reachable(1, &format!("{ADDRESS}:9090")).await?;
+    reachable(&stage, ADDRESS).await?;
     // Without a number there is no verdict.
     let first = shop("v1").spec("/smokeProbes", query("nothing", &json!({"atMost": "0.1"})));
     stage.service("shop").await?;
@@ -60,13 +68,14 @@ pub async fn queries_decide(stage: Arc<Stage>) -> Result {
     let pod = stage.api::<Pod>().get("metrics").await?;
     let system: Api<Service> = Api::namespaced(stage.world.client.clone(), SYSTEM);
     let service = json!({"metadata": {"name": "metrics"}, "spec": {"ports": [{"port": 9090, "targetPort": 8080}]}});
-    system.create(&PostParams::default(), &serde_json::from_value(service)?).await?;
+    let made = system.create(&PostParams::default(), &serde_json::from_value(service)?).await?;
     let slices: Api<EndpointSlice> = Api::namespaced(stage.world.client.clone(), SYSTEM);
     let slice = json!({
         "metadata": {"name": "metrics", "labels": {"kubernetes.io/service-name": "metrics"}}, "addressType": "IPv4",
         "endpoints": [{"addresses": [pod_ip(&pod)], "conditions": {"ready": true}}], "ports": [{"name": "", "port": 8080, "protocol": "TCP"}],
     });
     slices.create(&PostParams::default(), &serde_json::from_value(slice)?).await?;
+    reachable(&stage, &made.spec.and_then(|spec| spec.cluster_ip).unwrap_or_default()).await?;
     stage.apply(&first.spec("/smokeProbes", query_to(NAME, "0.05 {{revision}}", &json!({"atMost": "0.1"})))).await?;
     let first = revision(&stage.complete(60).await?)?;
     let users = stage.users().await?;
