@@ -66,9 +66,20 @@ pub async fn crd_explains(stage: Arc<Stage>) -> Result {
     Ok(())
 }
 
+/// `shop` with a query for its only probe.
+fn query(bounds: Value, target: &str) -> Manifest {
+    let mut asked = json!({"url": "http://prometheus:9090", "query": "up"});
+    if let (Some(asked), Value::Object(bounds)) = (asked.as_object_mut(), bounds) {
+        asked.extend(bounds);
+    }
+    shop("v1")
+        .spec("/traffic/previewServices", json!(["shop-preview"]))
+        .spec("/smokeProbes", json!([{"name": "up", "prometheus": asked, "target": target}]))
+}
+
 /// What can never work is refused with a sentence that says what to write instead.
 pub async fn crd_rules(stage: Arc<Stage>) -> Result {
-    let rules: [(&str, Manifest, &str); 13] = [
+    let rules: [(&str, Manifest, &str); 16] = [
         (
             "selector",
             shop("v1").spec("/template/metadata/labels", json!({"app": "other"})),
@@ -98,12 +109,15 @@ pub async fn crd_rules(stage: Arc<Stage>) -> Result {
         (
             "two actions",
             shop("v1").spec("/smokeProbes/0/tcpSocket", json!({"port": 1})),
-            "exactly one of httpGet, httpPost, tcpSocket, grpc must be set",
+            "exactly one of httpGet, httpPost, tcpSocket, grpc, prometheus must be set",
         ),
+        ("a query without a bound", query(json!({}), "EachPod"), "atMost or atLeast must be set, or both"),
+        ("a bound that is no number", query(json!({"atMost": "1e3"}), "EachPod"), "write a number such as 0.01"),
+        ("a query with a target", query(json!({"atMost": "1"}), "PreviewService"), "a query has no target: it is about the revision as a whole"),
         (
             "two requests",
             shop("v1").spec("/smokeProbes/0/httpPost", json!({"port": 1})),
-            "exactly one of httpGet, httpPost, tcpSocket, grpc must be set",
+            "exactly one of httpGet, httpPost, tcpSocket, grpc, prometheus must be set",
         ),
         (
             "latency beyond the timeout",
