@@ -182,15 +182,18 @@ async fn rights(cluster: &Cluster, name: &str, object: &Value, set: &Value) -> R
 /// Takes an `eject` back that is not finished: the Deployment goes, and its ReplicaSet becomes the operator's again.
 pub async fn back(cluster: &Cluster, terminal: Terminal, name: &str) -> Result {
     let theirs = deployments();
-    let Some(deployment) = cluster.find(&theirs, name).await?.filter(|found| trim::annotation(found, keys::EJECTING).is_some()) else {
-        return Ok(());
-    };
-    if matches!(cluster.delete_alone(&theirs, &deployment).await?, Changed::Conflict) {
-        return Err(Failure::Contended(format!("Deployment {name}")));
+    // Its controller may write its status in between, and then it is not the version that was looked at.
+    for _ in 0..TRIES {
+        let Some(deployment) = cluster.find(&theirs, name).await?.filter(|found| trim::annotation(found, keys::EJECTING).is_some()) else {
+            return Ok(());
+        };
+        if matches!(cluster.delete_alone(&theirs, &deployment).await?, Changed::Done) {
+            let uid = trim::text(&deployment, "/metadata/uid");
+            hand::gone(cluster, &theirs, name, uid.as_deref(), Instant::now() + BACK).await?;
+            return terminal.say(&format!("Deployment {name}, which was to follow it, is gone."));
+        }
     }
-    let uid = trim::text(&deployment, "/metadata/uid");
-    hand::gone(cluster, &theirs, name, uid.as_deref(), Instant::now() + BACK).await?;
-    terminal.say(&format!("Deployment {name}, which was to follow it, is gone."))
+    Err(Failure::Contended(format!("Deployment {name}")))
 }
 
 /// Pauses it, and waits until the operator knows: no release begins any more.
