@@ -73,6 +73,15 @@ async fn alone(stage: &Stage) -> Result {
     .await
 }
 
+/// Waits for the end of a Deployment: it has a finalizer as long as its ReplicaSets are told.
+async fn gone(stage: &Stage, name: &str) -> Result {
+    wait_for(format!("the end of Deployment {name}"), 30, || async {
+        let gone = stage.api::<Deployment>().get_opt(name).await?.is_none();
+        Ok(when(gone, || "it is still there".into()))
+    })
+    .await
+}
+
 /// UIDs of all pods that are not ending.
 async fn pods(stage: &Stage) -> Result<Vec<String>> {
     let pods = stage.api::<Pod>().list(&ListParams::default()).await?.items;
@@ -273,11 +282,7 @@ pub async fn deployment_made_again(stage: Arc<Stage>) -> Result {
     let users = stage.users().await?;
     // After its second write the Deployment is on its way out.
     interrupted(&stage, 2, &["adopt", "shop"])?;
-    wait_for("the Deployment is gone", 30, || async {
-        let gone = stage.api::<Deployment>().get_opt("shop").await?.is_none();
-        Ok(when(gone, || "it is still there".into()))
-    })
-    .await?;
+    gone(&stage, "shop").await?;
     rolled_out(&stage, "v1").await?;
     claim!(pods(&stage).await? == before, "it made pods of its own");
     says(&stage, &["adopt", "shop"], "serves everyone")?;
@@ -336,6 +341,7 @@ pub async fn adoption_refused(stage: Arc<Stage>) -> Result {
     stage.create::<Deployment>(wide).await?;
     refuses(&stage, &["adopt", "shop"], "Deployment \"wide\" has a selector that matches its pods, too")?;
     stage.api::<Deployment>().delete("wide", &kube::api::DeleteParams::foreground()).await?;
+    gone(&stage, "wide").await?;
     says(&stage, &["adopt", "shop"], "serves everyone")?;
     refuses(&stage, &["adopt", "shop"], "is a BlueGreenDeployment already")?;
     // A release that is on its way.
