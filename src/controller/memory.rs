@@ -46,6 +46,8 @@ pub struct Remembered {
     pub repairs: BTreeMap<String, Repairs>,
     /// Which pods a set had that is being left, by its UID.
     pub present: HashMap<String, Presence>,
+    /// Since when pods are no endpoints, by UID.
+    pub absent: BTreeMap<String, Duration>,
     /// Pods on which what belongs to their role could not be written, by UID.
     pub unwritten: BTreeMap<String, Unwritten>,
     /// Jobs of hooks as they were last seen, by name.

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::api::{BlueGreenDeploymentStatus, keys};
 use crate::probe::Endpoint;
 use crate::release::intent::on_record;
-use crate::release::part;
 use crate::release::revision::{known, raw_hash};
 use crate::release::services::{matches_template, owned, template_labels};
 use crate::release::{Agents, Identity, Now, Object, OwnerState, Pod, RoleKind, Set, Snapshot};
+use crate::release::{part, reached};
 
 use super::memory::{Remembered, Reports};
 use super::world::{Key, Leaving, World};
@@ -115,6 +115,7 @@ pub fn observe(
         nodes,
         begun: remembered.begun.clone(),
         late_pods,
+        absent_since: BTreeMap::new(),
         repairs: remembered.recent_repairs(now.mono),
         ignored_addresses: remembered.ignored.clone(),
         peer_names: remembered.peers.clone(),
@@ -129,6 +130,8 @@ pub fn observe(
     for found in object.spec.traffic.services.iter().filter_map(|name| endpoints.get(name)) {
         late_pods.retain(|uid| !found.pods.contains_key(uid));
     }
+    reached::note(&mut remembered.absent, &snapshot, now.mono);
+    snapshot.absent_since.clone_from(&remembered.absent);
     Some(snapshot)
 }
 

@@ -11,6 +11,7 @@ use tokio::task::JoinHandle;
 use crate::api::ProbeResult;
 use crate::probe::Failure;
 use crate::release::action::{BeginCall, ProbeRun, SmokeRun};
+use crate::release::reached::FOLLOW;
 use crate::release::{Begun, ProbeObservation};
 
 use super::api::ApiServer;
@@ -22,9 +23,6 @@ use super::world::Key;
 
 /// Longest time for one try to tell a pod.
 const TELL: Duration = Duration::from_secs(5);
-/// How long a probe through a Service waits after the Service's endpoints have changed: nodes follow with a delay, a second at most by
-/// kube-proxy's defaults, and until then pods of the former revision may answer.
-const FOLLOW: Duration = Duration::from_secs(2);
 /// Attempts and calls of one object at the same time. Each may hold 128 KiB of an answer for as long as its timeout allows, and an object may
 /// ask for thousands of them.
 const OF_ONE: usize = 64;
@@ -282,6 +280,7 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
     let mut failures = 0;
     let mut nothing = 0;
     let mut before = Ok(());
+    // The endpoints of a Service have just changed: until nodes follow, pods of the former revision may answer.
     if observation.pod.is_none() && address.is_some() {
         tokio::time::sleep(FOLLOW).await;
     }

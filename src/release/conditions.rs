@@ -399,7 +399,10 @@ fn drained(view: &View<'_>, findings: &Findings) -> Says {
             format!("revision {}: its {} pods stay as long as a Service of spec.traffic.services could lead to them", set.revision, set.pods)
         }
         "StillEndpoint" => {
-            format!("revision {}: its {} pods stay as long as they are endpoints of a Service of spec.traffic.services", set.revision, set.pods)
+            format!(
+                "revision {}: its {} pods stay as long as they are endpoints of a Service of spec.traffic.services, and a moment longer",
+                set.revision, set.pods
+            )
         }
         reason => format!(
             "revision {}: {} of {} pods have drained ({reason}); until {} at the latest",

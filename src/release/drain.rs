@@ -11,6 +11,7 @@ use super::action::{Action, BeginCall, Notice, SetChange, SetRef, WatchPod};
 use super::bake;
 use super::judge::{self, PodState};
 use super::part;
+use super::reached::{Reach, reach};
 use super::services::may_lead;
 use super::set::Set;
 use super::snapshot::{Begun, Identity, Pod, Snapshot};
@@ -158,7 +159,8 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
     let overdue = ordered || view.now.wall >= deadline;
     let warm = warm_until(view, set, since).filter(|until| !ordered && view.now.wall < *until);
     let selected = still_selected(view, set);
-    let reached = set.loose.is_none() && pods.iter().any(|pod| is_endpoint(view, pod));
+    let reaches: Vec<Reach> = pods.iter().map(|pod| reach(view, pod)).collect();
+    let reached = set.loose.is_none() && reaches.iter().any(|reach| *reach != Reach::No);
     let waits = match () {
         () if overdue && selected => Some("StillSelected"),
         () if overdue && reached => Some("StillEndpoint"),
@@ -174,12 +176,17 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
     for at in [Some(deadline), Some(fallback), rest, warm].into_iter().flatten() {
         soonest(&mut outcome.again, -view.now.seconds_since(at));
     }
+    for reach in reaches {
+        if let Reach::Late(seconds) = reach {
+            soonest(&mut outcome.again, seconds);
+        }
+    }
     let ended = drained == states.len() && rested && begun;
     let over = (ended || overdue) && warm.is_none();
     let one_by_one = object.spec.drain.scale_down == ScaleDown::PerPod && rested && begun && warm.is_none();
     let mut going: Vec<(&Pod, PodState)> = states.into_iter().filter(|(_, state)| over || one_by_one && done(state)).collect();
     if set.loose.is_some() {
-        going.retain(|(pod, _)| part::taken(pod) && !is_endpoint(view, pod));
+        going.retain(|(pod, _)| part::taken(pod) && reach(view, pod) == Reach::No);
         // One at a time: whether the next may go is judged anew, as reports come in while this one is deleted. Where a deletion is refused
         // the others do not wait for it.
         if !overdue && view.snapshot.refused.is_none() {
@@ -227,14 +234,6 @@ fn still_selected(view: &View<'_>, set: &Set) -> bool {
     let object = &view.snapshot.object;
     let mut declared = object.spec.traffic.services.iter().filter_map(|name| view.snapshot.services.get(name));
     declared.any(|service| may_lead(&service.selector, &set.selector))
-}
-
-/// Whether a pod is still an endpoint of a declared Service. Nodes go on sending users there, whatever the selector says: after an outage of the
-/// API server Kubernetes' controllers may hear of the move a minute later, and give up all nodes meanwhile, so that nobody calls for a while.
-fn is_endpoint(view: &View<'_>, pod: &Pod) -> bool {
-    let snapshot = view.snapshot;
-    let declared = snapshot.object.spec.traffic.services.iter().filter(|name| snapshot.services.contains_key(*name));
-    declared.filter_map(|name| snapshot.endpoints.get(name)).any(|endpoints| endpoints.pods.contains_key(&pod.uid))
 }
 
 /// How long old pods stay after convergence in any case. Clients of a headless Service keep for a while what DNS once told them.

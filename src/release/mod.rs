@@ -20,6 +20,7 @@ pub mod plan;
 pub mod preflight;
 pub mod preview;
 pub mod promotion;
+pub mod reached;
 pub mod revision;
 pub mod rollback;
 pub mod scale;

@@ -60,6 +60,8 @@ pub struct Snapshot {
     pub begun: BTreeMap<String, Begun>,
     /// Pods seen to be born after their set had been left: they never were an endpoint.
     pub late_pods: BTreeSet<String>,
+    /// Since when pods are not among the endpoints of a declared Service, on the controller's clock, as far as this process has seen it.
+    pub absent_since: BTreeMap<String, Duration>,
     /// Selector repairs since this process began, by Service.
     pub repairs: BTreeMap<String, Repairs>,
     /// Addresses of pods matched by `drain.ignorePeers[].podLabels`, by position in that list.

@@ -385,7 +385,26 @@ fn pods_that_are_still_endpoints_stay_whatever_was_counted_and_however_late_it_i
     world.run(90);
     assert_eq!((world.active(), world.pods("v1").len()), ("v2", 3));
     assert_eq!(condition(world.status(), ConditionType::Drained), (False, "StillEndpoint".into()));
+    // Nodes follow a moment later.
     world.late_endpoints = false;
+    world.run(3);
+    assert_eq!(world.pods("v1").len(), 3, "kube-proxy may still send users to them");
+    assert_eq!(condition(world.status(), ConditionType::Drained), (False, "StillEndpoint".into()));
+    world.run(1);
+    assert!(gone(&world), "{:#?}", world.status().draining);
+}
+
+#[test]
+fn a_new_leader_does_not_know_how_long_they_have_been_no_endpoints() {
+    let mut world = World::installed("v1", &json!({"traffic": {"convergenceTimeoutSeconds": 20}, "drain": {"deadlineSeconds": 60}}));
+    world.apply_version("v2");
+    world.late_endpoints = true;
+    world.run(90);
+    world.late_endpoints = false;
+    world.run(2);
+    world.restart();
+    world.run(2);
+    assert_eq!(world.pods("v1").len(), 3, "it goes by what it has seen itself");
     world.run(2);
     assert!(gone(&world), "{:#?}", world.status().draining);
 }

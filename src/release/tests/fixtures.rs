@@ -134,6 +134,7 @@ pub fn snapshot(version: &str, changes: &Value) -> Snapshot {
         nodes: BTreeMap::from([("node-1".into(), node("10.1.0.1")), ("node-2".into(), node("10.1.0.2"))]),
         begun: BTreeMap::new(),
         late_pods: BTreeSet::new(),
+        absent_since: BTreeMap::new(),
         repairs: BTreeMap::new(),
         ignored_addresses: BTreeMap::new(),
         peer_names: BTreeMap::new(),

@@ -24,6 +24,7 @@ impl World {
     /// What a controller derives while it reads: the intent on record, identity and pods born late.
     pub fn observe(&mut self) {
         self.regroup();
+        let now = self.now().mono;
         let snapshot = &mut self.snapshot;
         let status = &mut snapshot.object.status;
         let uid = &snapshot.object.uid;
@@ -38,6 +39,9 @@ impl World {
                 _ => Identity::Unknown { raw_hash },
             };
         }
+        let mut absent = std::mem::take(&mut snapshot.absent_since);
+        reached::note(&mut absent, snapshot, now);
+        snapshot.absent_since = absent;
         snapshot.late_pods.clear();
         let Some(switch) = &snapshot.object.status.switch else { return };
         for set in snapshot

@@ -228,7 +228,7 @@ impl World {
         let snapshot = &mut self.snapshot;
         (snapshot.probes, snapshot.reports, snapshot.begun) = Default::default();
         (snapshot.repairs, snapshot.owners, snapshot.late_pods) = Default::default();
-        (snapshot.jobs, snapshot.hooks_checked) = Default::default();
+        (snapshot.jobs, snapshot.hooks_checked, snapshot.absent_since) = Default::default();
         self.counts.clear();
         self.present.clear();
         self.answer = None;

@@ -193,7 +193,7 @@ pub const DRAINING: &[Reason] = &[
     ),
     (
         "StillEndpoint",
-        "All pods have drained, or the deadline is over; Kubernetes' controllers have not taken them out of the endpoints of a Service yet, so users may still be sent there. They stay until it has.",
+        "All pods have drained, or the deadline is over; Kubernetes' controllers have not taken them out of the endpoints of a Service yet, or did less than 3 s ago, so users may still be sent there. They stay until then.",
     ),
     ("KeptWarm", "All pods have drained; they stay at full size until `spec.drain.keepWarmSeconds` are over, for a way back."),
     ("NotToldYet", "All pods have drained; not all of them have got the request of `spec.drain.begin` yet."),

@@ -16,6 +16,9 @@ use crate::faults::Phase;
 use crate::json;
 use crate::sim::{NAME, Sim};
 
+/// So long kube-proxy may be late.
+const FOLLOW: Duration = Duration::from_secs(3);
+
 /// What a process had been told about a pod's connections.
 #[derive(Clone, Copy, Debug)]
 pub struct Told {
@@ -38,7 +41,7 @@ pub struct Retirement {
     pub told: BTreeMap<String, Told>,
     /// Services that were read since, and whether the last try worked.
     pub reads: BTreeMap<String, bool>,
-    /// Pods that were endpoints of an active Service, as the process had been told.
+    /// Pods to which nodes may send users: endpoints of an active Service, or some until a moment ago, as the process had been told.
     pub reached: BTreeSet<String>,
 }
 
@@ -118,6 +121,8 @@ pub struct History {
     pub left_at: BTreeMap<String, Duration>,
     /// Pods that were ever endpoints of an active Service.
     pub endpoints: BTreeSet<String>,
+    /// Until when a process had been told that a pod is an endpoint.
+    told_endpoints: BTreeMap<(usize, String), Duration>,
     /// Decisions to retire a set, by process and set.
     pub retirements: BTreeMap<(usize, String), Retirement>,
     /// What a process had been told when it last began to look whether a Service leads to pods: before each of them that goes alone.
@@ -223,13 +228,13 @@ impl Sim {
             self.decides_on(process, &to);
         }
         if call.resource == Resource::Service && matches!(call.request, Request::Get) && self.scenario.services.first() == Some(&call.name) {
-            let (at, told, reached) = (self.now(), self.told_to(process), self.believed_endpoints(process));
+            let (at, told, reached) = (self.now(), self.told_to(process), self.reached(process));
             self.history.glances.insert(process, Retirement { at, wall: Timestamp::default(), told, reads: BTreeMap::new(), reached });
         }
         let Some(body) = call.merge() else { return };
         match call.resource {
             Resource::ReplicaSet if json::annotation(body, keys::ROLE).is_some_and(|role| role.starts_with("retiring@")) => {
-                let (at, told, reached) = (self.now(), self.told_to(process), self.believed_endpoints(process));
+                let (at, told, reached) = (self.now(), self.told_to(process), self.reached(process));
                 let wall = self.processes.get(process).map(|process| process.clock.now().wall).unwrap_or_default();
                 let set = json::uid(body).to_owned();
                 self.history.retirements.insert((process, set), Retirement { at, wall, told, reads: BTreeMap::new(), reached });
@@ -323,6 +328,23 @@ impl Sim {
         };
         let slices = self.delivered(process, Resource::EndpointSlice).filter(active);
         slices.flat_map(|slice| json::items(slice, "/endpoints")).map(|endpoint| json::text(endpoint, "/targetRef/uid").to_owned()).collect()
+    }
+
+    /// A process is about to hear something new of endpoints: those it knows were there until now.
+    pub fn still_endpoints(&mut self, process: usize) {
+        let now = self.now();
+        for uid in self.believed_endpoints(process) {
+            self.history.told_endpoints.insert((process, uid), now);
+        }
+    }
+
+    /// Pods to which nodes may send users, as a process has been told: nodes hear of it a little later.
+    fn reached(&self, process: usize) -> BTreeSet<String> {
+        let mut reached = self.believed_endpoints(process);
+        let late = |until: &Duration| self.now().saturating_sub(*until) < FOLLOW;
+        let told = self.history.told_endpoints.iter().filter(|((who, _), until)| *who == process && late(until));
+        reached.extend(told.map(|((_, uid), _)| uid.clone()));
+        reached
     }
 
     /// Ready pods of a revision, as a process has been told.

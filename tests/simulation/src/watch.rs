@@ -176,6 +176,12 @@ impl Sim {
                 return;
             }
             let Some((_, item)) = watcher.queue.pop_front() else { return };
+            let told = matches!(watcher.resource, Resource::EndpointSlice | Resource::Service);
+            if let (Sink::Process(process, _), true) = (&watcher.sink, told) {
+                let process = *process;
+                self.still_endpoints(process);
+            }
+            let Some(watcher) = self.watchers.get_mut(id) else { return };
             let event = mirrored(watcher, item);
             if let (Sink::Process(process, watch), Some(event)) = (watcher.sink.clone(), event) {
                 self.take(process, &watch, event);

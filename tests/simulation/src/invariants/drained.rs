@@ -53,7 +53,7 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
         pod.set == json::uid(before) && retirement.reached.contains(*uid) && sim.store.by_uid(Resource::Pod, uid).is_some_and(|pod| json::alive(pod))
     };
     if let Some((_, pod)) = sim.peers.pods.iter().find(reached) {
-        return Err(format!("pod {} of {name} ends while users may be sent there: it is an endpoint, as was told", pod.name));
+        return Err(format!("pod {} of {name} ends while users may be sent there: it is an endpoint, or was a moment ago, as was told", pod.name));
     }
     if finished(sim, revision) {
         return Ok(());
@@ -101,7 +101,7 @@ fn alone(sim: &Sim, write: &Write, before: &Value) -> Result<(), String> {
         return if sim.history.endpoints.contains(uid) { Err(format!("pod {name} is deleted without a mark")) } else { Ok(()) };
     };
     if glance.reached.contains(uid) {
-        return Err(format!("pod {name} ends alone while users may be sent there: it is an endpoint, as was told"));
+        return Err(format!("pod {name} ends alone while users may be sent there: it is an endpoint, or was a moment ago, as was told"));
     }
     if finished(sim, revision.strip_prefix(keys::LEFT_PREFIX).unwrap_or(revision)) {
         return Ok(());
