@@ -87,7 +87,7 @@ fn holding() -> (Arc<Holding>, Stage) {
 async fn a_probe_through_a_service_waits_until_nodes_have_followed() {
     let (pods, stage) = holding();
     stage.context.tasks.probe(&stage.context, &key(), "u", &[&run("10.0.0.7")]);
-    tokio::time::sleep(Duration::from_millis(1900)).await;
+    tokio::time::sleep(FOLLOW - Duration::from_millis(100)).await;
     assert_eq!(pods.asked(), 0, "a pod of the former revision might have answered");
     tokio::time::sleep(Duration::from_millis(200)).await;
     assert_eq!(pods.asked(), 1);
