@@ -7,20 +7,26 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::DrainMetric;
+
 /// How the pods that are being left come to an end.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.minimumSeconds <= self.deadlineSeconds").message("minimumSeconds must not exceed deadlineSeconds").field_path(".minimumSeconds"),
+    validation = Rule::new("has(self.metric) == (self.source == 'Metric')").message("metric goes with source Metric: set both, or none").field_path(".source"),
     validation = Rule::new("self.keepWarmSeconds == 0 || !has(self.begin)").message("pods that were told to drain never serve again, so there is nothing to keep warm; remove begin, or set keepWarmSeconds to 0").field_path(".keepWarmSeconds")
 )]
 pub struct Drain {
     /// Tells each old pod once, after the traffic has moved, that it should end its connections politely. By default nothing is told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub begin: Option<Begin>,
-    /// Where the count of open connections comes from.
+    /// What tells that a pod has drained.
     #[serde(default)]
     pub source: DrainSource,
+    /// The number that each old pod tells of itself, with source Metric.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metric: Option<DrainMetric>,
     /// Seconds that old pods stay at least after the move counted as done.
     #[serde(default = "minimum")]
     #[x_kube(validation = Rule::new("self >= 0").message("must be zero or more seconds"))]
@@ -73,7 +79,7 @@ pub struct BeginHttp {
     pub port: IntOrString,
 }
 
-/// Where the count of open connections comes from.
+/// What tells that a pod has drained.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub enum DrainSource {
     /// Sockets where they can be seen, the timer where that is structurally impossible.
@@ -81,6 +87,8 @@ pub enum DrainSource {
     Auto,
     /// Sockets only: where they can't be seen the old pods stay until the deadline.
     Sockets,
+    /// A number that the pod tells of itself, whatever is connected to it. What can't be read is unknown: such a pod stays until the deadline.
+    Metric,
     /// No measuring: the old pods stay for fallbackSeconds.
     Timer,
 }
@@ -124,6 +132,7 @@ impl Default for Drain {
         Self {
             begin: None,
             source: DrainSource::Auto,
+            metric: None,
             minimum_seconds: minimum(),
             deadline_seconds: deadline(),
             fallback_seconds: fallback(),

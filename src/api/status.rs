@@ -203,11 +203,19 @@ pub struct DrainingStatus {
     /// Open connections to them; at least so many while a pod's count is unknown. Absent where no pod could be counted, and in place of a 0 that is not sure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub open_connections: Option<i64>,
+    /// With source Metric: what the numbers of its pods come to, while all of them are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub metric: Option<String>,
+    /// With source Metric: which pod's number can't be read, and why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 1024))]
+    pub message: Option<String>,
     /// The oldest of them is at least as old as this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub oldest_since: Option<Timestamp>,
-    /// What ends the drain: the count of connections, or, for pods that can't be counted, the clock.
+    /// What ends the drain: the count of connections, a number of the pods, or, for pods that can't be counted, the clock.
     pub source: DrainSource,
     /// Why it is still here, in one word: the least certain of its pods.
     pub reason: String,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::api::{HttpAction, NoData, Prometheus, Scheme, SmokeProbe};
-use crate::probe::{self, Check, Empty, Endpoint, HttpCheck, Query};
+use crate::api::{DrainMetric, HttpAction, NoData, Prometheus, Scheme, SmokeProbe};
+use crate::probe::{self, Check, Empty, Endpoint, HttpCheck, Number, Query, Series};
 
 /// What one attempt of a smoke probe checks.
 pub fn check(probe: &SmokeProbe) -> Check {
@@ -31,6 +31,15 @@ pub fn query(probe: &SmokeProbe) -> Option<Query> {
             NoData::Fail => Empty::Fail,
         },
     })
+}
+
+/// Where a pod's number stands; `None` where that can't be read.
+pub fn number(metric: &DrainMetric) -> Option<Number> {
+    match (&metric.series, &metric.json_pointer) {
+        (Some(series), _) => Series::parse(series).ok().map(Number::Series),
+        (None, Some(pointer)) => Some(Number::Json(pointer.clone())),
+        (None, None) => None,
+    }
 }
 
 fn http_check(http: &HttpAction<'_>) -> HttpCheck {

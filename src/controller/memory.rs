@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::late::Presence;
 use crate::api::{ConnectionWatch, PodReport, WatchedPod};
+use crate::release::metric::Reading;
 use crate::release::switch::CALM;
 use crate::release::{Begun, Identity, JobSeen, OwnerState, ProbeObservation, Refusal, Repairs, Sample};
 
@@ -42,6 +43,8 @@ pub struct Remembered {
     pub probes: Vec<ProbeObservation>,
     /// Outcome of telling pods to drain.
     pub begun: BTreeMap<String, Begun>,
+    /// What the numbers of pods that are being left were, by UID.
+    pub readings: BTreeMap<String, Reading>,
     /// Selector repairs, by Service.
     pub repairs: BTreeMap<String, Repairs>,
     /// Which pods a set had that is being left, by its UID.

@@ -25,6 +25,7 @@ mod pod_metadata;
 pub mod prober;
 pub mod queue;
 pub mod reach;
+mod readings;
 pub mod reconcile;
 pub mod route;
 pub mod schema;

@@ -114,6 +114,7 @@ pub fn observe(
         },
         nodes,
         begun: remembered.begun.clone(),
+        readings: remembered.readings.clone(),
         late_pods,
         absent_since: BTreeMap::new(),
         repairs: remembered.recent_repairs(now.mono),

@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::probe::{self, Check, Failure, Query};
+use crate::probe::{self, Check, Failure, Number, Query};
 
 use super::reach;
 
@@ -18,6 +18,8 @@ pub trait Prober: Send + Sync + 'static {
     fn attempt<'a>(&'a self, check: &'a Check, address: SocketAddr, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>>;
     /// Asks something once.
     fn ask<'a>(&'a self, query: &'a Query, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>>;
+    /// Reads a number that a pod tells of itself.
+    fn read<'a>(&'a self, path: &'a str, number: &'a Number, address: SocketAddr, timeout: Duration) -> BoxFuture<'a, Result<f64, Failure>>;
     /// Tells a pod that it is being left: an HTTP POST without a body.
     fn tell<'a>(&'a self, path: &'a str, address: SocketAddr, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>>;
 }
@@ -33,6 +35,10 @@ impl Prober for Network {
 
     fn ask<'a>(&'a self, query: &'a Query, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>> {
         ask(query, timeout).boxed()
+    }
+
+    fn read<'a>(&'a self, path: &'a str, number: &'a Number, address: SocketAddr, timeout: Duration) -> BoxFuture<'a, Result<f64, Failure>> {
+        probe::number(path, number, address, timeout).boxed()
     }
 
     fn tell<'a>(&'a self, path: &'a str, address: SocketAddr, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>> {

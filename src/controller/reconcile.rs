@@ -129,6 +129,7 @@ fn effects<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Snapshot, p
     let probes: Vec<_> = plan.effects.probes().collect();
     context.tasks.probe(context, key, uid, &probes);
     context.tasks.begin(context, key, uid, &plan.effects.begin);
+    context.tasks.read(context, key, uid, &plan.effects.reads);
     context.want(Wanted { uid: uid.clone(), pods: plan.effects.watch.clone() });
 }
 

@@ -11,14 +11,16 @@ use tokio::task::JoinHandle;
 use crate::api::ProbeResult;
 use crate::probe::Failure;
 use crate::release::action::{BeginCall, ProbeRun, SmokeRun};
+use crate::release::metric::{Reading, Reads};
 use crate::release::reached::FOLLOW;
-use crate::release::{Begun, ProbeObservation};
+use crate::release::{Begun, Now, ProbeObservation};
 
 use super::api::ApiServer;
 use super::attempt::{check, query};
 use super::context::Context;
 use super::prober::Prober;
 use super::reach::Claim;
+use super::readings::poll;
 use super::world::Key;
 
 /// Longest time for one try to tell a pod.
@@ -49,6 +51,7 @@ type Place = (ProbeKey, Option<SocketAddr>);
 pub struct Tasks {
     probes: Mutex<HashMap<String, HashMap<Place, Running>>>,
     calls: Mutex<HashMap<String, HashMap<String, Running>>>,
+    reads: Mutex<HashMap<String, Vec<(Reads, Running)>>>,
     turns: Mutex<HashMap<String, Arc<Semaphore>>>,
     all: Arc<Semaphore>,
     /// The context as tasks hold it; set once, when the controller starts.
@@ -58,20 +61,20 @@ pub struct Tasks {
 impl Default for Tasks {
     fn default() -> Self {
         let all = Arc::new(Semaphore::new(OF_ALL));
-        Self { probes: Mutex::default(), calls: Mutex::default(), turns: Mutex::default(), all, home: Mutex::default() }
+        Self { probes: Mutex::default(), calls: Mutex::default(), reads: Mutex::default(), turns: Mutex::default(), all, home: Mutex::default() }
     }
 }
 
 /// Whose turn it is to send something: one object can't take the place of all others, nor all of them together the controller's memory.
 #[derive(Clone)]
-struct Turns {
+pub struct Turns {
     own: Arc<Semaphore>,
     all: Arc<Semaphore>,
 }
 
 impl Turns {
     /// Waits for a turn, which ends with what this returns.
-    async fn take(&self) -> (Option<SemaphorePermit<'_>>, Option<SemaphorePermit<'_>>) {
+    pub async fn take(&self) -> (Option<SemaphorePermit<'_>>, Option<SemaphorePermit<'_>>) {
         // Neither is ever closed. The own one comes first: who waits for it must not hold a place of all.
         let own = self.own.acquire().await.ok();
         (own, self.all.acquire().await.ok())
@@ -83,7 +86,7 @@ pub trait Home: Send + Sync {
     /// Changes what is remembered about an object, and has it looked at.
     fn report(&self, uid: &str, key: &Key, found: Found);
     /// The time.
-    fn wall(&self) -> jiff::Timestamp;
+    fn now(&self) -> Now;
     /// The way to the pods.
     fn prober(&self) -> &dyn Prober;
 }
@@ -94,6 +97,8 @@ pub enum Found {
     Probe(ProbeObservation, bool),
     /// About a pod that was to be told.
     Begun(String, Begun),
+    /// A pod's number; whether it is worth a look is in the last field.
+    Reading(String, Reading, bool),
 }
 
 impl<A: ApiServer> Home for Context<A> {
@@ -110,14 +115,18 @@ impl<A: ApiServer> Home for Context<A> {
                 remembered.begun.insert(pod, outcome);
                 true
             }
+            Found::Reading(pod, reading, look) => {
+                remembered.readings.insert(pod, reading);
+                look
+            }
         });
         if look {
             self.look(key.clone());
         }
     }
 
-    fn wall(&self) -> jiff::Timestamp {
-        self.clock.now().wall
+    fn now(&self) -> Now {
+        self.clock.now()
     }
 
     fn prober(&self) -> &dyn Prober {
@@ -176,7 +185,7 @@ impl Tasks {
                 }
             };
             if let Some(why) = refused {
-                not_sent(context, home.as_ref(), key, uid, untried(of, run, why, home.wall()));
+                not_sent(context, home.as_ref(), key, uid, untried(of, run, why, home.now().wall));
                 continue;
             }
             // Without the other runs: with all of them in each, they would take memory by their square.
@@ -215,10 +224,43 @@ impl Tasks {
         }
     }
 
+    /// Reads the numbers of exactly these pods, on and on.
+    pub fn read<A: ApiServer>(&self, context: &Context<A>, key: &Key, uid: &str, wanted: &[Reads]) {
+        let mut all = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = context.remember(uid, |remembered| {
+            remembered.readings.retain(|pod, reading| wanted.iter().any(|reads| reads.pod == *pod && reads.about == reading.about));
+            remembered.readings.clone()
+        });
+        if wanted.is_empty() {
+            all.remove(uid);
+            return;
+        }
+        let Some(home) = self.home() else { return };
+        let running = all.entry(uid.to_owned()).or_default();
+        running.retain(|(reads, _)| wanted.contains(reads));
+        let turns = self.turns(uid);
+        for reads in wanted {
+            if running.iter().any(|(known, _)| known == reads) {
+                continue;
+            }
+            if let Some(why) = context.refuses(reads.address.ip(), Claim::Pod) {
+                let outcome = Err(why);
+                if known.get(&reads.pod).is_none_or(|reading| reading.outcome != outcome) {
+                    let reading = Reading::after(None, reads.about.clone(), home.now().mono, outcome);
+                    home.report(uid, key, Found::Reading(reads.pod.clone(), reading, true));
+                }
+                continue;
+            }
+            let task = poll(home.clone(), turns.clone(), key.clone(), uid.to_owned(), reads.clone());
+            running.push((reads.clone(), Running(tokio::spawn(task))));
+        }
+    }
+
     /// Ends everything about objects that are gone.
     pub fn keep(&self, living: &std::collections::BTreeSet<String>) {
         self.probes.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| living.contains(uid));
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| living.contains(uid));
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| living.contains(uid));
         self.turns.lock().unwrap_or_else(PoisonError::into_inner).retain(|uid, _| living.contains(uid));
     }
 
@@ -226,6 +268,7 @@ impl Tasks {
     pub fn end_of(&self, uid: &str) {
         self.probes.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
         self.calls.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
     }
 
     /// Ends everything, and forgets where results go: whoever holds these tasks is held by them no longer.
@@ -271,7 +314,7 @@ fn not_sent<A: ApiServer>(context: &Context<A>, home: &dyn Home, key: &Key, uid:
 
 /// One probe on one target, until it is decided.
 async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, about: SmokeRun, run: ProbeRun) {
-    let mut observation = untried(&about, &run, String::new(), home.wall());
+    let mut observation = untried(&about, &run, String::new(), home.now().wall);
     let SmokeRun { persistent, endless, .. } = about;
     let ProbeRun { probe, address, .. } = run;
     let (check, query) = (check(&probe), query(&probe));
@@ -330,7 +373,7 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
             () => ProbeResult::Running,
         };
         if observation.result != was {
-            observation.at = home.wall();
+            observation.at = home.now().wall;
         }
         // A first failure is worth a look, too: it says why the release takes its time.
         home.report(&uid, &key, Found::Probe(observation.clone(), news || observation.result != was));

@@ -4,6 +4,7 @@
 //! other and with the text, and patterns may even come out of it, so that a short expression could take the controller's time and memory
 //! without end. A pointer names at most one value, in as many steps as it has names.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::Deserialize;
@@ -31,17 +32,32 @@ pub(super) type Found = Result<(), &'static str>;
 
 /// There is no such place.
 const NOTHING: Found = Err("nothing");
+const ANOTHER_NUMBER: &str = "another number";
 
 /// Looks at the pointer `path` for what the spec writes as the text `wanted`.
 ///
 /// # Errors
 /// The text is not JSON, or is nested too deeply.
 pub(super) fn look(text: &[u8], path: &str, wanted: &str) -> Result<Found, serde_json::Error> {
+    seek(text, path, wanted, &Cell::new(None))
+}
+
+/// The number at the pointer `path`, if there is one.
+///
+/// # Errors
+/// As for [`look`].
+pub(super) fn number(text: &[u8], path: &str) -> Result<Option<f64>, serde_json::Error> {
+    let seen = Cell::new(None);
+    // No number is written as nothing, so each is another one.
+    Ok(seek(text, path, "", &seen)?.is_err_and(|other| other == ANOTHER_NUMBER).then(|| seen.get()).flatten())
+}
+
+fn seek(text: &[u8], path: &str, wanted: &str, seen: &Cell<Option<f64>>) -> Result<Found, serde_json::Error> {
     let names: Option<Vec<String>> =
         pointer(path).is_ok().then(|| path.split('/').skip(1).map(|name| name.replace("~1", "/").replace("~0", "~")).collect());
     let mut reader = serde_json::Deserializer::from_slice(text);
     let found = match &names {
-        Some(names) => Seek { names, wanted }.deserialize(&mut reader)?,
+        Some(names) => Seek { names, wanted, seen }.deserialize(&mut reader)?,
         None => IgnoredAny::deserialize(&mut reader).map(|_| NOTHING)?,
     };
     reader.end()?;
@@ -53,6 +69,8 @@ pub(super) fn look(text: &[u8], path: &str, wanted: &str) -> Result<Found, serde
 struct Seek<'a> {
     names: &'a [String],
     wanted: &'a str,
+    /// The last number that stood there.
+    seen: &'a Cell<Option<f64>>,
 }
 
 impl Seek<'_> {
@@ -66,7 +84,10 @@ impl Seek<'_> {
     }
 
     fn number(self, found: &Number) -> Found {
-        self.end(self.wanted.parse().is_ok_and(|wanted| same(found, &wanted)), "another number")
+        if self.names.is_empty() {
+            self.seen.set(found.as_f64());
+        }
+        self.end(self.wanted.parse().is_ok_and(|wanted| same(found, &wanted)), ANOTHER_NUMBER)
     }
 }
 
@@ -103,7 +124,7 @@ impl<'de> Visitor<'de> for Seek<'_> {
     }
 
     fn visit_f64<E: Error>(self, found: f64) -> Result<Found, E> {
-        Ok(Number::from_f64(found).map_or(self.end(false, "another number"), |found| self.number(&found)))
+        Ok(Number::from_f64(found).map_or(self.end(false, ANOTHER_NUMBER), |found| self.number(&found)))
     }
 
     fn visit_str<E: Error>(self, found: &str) -> Result<Found, E> {

@@ -13,8 +13,10 @@ mod failure;
 mod grpc;
 mod http;
 mod json;
+mod number;
 mod query;
 mod request;
+mod series;
 mod tcp;
 mod tls;
 
@@ -29,7 +31,9 @@ use tokio::time::Instant;
 pub use expect::{Expect, comparable};
 pub use failure::Failure;
 pub use json::pointer;
+pub use number::{Number, number, written};
 pub use query::{Empty, Endpoint, Query, ask};
+pub use series::Series;
 
 /// The name under which attempts appear in an application's access log.
 const USER_AGENT: &str = "bluegreen-probe";

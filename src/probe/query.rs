@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 
 use super::expect::unexpected;
+use super::number::written;
 use super::{Deadline, Failure, HttpCheck, MOST_BYTES, Scheme, http as exchange, request};
 
 /// A question, and which answers are good.
@@ -150,22 +151,12 @@ impl Query {
         let outside = |bound: Option<f64>, words: &str, is: fn(f64, f64) -> bool| {
             let bound = bound?;
             let value = values.iter().copied().find(|value| is(*value, bound))?;
-            Some(Failure::Value { what: self.what(), got: number(value), wanted: format!("{words} {}", number(bound)) })
+            Some(Failure::Value { what: self.what(), got: written(value), wanted: format!("{words} {}", written(bound)) })
         };
         let failure = outside(self.at_most, "at most", |value, bound| value > bound)
             .or_else(|| outside(self.at_least, "at least", |value, bound| value < bound));
         failure.map_or(Ok(()), Err)
     }
-}
-
-/// A number as people write it.
-fn number(value: f64) -> String {
-    let size = value.abs();
-    if size != 0.0 && !(1e-4..1e9).contains(&size) {
-        return format!("{value:.3e}");
-    }
-    let text = format!("{value:.6}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// A text as the value of a query (RFC 3986): everything but unreserved characters is encoded.

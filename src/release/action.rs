@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::api::{BlueGreenDeploymentStatus, HookPoint, RoleMetadata, SmokeProbe, Switch};
 
 use super::metadata::PodRole;
+use super::metric::Reads;
 use super::set::{Color, Left, Marks, Proof, Set};
 use super::snapshot::{Owner, Pod, Selected, Service};
 
@@ -37,6 +38,8 @@ pub struct Effects {
     pub watch: Vec<WatchPod>,
     /// Pods to be told that they are being left.
     pub begin: Vec<BeginCall>,
+    /// Pods whose numbers are to be read.
+    pub reads: Vec<Reads>,
 }
 
 impl Effects {

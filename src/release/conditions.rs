@@ -395,6 +395,14 @@ fn drained(view: &View<'_>, findings: &Findings) -> Says {
         "OpenConnections" => {
             format!("revision {}: {open} open connections to {} pods{held}; until {} at the latest", set.revision, set.pods, second(set.deadline))
         }
+        "MetricTooHigh" => {
+            let number = set.metric.as_deref().unwrap_or("more than spec.drain.metric.atMost");
+            format!("revision {}: the metric of its {} pods comes to {number}; until {} at the latest", set.revision, set.pods, second(set.deadline))
+        }
+        "MetricUnreadable" => {
+            let why = set.message.as_deref().unwrap_or_default();
+            format!("revision {}: {why}; its pods stay until {} at the latest", set.revision, second(set.deadline))
+        }
         "StillSelected" => {
             format!("revision {}: its {} pods stay as long as a Service of spec.traffic.services could lead to them", set.revision, set.pods)
         }

@@ -10,6 +10,7 @@ use crate::api::{DrainSource, DrainingStatus, Holder, ScaleDown, SwitchCause};
 use super::action::{Action, BeginCall, Notice, SetChange, SetRef, WatchPod};
 use super::bake;
 use super::judge::{self, PodState};
+use super::metric::{self, Reads};
 use super::part;
 use super::reached::{Reach, reach};
 use super::services::may_lead;
@@ -31,6 +32,8 @@ pub struct Outcome {
     pub watch: Vec<WatchPod>,
     /// Pods to tell.
     pub begin: Vec<BeginCall>,
+    /// Pods whose numbers are to be read.
+    pub reads: Vec<Reads>,
     /// For status.
     pub status: Vec<DrainingStatus>,
     /// Seconds until a deadline of its own.
@@ -148,9 +151,10 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
         PodState::Drained | PodState::NodeLost | PodState::NeverServed => true,
         // Where nothing can be measured the clock decides, unless only sockets were asked for.
         PodState::NotMeasured(_) => object.spec.drain.source != DrainSource::Sockets && view.now.wall >= fallback,
-        PodState::Open | PodState::NewConnections | PodState::Settling | PodState::Unknown(_) => false,
+        PodState::Open | PodState::Busy | PodState::NewConnections | PodState::Settling | PodState::Unknown(_) => false,
     };
     let drained = states.iter().filter(|(_, state)| done(state)).count();
+    outcome.reads.extend(metric::reads(view, set));
     let begun = begin(view, set, &pods, outcome);
     let rest = intent.converged_at.map(|at| later(at, minimum_seconds(view)));
     let rested = rest.is_some_and(|at| view.now.wall >= at);
@@ -363,7 +367,7 @@ fn status(
 ) -> DrainingStatus {
     let measured: Vec<&(&Pod, PodState)> = states
         .iter()
-        .filter(|(_, state)| matches!(state, PodState::Open | PodState::NewConnections | PodState::Settling | PodState::Drained))
+        .filter(|(_, state)| matches!(state, PodState::Open | PodState::Busy | PodState::NewConnections | PodState::Settling | PodState::Drained))
         .collect();
     let reports = || measured.iter().filter_map(|(pod, _)| judge::samples(view, pod).last());
     let open: i64 = reports().map(|sample| judge::open(&sample.report)).sum();
@@ -380,8 +384,15 @@ fn status(
         _ => at.round(jiff::Unit::Second).unwrap_or(at),
     });
     let worst = states.iter().map(|(_, state)| state).max_by_key(|state| severity(state));
-    let timer =
-        view.snapshot.object.spec.drain.source != DrainSource::Sockets && states.iter().any(|(_, state)| matches!(state, PodState::NotMeasured(_)));
+    let asked = view.snapshot.object.spec.drain.source;
+    let source = match asked {
+        DrainSource::Sockets => asked,
+        _ if states.iter().any(|(_, state)| matches!(state, PodState::NotMeasured(_))) => DrainSource::Timer,
+        DrainSource::Metric => asked,
+        DrainSource::Auto | DrainSource::Timer => DrainSource::Sockets,
+    };
+    let pods: Vec<&Pod> = states.iter().map(|(pod, _)| *pod).collect();
+    let (number, trouble) = metric::told(view, &pods);
     DrainingStatus {
         revision: set.revision.clone(),
         color: set.color.name().into(),
@@ -389,7 +400,9 @@ fn status(
         drained_pods: count(drained),
         open_connections: seen.then_some(open),
         oldest_since,
-        source: if timer { DrainSource::Timer } else { DrainSource::Sockets },
+        source,
+        metric: number,
+        message: trouble,
         reason: waits.unwrap_or_else(|| worst.map_or("Drained", PodState::reason)).into(),
         holders: holders(view, reports()),
         since,
@@ -399,7 +412,7 @@ fn status(
 
 fn severity(state: &PodState) -> u8 {
     match state {
-        PodState::Open => 7,
+        PodState::Open | PodState::Busy => 7,
         PodState::Unknown(_) => 6,
         PodState::NotMeasured(_) => 5,
         PodState::NewConnections => 4,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::api::{DrainSource, PodReport, PortReport};
 
+use super::metric;
 use super::snapshot::{Pod, Sample};
 use super::view::View;
 
@@ -12,6 +13,8 @@ use super::view::View;
 pub enum PodState {
     /// Connections are open.
     Open,
+    /// Its own number is too high.
+    Busy,
     /// None is open, but unexplained new ones came within the quiet time.
     NewConnections,
     /// None is open; not seen for long enough to be sure.
@@ -33,6 +36,7 @@ impl PodState {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Open => "OpenConnections",
+            Self::Busy => "MetricTooHigh",
             Self::NewConnections => "NewConnections",
             Self::Settling => "Settling",
             Self::Drained => "Drained",
@@ -204,6 +208,10 @@ pub fn judge(view: &View<'_>, pod: &Pod) -> PodState {
         return PodState::NeverServed;
     }
     let late = view.snapshot.late_pods.contains(&pod.uid);
+    if let Some(state) = metric::state(view, pod) {
+        // What was born after the move is waited for where it says that it has something to do.
+        return if late && state != PodState::Busy { PodState::NeverServed } else { state };
+    }
     if let Err(why) = measurable(view, pod) {
         return if late { PodState::NeverServed } else { PodState::NotMeasured(why) };
     }

@@ -15,6 +15,7 @@ pub mod intent;
 pub mod judge;
 pub mod local;
 pub mod metadata;
+pub mod metric;
 pub mod part;
 pub mod plan;
 pub mod preflight;

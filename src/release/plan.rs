@@ -134,7 +134,7 @@ fn undecided(view: &View<'_>, block: Option<Block>, bring_up: BringUp) -> Plan {
 
 /// What is being counted and tested goes on while nothing is decided: windows that were begun anew would make every drain longer.
 fn going_on(view: &View<'_>, drain: &drain::Outcome) -> Effects {
-    Effects { smoke: smoke::step(view).1.run, bake: bake::step(view).1, watch: drain.watch.clone(), begin: vec![] }
+    Effects { smoke: smoke::step(view).1.run, bake: bake::step(view).1, watch: drain.watch.clone(), begin: vec![], reads: drain.reads.clone() }
 }
 
 fn decided_by_person_or_failure(view: &View<'_>) -> Option<Plan> {
@@ -230,7 +230,13 @@ fn steps(view: &View<'_>) -> Plan {
     actions.extend(hooked.actions);
     one_write_a_set(&mut actions);
 
-    let effects = Effects { smoke: tested.run, bake: baking, watch: std::mem::take(&mut drain.watch), begin: std::mem::take(&mut drain.begin) };
+    let effects = Effects {
+        smoke: tested.run,
+        bake: baking,
+        watch: std::mem::take(&mut drain.watch),
+        begin: std::mem::take(&mut drain.begin),
+        reads: std::mem::take(&mut drain.reads),
+    };
     let findings = Findings { block, bring_up, smoke, gate, convergence, bake, drain };
     let mut status = status::make(view, &findings);
     status.hooks = hooked.rows;

@@ -9,7 +9,7 @@ use super::services::{self, Block};
 use super::smoke::port_of_service;
 use super::snapshot::{Identity, Snapshot};
 use super::window;
-use crate::probe::Endpoint;
+use crate::probe::{Endpoint, Series, pointer};
 
 /// The first thing that keeps a new revision from being brought up.
 pub fn check(snapshot: &Snapshot) -> Result<(), Block> {
@@ -197,6 +197,18 @@ fn drain_ports(snapshot: &Snapshot) -> Result<(), Block> {
         known_port(snapshot, "spec.drain.begin.http.port", &begin.http.port)?;
         if !begin.http.path.starts_with('/') {
             return Err(Block::new("PathInvalid", format!("spec.drain.begin.http.path: \"{}\" does not begin with /", begin.http.path)));
+        }
+    }
+    if let Some(metric) = &drain.metric {
+        known_port(snapshot, "spec.drain.metric.port", &metric.port)?;
+        let path = |field: &str| format!("spec.drain.metric.{field}");
+        if !metric.path.starts_with('/') {
+            return Err(Block::new("PathInvalid", format!("{}: \"{}\" does not begin with /", path("path"), metric.path)));
+        }
+        let series = metric.series.as_ref().and_then(|series| Series::parse(series).err().map(|why| ("series", why)));
+        let pointer = metric.json_pointer.as_ref().and_then(|at| pointer(at).err().map(|why| ("jsonPointer", why)));
+        if let Some((field, why)) = series.or(pointer) {
+            return Err(Block::new("MetricInvalid", format!("{}: {why}", path(field))));
         }
     }
     Ok(())

@@ -9,6 +9,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::metadata::Record;
+use super::metric::Reading;
 use super::set::{Left, Set, parse_attempt};
 use crate::api::{BlueGreenDeploymentSpec, BlueGreenDeploymentStatus, PodReport, ProbeResult, Switch};
 use crate::probe::Endpoint;
@@ -58,6 +59,8 @@ pub struct Snapshot {
     pub nodes: BTreeMap<String, Node>,
     /// Pods that were asked to drain since this process began, with the outcome.
     pub begun: BTreeMap<String, Begun>,
+    /// What the numbers were that pods tell of themselves.
+    pub readings: BTreeMap<String, Reading>,
     /// Pods seen to be born after their set had been left: they never were an endpoint.
     pub late_pods: BTreeSet<String>,
     /// Since when pods are not among the endpoints of a declared Service, on the controller's clock, as far as this process has seen it.

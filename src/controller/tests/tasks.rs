@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use super::super::fake::{Stage, key};
 use super::*;
 use crate::api::{ProbeResult, SmokeProbe};
-use crate::probe::{Check, Query};
+use crate::probe::{Check, Number, Query};
 
 fn run(address: &str) -> SmokeRun {
     let probe: SmokeProbe = serde_json::from_value(serde_json::json!({"name": "up", "tcpSocket": {"port": 9}, "target": "PreviewService"})).unwrap();
@@ -69,6 +69,10 @@ impl Prober for Holding {
 
     fn ask<'a>(&'a self, _: &'a Query, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async { panic!("nobody asks") })
+    }
+
+    fn read<'a>(&'a self, _: &'a str, _: &'a Number, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<f64, Failure>> {
+        Box::pin(async { panic!("nobody reads") })
     }
 
     fn tell<'a>(&'a self, _: &'a str, address: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
@@ -189,6 +193,10 @@ impl Prober for Late {
         Box::pin(async { panic!("nobody asks") })
     }
 
+    fn read<'a>(&'a self, _: &'a str, _: &'a Number, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<f64, Failure>> {
+        Box::pin(async { panic!("nobody reads") })
+    }
+
     fn tell<'a>(&'a self, _: &'a str, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async { Ok(()) })
     }
@@ -223,6 +231,10 @@ impl Prober for Changing {
 
     fn ask<'a>(&'a self, _: &'a Query, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async { panic!("nobody asks") })
+    }
+
+    fn read<'a>(&'a self, _: &'a str, _: &'a Number, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<f64, Failure>> {
+        Box::pin(async { panic!("nobody reads") })
     }
 
     fn tell<'a>(&'a self, _: &'a str, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
@@ -271,6 +283,10 @@ impl Prober for Answers {
         let mut left = self.0.lock().unwrap();
         let next = if left.len() > 1 { left.remove(0) } else { left[0].clone() };
         Box::pin(async move { next })
+    }
+
+    fn read<'a>(&'a self, _: &'a str, _: &'a Number, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<f64, Failure>> {
+        Box::pin(async { panic!("nobody reads") })
     }
 
     fn tell<'a>(&'a self, _: &'a str, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {

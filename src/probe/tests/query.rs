@@ -101,7 +101,7 @@ fn what_is_no_answer_is_told_without_a_word_of_it() {
 #[test]
 fn numbers_are_short() {
     for (value, text) in [(0.0, "0"), (0.1 + 0.2, "0.3"), (12.5, "12.5"), (1e12, "1.000e12"), (0.000_012_34, "1.234e-5"), (-3.0, "-3")] {
-        assert_eq!(number(value), text);
+        assert_eq!(written(value), text);
     }
 }
 

@@ -133,6 +133,7 @@ pub fn snapshot(version: &str, changes: &Value) -> Snapshot {
         agents: Agents { enabled: true, settled: true, nodes: BTreeSet::from(["node-1".into(), "node-2".into()]), runtime_classes: BTreeSet::new() },
         nodes: BTreeMap::from([("node-1".into(), node("10.1.0.1")), ("node-2".into(), node("10.1.0.2"))]),
         begun: BTreeMap::new(),
+        readings: BTreeMap::new(),
         late_pods: BTreeSet::new(),
         absent_since: BTreeMap::new(),
         repairs: BTreeMap::new(),

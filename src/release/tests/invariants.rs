@@ -217,6 +217,16 @@ fn drained(world: &World, planned: &Snapshot, set: &str, one: Option<&str>) {
         if lost || planned.late_pods.contains(&pod.uid) || pod.node.is_none() {
             continue;
         }
+        if drain.source == DrainSource::Metric {
+            let structural = pod.host_network || drain.metric.as_ref().is_some_and(|metric| crate::release::smoke::resolve(&metric.port, pod).is_none());
+            if structural {
+                assert!(left >= f64::from(drain.fallback_seconds), "a pod without a number goes after {left} s");
+                continue;
+            }
+            let reading = planned.readings.get(&pod.uid).unwrap_or_else(|| panic!("pod {} goes without a single reading", pod.name));
+            assert!(reading.outcome.as_ref().is_ok_and(|number| *number <= f64::from(drain.metric.as_ref().unwrap().at_most)), "{reading:?}");
+            continue;
+        }
         let agent = planned.agents.enabled && pod.node.as_ref().is_none_or(|node| planned.agents.nodes.contains(node));
         if !agent || drain.source == DrainSource::Timer {
             assert!(left >= f64::from(drain.fallback_seconds), "an unmeasured pod goes after {left} s");

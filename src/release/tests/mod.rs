@@ -18,6 +18,7 @@ mod intent;
 mod judging;
 mod local;
 mod metadata;
+mod metrics;
 mod parting;
 mod paused;
 mod properties;

@@ -8,6 +8,7 @@ use super::simulator::World;
 use crate::api::{ProbeResult, keys};
 use crate::release::action::SmokeRun;
 use crate::release::intent::on_record;
+use crate::release::metric::Reading;
 use crate::release::revision::{known, raw_hash};
 use crate::release::*;
 
@@ -231,9 +232,16 @@ impl World {
         changed
     }
 
-    /// Every agent reports once.
+    /// Every agent reports once, and every number is read.
     pub fn agents(&mut self) {
         let now = self.now().mono;
+        let reads = self.plan.effects.reads.clone();
+        self.snapshot.readings.retain(|pod, reading| reads.iter().any(|reads| reads.pod == *pod && reads.about == reading.about));
+        for reads in reads.into_iter().filter(|_| !self.silent) {
+            let number = self.numbers.get(&reads.pod).cloned().unwrap_or(Ok(0.0));
+            let reading = Reading::after(self.snapshot.readings.get(&reads.pod), reads.about, now, number);
+            self.snapshot.readings.insert(reads.pod, reading);
+        }
         let watched = self.plan.effects.watch.clone();
         self.counts.retain(|uid, count| watched.iter().any(|pod| pod.uid == *uid && pod.epoch == count.epoch));
         self.snapshot.reports.retain(|uid, _| self.counts.contains_key(uid));

@@ -86,6 +86,22 @@ fn what_can_not_work_is_said_in_full_and_starts_no_pod() {
         ("PathInvalid", "spec.drain.begin.http.path: \"drain\" does not begin with /", |snapshot| {
             snapshot.object.spec.drain.begin = serde_json::from_value(json!({"http": {"path": "drain", "port": 8080}})).unwrap()
         }),
+        ("PortUnknown", "spec.drain.metric.port: no container port is named \"admin\"; the template has http", |snapshot| {
+            snapshot.object.spec.drain.metric = serde_json::from_value(json!({"port": "admin", "series": "sessions"})).unwrap()
+        }),
+        ("PathInvalid", "spec.drain.metric.path: \"left\" does not begin with /", |snapshot| {
+            snapshot.object.spec.drain.metric = serde_json::from_value(json!({"port": 1, "path": "left", "series": "sessions"})).unwrap()
+        }),
+        (
+            "MetricInvalid",
+            "spec.drain.metric.series: it is no name of a series; write a name, with labels if need be, such as sessions{kind=\"live\"}",
+            |snapshot| snapshot.object.spec.drain.metric = serde_json::from_value(json!({"port": 1, "series": "a{b}"})).unwrap(),
+        ),
+        (
+            "MetricInvalid",
+            "spec.drain.metric.jsonPointer: \"open\" does not begin with /; write a JSON pointer such as /checks/0/status",
+            |snapshot| snapshot.object.spec.drain.metric = serde_json::from_value(json!({"port": 1, "jsonPointer": "open"})).unwrap(),
+        ),
         ("QuotaExceeded", "no room", |snapshot| {
             snapshot.identity = Identity::Refused { reason: "QuotaExceeded".into(), message: "no room".into() };
         }),

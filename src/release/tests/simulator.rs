@@ -75,6 +75,8 @@ pub struct World {
     pub littered: bool,
     /// Open connections on single pods, by UID.
     pub holding: BTreeMap<String, i64>,
+    /// Numbers that pods tell of themselves, by UID; 0 where nothing stands.
+    pub numbers: BTreeMap<String, Result<f64, String>>,
     /// Pods that were there when a set was first found being left, by set, with the attempt.
     pub present: BTreeMap<String, (i64, BTreeSet<String>)>,
     /// The answer to the last dry run.
@@ -116,6 +118,7 @@ impl World {
             nobodys: vec![],
             littered: false,
             holding: BTreeMap::new(),
+            numbers: BTreeMap::new(),
             present: BTreeMap::new(),
             answer: None,
             jobs: Jobs::default(),
@@ -228,7 +231,7 @@ impl World {
         let snapshot = &mut self.snapshot;
         (snapshot.probes, snapshot.reports, snapshot.begun) = Default::default();
         (snapshot.repairs, snapshot.owners, snapshot.late_pods) = Default::default();
-        (snapshot.jobs, snapshot.hooks_checked, snapshot.absent_since) = Default::default();
+        (snapshot.jobs, snapshot.hooks_checked, snapshot.absent_since, snapshot.readings) = Default::default();
         self.counts.clear();
         self.present.clear();
         self.answer = None;
