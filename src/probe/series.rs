@@ -14,11 +14,11 @@ impl Series {
     /// What is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let example = r#"write a name, with labels if need be, such as sessions{kind="live"}"#;
-        let (name, labels, rest) = head(text.trim()).ok_or_else(|| format!("it is no name of a series; {example}"))?;
+        let (series, rest) = head(text.trim()).ok_or_else(|| format!("it is no name of a series; {example}"))?;
         if !rest.trim().is_empty() {
             return Err(format!("there is more behind the series; {example}"));
         }
-        Ok(Self { name: name.to_owned(), labels })
+        Ok(series)
     }
 
     /// What the values of all that fit come to.
@@ -32,8 +32,8 @@ impl Series {
             if !line.starts_with(&self.name) {
                 continue;
             }
-            let Some((name, labels, rest)) = head(line) else { return Err("the answer is not in the Prometheus text format") };
-            if name != self.name || !self.labels.iter().all(|wanted| labels.contains(wanted)) {
+            let Some((series, rest)) = head(line) else { return Err("the answer is not in the Prometheus text format") };
+            if series.name != self.name || !self.labels.iter().all(|wanted| series.labels.contains(wanted)) {
                 continue;
             }
             let value = rest.split_ascii_whitespace().next().and_then(|value| value.parse::<f64>().ok());
@@ -49,20 +49,20 @@ impl Series {
 }
 
 /// Name and labels of a line, and what is behind them.
-fn head(line: &str) -> Option<(&str, Vec<(String, String)>, &str)> {
+fn head(line: &str) -> Option<(Series, &str)> {
     let (name, rest) = word(line, true)?;
+    let mut series = Series { name: name.to_owned(), labels: vec![] };
     let Some(mut rest) = rest.trim_start().strip_prefix('{') else {
-        return Some((name, vec![], rest));
+        return Some((series, rest));
     };
-    let mut labels = vec![];
     loop {
         rest = rest.trim_start();
         if let Some(rest) = rest.strip_prefix('}') {
-            return Some((name, labels, rest));
+            return Some((series, rest));
         }
         let (label, after) = word(rest, false)?;
         let (value, after) = quoted(after.trim_start().strip_prefix('=')?.trim_start())?;
-        labels.push((label.to_owned(), value));
+        series.labels.push((label.to_owned(), value));
         rest = after.trim_start();
         // A comma may stand behind the last one, too.
         rest = match rest.strip_prefix(',') {

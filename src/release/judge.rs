@@ -145,52 +145,57 @@ pub fn quiet(view: &View<'_>, pod: &Pod, samples: &[Sample]) -> Quiet {
     let Some(base) = samples.iter().rev().find(|sample| latest.received.saturating_sub(sample.received) >= window) else {
         // Shorter than asked for, but already loud.
         return match samples.first().copied() {
-            Some(first) if unexplained(pod, first, latest) => Quiet::No,
+            Some(first) if unexplained(view, pod, first, latest) => Quiet::No,
             _ => Quiet::TooShort,
         };
     };
-    if unexplained(pod, base, latest) { Quiet::No } else { Quiet::Yes }
+    if unexplained(view, pod, base, latest) { Quiet::No } else { Quiet::Yes }
 }
 
-/// Whether more connections arrived between two reports than the pod's own probes explain.
-fn unexplained(pod: &Pod, from: &Sample, to: &Sample) -> bool {
+/// Whether more connections arrived between two reports than the pod's own probes, and readings of its number, explain.
+fn unexplained(view: &View<'_>, pod: &Pod, from: &Sample, to: &Sample) -> bool {
     let window = to.received.saturating_sub(from.received).as_secs_f64();
+    let reads = metric::asks(view, pod);
     let seen = to.report.ports.iter().any(|port| {
         let before = from.report.ports.iter().find(|earlier| earlier.port == port.port);
-        arrivals(port, before) > explained(pod, Some(port.port), window, most_from_one_peer(port, before))
+        let from_peers = |number| most_from(number, port, before);
+        arrivals(port, before) > explained(pod, reads, Some(port.port), window, from_peers)
     });
     // What came and went between two samples is known by number only.
     let accepted = to.report.passive_opens - from.report.passive_opens - (to.report.elsewhere - from.report.elsewhere);
-    seen || accepted > explained(pod, None, window, i64::MAX)
+    seen || accepted > explained(pod, reads, None, window, |_| i64::MAX)
 }
 
 fn arrivals(port: &PortReport, before: Option<&PortReport>) -> i64 {
     port.arrivals - before.map_or(0, |before| before.arrivals)
 }
 
-/// All probes of a pod come from one address, so only one peer's connections can be explained by them.
-fn most_from_one_peer(port: &PortReport, before: Option<&PortReport>) -> i64 {
+/// As many came from so few peers at most.
+fn most_from(number: usize, port: &PortReport, before: Option<&PortReport>) -> i64 {
     let complete = before.is_none_or(|before| before.peers.iter().map(|peer| peer.arrivals).sum::<i64>() >= before.arrivals);
-    port.peers
-        .iter()
-        .filter_map(|peer| {
-            let earlier = before.and_then(|before| before.peers.iter().find(|earlier| earlier.address == peer.address));
-            match earlier {
-                Some(earlier) => Some(peer.arrivals - earlier.arrivals),
-                // Unknown before, and the earlier list was cut off: its share can't be told.
-                None => complete.then_some(peer.arrivals),
-            }
-        })
-        .max()
-        .unwrap_or(0)
+    let new = port.peers.iter().filter_map(|peer| {
+        let earlier = before.and_then(|before| before.peers.iter().find(|earlier| earlier.address == peer.address));
+        match earlier {
+            Some(earlier) => Some(peer.arrivals - earlier.arrivals),
+            // Unknown before, and the earlier list was cut off: its share can't be told.
+            None => complete.then_some(peer.arrivals),
+        }
+    });
+    let mut new: Vec<i64> = new.collect();
+    new.sort_unstable_by_key(|arrivals| std::cmp::Reverse(*arrivals));
+    new.iter().take(number).sum()
 }
 
-/// Connections that the kubelet's probes may have made in a window: for each probe, window / period + 1.
-fn explained(pod: &Pod, port: Option<i32>, window: f64, at_most: i64) -> i64 {
-    let probes = pod.own_probes.iter().filter(|probe| port.is_none_or(|port| probe.port == port));
+/// Connections that the kubelet's probes may have made in a window, for each of them window / period + 1, and readings of the pod's number by
+/// the same rule. All probes of a pod come from one address, and all readings from another.
+fn explained(pod: &Pod, reads: Option<(i32, i32)>, port: Option<i32>, window: f64, from_peers: impl Fn(usize) -> i64) -> i64 {
+    let here = |own: i32| port.is_none_or(|port| own == port);
     #[allow(clippy::cast_possible_truncation, reason = "a count of probes in a window of minutes")]
-    let expected: i64 = probes.map(|probe| (window / f64::from(probe.period.max(1))).ceil() as i64 + 1).sum();
-    expected.min(at_most)
+    let expected = |period: i32| (window / f64::from(period.max(1))).ceil() as i64 + 1;
+    let probes: Vec<i64> = pod.own_probes.iter().filter(|probe| here(probe.port)).map(|probe| expected(probe.period)).collect();
+    let reads: Vec<i64> = reads.into_iter().filter(|(port, _)| here(*port)).map(|(_, period)| expected(period)).collect();
+    let peers = usize::from(!probes.is_empty()) + usize::from(!reads.is_empty());
+    probes.iter().chain(&reads).sum::<i64>().min(from_peers(peers))
 }
 
 /// Open connections of a report, on all watched ports.
@@ -220,7 +225,7 @@ pub fn judge(view: &View<'_>, pod: &Pod) -> PodState {
         return if late { PodState::NeverServed } else { PodState::Unknown("NoReportYet") };
     };
     // Born after the move, it holds nothing up unless something was ever seen on it.
-    let visited = samples.first().is_some_and(|first| unexplained(pod, first, latest));
+    let visited = samples.first().is_some_and(|first| unexplained(view, pod, first, latest));
     let never = late && !visited && samples.iter().all(|sample| open(&sample.report) == 0);
     if silent(view, latest) {
         return if never { PodState::NeverServed } else { PodState::Unknown("AgentSilent") };

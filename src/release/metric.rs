@@ -89,6 +89,12 @@ pub fn reads<'a>(view: &View<'a>, set: &'a Set) -> impl Iterator<Item = Reads> +
     })
 }
 
+/// On which port a pod is asked for its number, and every how many seconds.
+pub fn asks(view: &View<'_>, pod: &Pod) -> Option<(i32, i32)> {
+    let metric = about(view)?.metric;
+    Some((resolve(&metric.port, pod)?, metric.period_seconds))
+}
+
 /// What a pod's number says of it; `None` where numbers are not asked for.
 pub fn state(view: &View<'_>, pod: &Pod) -> Option<PodState> {
     let about = about(view)?;

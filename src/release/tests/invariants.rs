@@ -218,7 +218,8 @@ fn drained(world: &World, planned: &Snapshot, set: &str, one: Option<&str>) {
             continue;
         }
         if drain.source == DrainSource::Metric {
-            let structural = pod.host_network || drain.metric.as_ref().is_some_and(|metric| crate::release::smoke::resolve(&metric.port, pod).is_none());
+            let structural =
+                pod.host_network || drain.metric.as_ref().is_some_and(|metric| crate::release::smoke::resolve(&metric.port, pod).is_none());
             if structural {
                 assert!(left >= f64::from(drain.fallback_seconds), "a pod without a number goes after {left} s");
                 continue;

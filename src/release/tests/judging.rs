@@ -62,6 +62,33 @@ fn a_new_connection_is_explained_by_probes_from_one_address_only() {
 }
 
 #[test]
+fn readings_of_a_number_explain_connections_from_one_more_address() {
+    let none = report("pod-old", 0, &[], Some(0));
+    let metric = |port: i32| json!({"source": "Metric", "metric": {"port": port, "series": "sessions", "periodSeconds": 10}});
+    for (port, periods, arrivals, expected) in [
+        (PORT, &[][..], &[("10.9.0.1", 2)][..], Quiet::Yes),
+        (PORT, &[], &[("10.9.0.1", 3)], Quiet::No),
+        (PORT, &[], &[("10.9.0.1", 1), ("10.9.0.2", 1)], Quiet::No),
+        (PORT, &[10], &[("10.9.0.1", 2), ("10.9.0.2", 2)], Quiet::Yes),
+        (PORT, &[10], &[("10.9.0.1", 2), ("10.9.0.2", 3)], Quiet::No),
+        (PORT, &[10], &[("10.9.0.1", 1), ("10.9.0.2", 1), ("10.9.0.3", 1)], Quiet::No),
+        // On another port they explain nothing here.
+        (PORT + 1, &[], &[("10.9.0.1", 1)], Quiet::No),
+    ] {
+        let (mut snapshot, pod) = scene(periods);
+        let drain = serde_json::from_value(metric(port)).unwrap();
+        snapshot.object.spec.drain = drain;
+        let samples = [sample(0.0, none.clone()), sample(10.0, report("pod-old", 0, arrivals, Some(0)))];
+        assert_eq!(verdict(&snapshot, &pod, &samples, 10.0), expected, "{port} {periods:?} {arrivals:?}");
+        // What was too short to be seen is known by number only, on whatever port.
+        let mut accepted = none.clone();
+        accepted.passive_opens = 2;
+        let samples = [sample(0.0, none.clone()), sample(10.0, accepted)];
+        assert_eq!(verdict(&snapshot, &pod, &samples, 10.0), Quiet::Yes, "{port}");
+    }
+}
+
+#[test]
 fn only_what_came_in_the_window_counts() {
     let before = report("pod-old", 0, &[("10.9.0.1", 500)], Some(0));
     assert_eq!(between(&[], &before, &before), Quiet::Yes);

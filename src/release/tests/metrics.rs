@@ -163,6 +163,9 @@ fn without_a_service_the_number_decides_alone() {
 fn nobody_reads_before_the_move_or_while_it_bakes() {
     let mut world = World::installed("v1", &drain(&json!({})));
     world.edit(|spec| spec.bake.seconds = 60);
+    for pod in &world.snapshot.pods {
+        world.numbers.insert(pod.uid.clone(), Ok(1.0));
+    }
     world.apply_version("v2");
     world.settle();
     assert_eq!(world.active(), "v2");

@@ -36,7 +36,7 @@ enum Op {
     LoseNode(bool),
     Silent(bool),
     Unread(bool),
-    Source(bool),
+    Source(u8),
     PerPod(bool),
     Litter(bool),
     Hold(usize),
@@ -72,7 +72,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<bool>().prop_map(Op::LoseNode),
         1 => any::<bool>().prop_map(Op::Silent),
         1 => any::<bool>().prop_map(Op::Unread),
-        1 => any::<bool>().prop_map(Op::Source),
+        1 => (0u8..3).prop_map(Op::Source),
         3 => prop::bool::weighted(0.8).prop_map(Op::PerPod),
         1 => any::<bool>().prop_map(Op::Litter),
         4 => (0usize..8).prop_map(Op::Hold),
@@ -154,13 +154,21 @@ fn happen(world: &mut World, op: &Op, before: &[Snapshot]) {
         Op::LoseNode(lost) => world.snapshot.nodes.get_mut("node-2").unwrap().exists = !lost,
         Op::Silent(silent) => world.silent = silent,
         Op::Unread(unread) => world.snapshot.unread = if unread { vec!["Services".into()] } else { vec![] },
-        Op::Source(timer) => world.edit(|spec| spec.drain.source = if timer { DrainSource::Timer } else { DrainSource::Auto }),
+        Op::Source(source) => world.edit(|spec| {
+            let metric = json!({"port": PORT, "series": "sessions"});
+            (spec.drain.source, spec.drain.metric) = match source {
+                0 => (DrainSource::Auto, None),
+                1 => (DrainSource::Timer, None),
+                _ => (DrainSource::Metric, serde_json::from_value(metric).unwrap()),
+            };
+        }),
         Op::PerPod(alone) => world.edit(|spec| spec.drain.scale_down = if alone { ScaleDown::PerPod } else { ScaleDown::Together }),
         Op::Litter(littered) => world.littered = littered,
         Op::Hold(place) => {
             let number = world.snapshot.pods.len().max(1);
             if let Some(pod) = world.snapshot.pods.get(place % number) {
                 world.holding.insert(pod.uid.clone(), 1);
+                world.numbers.insert(pod.uid.clone(), Ok(1.0));
             }
         }
         Op::Restart => world.restart(),
@@ -186,7 +194,7 @@ fn happen(world: &mut World, op: &Op, before: &[Snapshot]) {
 fn heal(world: &mut World) {
     (world.broken, world.failing, world.undecided) = Default::default();
     (world.open, world.arriving, world.silent) = Default::default();
-    (world.holding, world.littered) = Default::default();
+    (world.holding, world.numbers, world.littered) = Default::default();
     world.snapshot.unread.clear();
     world.snapshot.repairs.clear();
     world.snapshot.nodes.values_mut().for_each(|node| node.exists = true);

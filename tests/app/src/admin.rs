@@ -1,9 +1,10 @@
 //! The admin port: what a platform tells an app.
 //!
 //! - `POST /drain` the pod is being left: end connections gently, soon. `GET /drain` how often that was said.
+//! - `POST /sessions?open=3` it has so many sessions from now on. `GET /metrics` shows the number as `app_sessions`, in the Prometheus text format.
 //! - `POST /fail?what=home&on=true` turns a [`Fault`] on or off. `GET /fail` shows the switches.
 //!
-//! Both answer `{"ready":false,"home":true,"slow":false,"grpc":false,"drain":0}`.
+//! `POST` and `GET` of the others answer `{"ready":false,"home":true,"slow":false,"grpc":false,"drain":0,"sessions":0}`.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use axum::{
     Router,
     extract::{Query, State as Shared},
     response::Response,
-    routing::get,
+    routing::{get, post},
 };
 use serde::Deserialize;
 use serde_json::json;
@@ -20,7 +21,12 @@ use crate::{config::Fault, http::json_line, state::State};
 
 /// The routes of the admin port.
 pub fn router(state: Arc<State>) -> Router {
-    Router::new().route("/drain", get(show).post(drain)).route("/fail", get(show).post(fail)).with_state(state)
+    Router::new()
+        .route("/drain", get(show).post(drain))
+        .route("/fail", get(show).post(fail))
+        .route("/sessions", post(sessions))
+        .route("/metrics", get(metrics))
+        .with_state(state)
 }
 
 async fn show(Shared(state): Shared<Arc<State>>) -> Response {
@@ -41,4 +47,19 @@ struct Switch {
 async fn fail(Shared(state): Shared<Arc<State>>, Query(Switch { what, on }): Query<Switch>) -> Response {
     state.fail(what, on);
     json_line(&json!(state.told()))
+}
+
+#[derive(Deserialize)]
+struct Sessions {
+    open: u64,
+}
+
+async fn sessions(Shared(state): Shared<Arc<State>>, Query(Sessions { open }): Query<Sessions>) -> Response {
+    state.has(open);
+    json_line(&json!(state.told()))
+}
+
+async fn metrics(Shared(state): Shared<Arc<State>>) -> String {
+    let (version, sessions) = (&state.identity.version, state.told().sessions);
+    format!("# HELP app_sessions Open sessions.\n# TYPE app_sessions gauge\napp_sessions{{version=\"{version}\"}} {sessions}\n")
 }

@@ -8,7 +8,7 @@
 //! | 8080 (`--http-port`, `APP_HTTP_PORT`) | HTTP/1.1: `/`, `/stream`, `/upload`, `/slow`, `/bytes`, `/healthz`, `/readyz` ([`http`]) |
 //! | 9090 (`--grpc-port`, `APP_GRPC_PORT`) | `grpc.health.v1.Health` for the services `` and `app` ([`grpc`]) |
 //! | 9000 (`--echo-port`, `APP_ECHO_PORT`) | a line echo in place of a websocket ([`echo`]) |
-//! | 8081 (`--admin-port`, `APP_ADMIN_PORT`) | `POST /drain`, `GET /drain`, `POST /fail`, `GET /fail` ([`admin`]) |
+//! | 8081 (`--admin-port`, `APP_ADMIN_PORT`) | `POST /drain`, `GET /drain`, `POST /fail`, `GET /fail`, `POST /sessions`, `GET /metrics` ([`admin`]) |
 //!
 //! Who answers is in every answer: `APP_NAME` (default `shop`), `APP_VERSION` (default `v0`) and `POD_NAME` (default: the
 //! host name), in the headers `x-version` and `x-pod` and in the bodies.

@@ -43,6 +43,8 @@ pub struct Told {
     pub grpc: bool,
     /// How often it was told to drain.
     pub drain: u64,
+    /// How many sessions it has.
+    pub sessions: u64,
 }
 
 impl Told {
@@ -97,6 +99,11 @@ impl State {
     /// Turns a fault on or off.
     pub fn fail(&self, fault: Fault, on: bool) {
         self.told.send_modify(|told| told.set(fault, on));
+    }
+
+    /// Tells it how many sessions it has.
+    pub fn has(&self, sessions: u64) {
+        self.told.send_modify(|told| told.sessions = sessions);
     }
 
     /// Tells it to drain; there is no way back, as with most apps.

@@ -130,6 +130,7 @@ pub const STALLED: &[Reason] = &[
     ("HostPort", "A container has a `hostPort`, which bypasses the Service."),
     ("PortUnknown", "A probe or `spec.drain` names a port that does not exist."),
     ("PathInvalid", "`spec.drain.begin.http.path` does not begin with `/`, or a path in `jsonPointer` of a smoke probe is no JSON pointer."),
+    ("MetricInvalid", "`spec.drain.metric` names a series or a place in JSON that can't be one."),
     ("UrlInvalid", "The URL of a Prometheus query is none, or has a user or a query."),
     ("UrlNotAllowed", "A Prometheus query goes to where this operator may not ask (`allowedUrls` of its chart)."),
     ("HeaderInvalid", "A header of a smoke probe can't be sent, or can't be in any answer."),
@@ -183,8 +184,14 @@ pub const WAITING: &[Reason] = &[
 /// Reasons of `status.draining[].reason` for pods that are measured.
 pub const DRAINING: &[Reason] = &[
     ("OpenConnections", "Connections are open on the watched ports."),
+    ("MetricTooHigh", "With source Metric: the number of a pod is greater than `spec.drain.metric.atMost`."),
+    (
+        "MetricUnreadable",
+        "With source Metric: a pod's number can't be read; `message` says which, and why. Unknown is not zero: such a pod stays until the deadline.",
+    ),
+    ("MetricNotRead", "With source Metric: the number of a pod was not read yet, or not for some time."),
     ("NewConnections", "None is open, but unexplained new ones came within the quiet time."),
-    ("Settling", "None is open; not seen for long enough to be sure."),
+    ("Settling", "None is open, or the number is low enough; not seen for long enough to be sure."),
     ("Drained", "All pods have drained; the scale-down follows."),
     ("MinimumTime", "All pods have drained; `spec.drain.minimumSeconds` are not over, or the 60 s for which old pods of a headless Service stay."),
     (
@@ -213,6 +220,7 @@ pub const NOT_MEASURED: &[Reason] = &[
     ("SandboxedRuntime", "The pod's `runtimeClassName` is not in the chart's `runtimeClasses`: in a sandbox the agent would see nothing."),
     ("HostNetwork", "The pod shares its node's network."),
     ("TooManyPorts", "The Services target more than 64 TCP ports of the pod; name those that matter in `spec.drain.ports`."),
+    ("NoMetricPort", "With source Metric: the pod has no port of the name in `spec.drain.metric.port`, as one of an earlier template."),
     ("NoPortsToWatch", "No Service targeted a TCP port of the pod, and `spec.drain.ports` is empty."),
 ];
 

@@ -30,6 +30,9 @@ pub struct Told {
     pub unreadable: bool,
 }
 
+/// A number that was read of a pod, and when it was; none where it could not be read.
+type Number = Option<(Duration, i64)>;
+
 /// The decision to retire a set: made when its role is about to be written.
 #[derive(Clone, Debug)]
 pub struct Retirement {
@@ -103,6 +106,8 @@ pub struct History {
     /// Revisions of which a probe failed.
     pub failed: BTreeSet<String>,
     streaks: BTreeMap<(usize, String, String), u64>,
+    /// The last two numbers that a process has read of a pod, the latest last.
+    numbers: BTreeMap<(usize, String), [Number; 2]>,
     /// When a report's samples were taken, by boot id and sequence.
     pub sampled: BTreeMap<(String, i64), Duration>,
     /// Events.
@@ -284,6 +289,9 @@ impl Sim {
 
     /// What a process has been told about pods' connections: by its watch, or in answers to its own writes, whichever is newer.
     fn told_to(&self, process: usize) -> BTreeMap<String, Told> {
+        if self.object().is_some_and(|object| json::text(&object, "/spec/drain/source") == "Metric") {
+            return self.numbers_of(process);
+        }
         let mut told = BTreeMap::new();
         for object in self.heard(process, Resource::ConnectionWatch) {
             let stamp = (json::text(object, "/status/bootId").to_owned(), json::number(object, "/status/sequence"));
@@ -298,6 +306,24 @@ impl Sim {
             }
         }
         told
+    }
+
+    /// The same of pods' own numbers: both of the last two readings count.
+    fn numbers_of(&self, process: usize) -> BTreeMap<String, Told> {
+        let own = self.history.numbers.iter().filter(|((reader, _), _)| *reader == process);
+        own.map(|((_, uid), [first, last])| {
+            let (sampled, before) = first.unwrap_or_default();
+            let open = before.max(last.unwrap_or_default().1);
+            (uid.clone(), Told { sampled, open, unreadable: first.is_none() || last.is_none() })
+        })
+        .collect()
+    }
+
+    /// A process has read a pod's number, or could not.
+    pub fn number_read(&mut self, process: usize, pod: &str, number: Number) {
+        let numbers = self.history.numbers.entry((process, pod.to_owned())).or_default();
+        let [_, last] = *numbers;
+        *numbers = [last, number];
     }
 
     /// Objects of a kind that have been delivered to a process.

@@ -125,6 +125,10 @@ impl Scenario {
         if Random::new(what.seed, "scale down").percent(40) {
             crate::json::set(&mut spec, "drain", "scaleDown", json!("PerPod"));
         }
+        if Random::new(what.seed, "metric").percent(12) && crate::json::text(&spec, "/drain/source").is_empty() {
+            crate::json::set(&mut spec, "drain", "source", json!("Metric"));
+            crate::json::set(&mut spec, "drain", "metric", json!({"port": "http", "jsonPointer": "/open", "periodSeconds": 2}));
+        }
         if Random::new(what.seed, "pod metadata").percent(30)
             && let Some(spec) = spec.as_object_mut()
         {

@@ -206,9 +206,15 @@ fn draining(page: &mut Page, set: &DrainingStatus, now: Timestamp) {
         Some(open) => format!("{open} connections are open"),
         None => "how many connections are open is not known".to_owned(),
     };
+    let open = match (&set.metric, &set.message) {
+        (_, Some(why)) => format!("{open}, and the metric can't be read: {why}"),
+        (Some(number), None) => format!("the metric comes to {number}, and {open}"),
+        (None, None) => open,
+    };
     let oldest = set.oldest_since.map_or_else(String::new, |since| format!(", the oldest for {}", ago(since, now)));
-    // That connections are open has just been said.
-    let reason = if set.reason == "OpenConnections" { String::new() } else { format!(" ({})", set.reason) };
+    // That connections are open, or the number too high, has just been said.
+    let said = matches!(set.reason.as_str(), "OpenConnections" | "MetricTooHigh" | "MetricUnreadable");
+    let reason = if said { String::new() } else { format!(" ({})", set.reason) };
     let what = format!("{open}{oldest}; {} of {} pods have drained{reason}; ", set.drained_pods, set.pods);
     let limit = if set.deadline > now { format!("at most {} more", left(set.deadline, now)) } else { "the deadline is over".to_owned() };
     page.wrapped(vec![plain("  "), colored(&set.color, &set.revision), plain(" drains: ")], Ink::Plain, &format!("{what}{limit}"));

@@ -79,7 +79,8 @@ fn query(bounds: Value, target: &str) -> Manifest {
 
 /// What can never work is refused with a sentence that says what to write instead.
 pub async fn crd_rules(stage: Arc<Stage>) -> Result {
-    let rules: [(&str, Manifest, &str); 16] = [
+    let metric = |more: Value| shop("v1").spec("/drain/source", "Metric").spec("/drain/metric", more);
+    let rules: [(&str, Manifest, &str); 20] = [
         (
             "selector",
             shop("v1").spec("/template/metadata/labels", json!({"app": "other"})),
@@ -131,6 +132,14 @@ pub async fn crd_rules(stage: Arc<Stage>) -> Result {
         ),
         ("no latency", shop("v1").spec("/smokeProbes/0/httpGet/expect/maxLatencyMillis", 0), "must be between 1 and 300000 milliseconds"),
         ("replicas", shop("v1").spec("/replicas", -1), "must be zero or more"),
+        ("source without metric", shop("v1").spec("/drain/source", "Metric"), "metric goes with source Metric: set both, or none"),
+        (
+            "metric without source",
+            shop("v1").spec("/drain/metric", json!({"port": "admin", "series": "sessions"})),
+            "metric goes with source Metric: set both, or none",
+        ),
+        ("metric of nothing", metric(json!({"port": "admin"})), "exactly one of series and jsonPointer must be set"),
+        ("metric too often", metric(json!({"port": "admin", "series": "a", "periodSeconds": 0})), "must be between 1 and 300 seconds"),
         ("cidr", shop("v1").spec("/drain/ignorePeers", json!([{"cidr": "10.0.0.1"}])), "must be a network such as 10.1.2.0/24"),
     ];
     for (title, manifest, message) in rules {

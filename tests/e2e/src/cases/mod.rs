@@ -16,6 +16,7 @@ mod gates;
 mod gitops;
 mod hooks;
 mod killed;
+mod metrics;
 mod mistakes;
 mod parting;
 mod plugin;
@@ -107,6 +108,8 @@ pub fn all() -> Vec<Case> {
         shared!(drain::drain_names_holders, 120),
         shared!(drain::drain_counts_its_ports, 120),
         shared!(drain::drain_by_timer, 120),
+        shared!(metrics::drain_by_metric, 240),
+        shared!(metrics::workers_drain_by_metric, 180),
         shared!(parting::drain_one_by_one, 150),
         shared!(agents::drain_unmeasurable, 150),
         shared!(agents::agent_reads_no_environment, 60),

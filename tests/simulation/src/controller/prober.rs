@@ -5,7 +5,7 @@ use std::sync::{Mutex, Weak};
 use std::time::Duration;
 
 use bluegreen::controller::prober::Prober;
-use bluegreen::probe::{Check, Failure, Query};
+use bluegreen::probe::{Check, Failure, Number, Query};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -45,6 +45,29 @@ impl SimProber {
         gate(&self.sim, self.process).await;
         outcome
     }
+
+    async fn number(&self, path: &str, address: SocketAddr, timeout: Duration) -> Result<f64, Failure> {
+        gate(&self.sim, self.process).await;
+        let Some(wait) = self.sim.upgrade().map(|sim| lock(&sim).random.millis(2, 120)) else { return std::future::pending().await };
+        tokio::time::sleep(wait).await;
+        let Some((taken, answer)) = self.sim.upgrade().map(|sim| {
+            let mut sim = lock(&sim);
+            (sim.now(), sim.number(address))
+        }) else {
+            return std::future::pending().await;
+        };
+        let number = answer.as_ref().and_then(|(_, number)| *number);
+        if number.is_none() {
+            tokio::time::sleep(timeout.saturating_sub(wait)).await;
+        }
+        gate(&self.sim, self.process).await;
+        if let (Some(sim), Some((pod, _))) = (self.sim.upgrade(), answer) {
+            lock(&sim).number_read(self.process, &pod, number.map(|number| (taken, number)));
+        }
+        let what = format!("GET {path} on port {}", address.port());
+        #[allow(clippy::cast_precision_loss, reason = "a few connections")]
+        number.map(|number| number as f64).ok_or(Failure::ConnectTimeout { what, after: timeout })
+    }
 }
 
 impl Prober for SimProber {
@@ -60,6 +83,10 @@ impl Prober for SimProber {
         // No object of a run has one.
         let what = query.what();
         async move { Err(Failure::ConnectionRefused { what }) }.boxed()
+    }
+
+    fn read<'a>(&'a self, path: &'a str, _: &'a Number, address: SocketAddr, timeout: Duration) -> BoxFuture<'a, Result<f64, Failure>> {
+        self.number(path, address, timeout).boxed()
     }
 
     fn tell<'a>(&'a self, path: &'a str, address: SocketAddr, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>> {

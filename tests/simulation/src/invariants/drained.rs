@@ -65,7 +65,7 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
     if over(json::number(&object, "/spec/drain/deadlineSeconds")) {
         return Ok(());
     }
-    let timer = !sim.scenario.agent || json::text(&object, "/spec/drain/source") == "Timer";
+    let timer = timed(sim, &object);
     for (uid, pod) in sim.peers.pods.iter().filter(|(_, pod)| pod.set == json::uid(before)) {
         let ending = sim.store.by_uid(Resource::Pod, uid).is_none_or(|pod| !json::alive(pod));
         if ending || sim.peers.nodes.get(&pod.node).is_none_or(|node| !node.up) {
@@ -85,6 +85,15 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
 /// Whether a person ended the drain of a revision.
 pub(super) fn finished(sim: &Sim, revision: &str) -> bool {
     sim.history.commands.iter().any(|(key, named)| *key == keys::command::FINISH_DRAIN && named == revision)
+}
+
+/// Whether the clock decides, as nothing is measured.
+pub(super) fn timed(sim: &Sim, object: &Value) -> bool {
+    match json::text(object, "/spec/drain/source") {
+        "Timer" => true,
+        "Metric" => false,
+        _ => !sim.scenario.agent,
+    }
 }
 
 /// A pod that goes alone.
@@ -113,7 +122,7 @@ fn alone(sim: &Sim, write: &Write, before: &Value) -> Result<(), String> {
     if over(json::number(&object, "/spec/drain/deadlineSeconds")) || sim.peers.nodes.get(&pod.node).is_none_or(|node| !node.up) {
         return Ok(());
     }
-    if !sim.scenario.agent || json::text(&object, "/spec/drain/source") == "Timer" {
+    if timed(sim, &object) {
         let early = !over(json::number(&object, "/spec/drain/fallbackSeconds")) && sim.history.endpoints.contains(uid);
         return if early { Err(format!("pod {name}, which nobody measures, ends before its time")) } else { Ok(()) };
     }

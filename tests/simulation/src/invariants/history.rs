@@ -5,7 +5,7 @@ use std::time::Duration;
 use bluegreen::api::keys;
 use bluegreen::controller::api::Resource;
 
-use super::drained::finished;
+use super::drained::{finished, timed};
 use crate::controller::api::Request;
 use crate::controller::serve::Write;
 use crate::intent::{attempt, recorded};
@@ -102,7 +102,7 @@ fn retirement(sim: &Sim, write: &Write) -> Option<(Duration, bool)> {
 
 /// Seconds after which pods may go with whatever is open: the deadline, or the timer where nothing is measured.
 fn seconds(sim: &Sim, object: &serde_json::Value) -> i64 {
-    let timer = !sim.scenario.agent || json::text(object, "/spec/drain/source") == "Timer";
+    let timer = timed(sim, object);
     let deadline = json::number(object, "/spec/drain/deadlineSeconds");
     if timer { deadline.min(json::number(object, "/spec/drain/fallbackSeconds")) } else { deadline }
 }

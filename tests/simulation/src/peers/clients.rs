@@ -135,6 +135,14 @@ impl Sim {
         Some(passes)
     }
 
+    /// A pod's number is read: how many connections it has, if it answers.
+    pub fn number(&mut self, address: SocketAddr) -> Option<(String, Option<i64>)> {
+        let pod = self.pod_at(address.ip())?;
+        let up = |node: &str| self.peers.nodes.get(node).is_some_and(|node| node.up);
+        let open = self.peers.pods.get(&pod).filter(|pod| pod.listens && up(&pod.node)).map(|pod| pod.sockets.len());
+        Some((pod, open.map(|open| i64::try_from(open).unwrap_or(i64::MAX))))
+    }
+
     /// A pod is told that it is being left.
     pub fn told(&mut self, address: SocketAddr) -> Option<bool> {
         let pod = self.pod_at(address.ip())?;
