@@ -27,6 +27,7 @@ mod roles;
 mod services;
 mod smoke;
 mod superseding;
+mod whole;
 
 use std::sync::Arc;
 
@@ -67,6 +68,7 @@ pub fn all() -> Vec<Case> {
         shared!(gitops::helm_waits, 300),
         shared!(gates::preview_replicas, 150),
         shared!(roles::pod_metadata_by_role, 200),
+        shared!(whole::all_gates_at_once, 300),
         shared!(hooks::hooks_in_order, 240),
         shared!(hooks::hook_fails, 240),
         shared!(adoption::adopted_and_ejected, 300),
@@ -74,6 +76,10 @@ pub fn all() -> Vec<Case> {
         shared!(adoption::adoption_refused, 200),
         shared!(adoption::ejected_later, 200),
         shared!(adoption::deployment_made_again, 200),
+        shared!(whole::abort_and_update, 200),
+        shared!(whole::kubectl_waits, 240),
+        shared!(whole::waiting_is_no_lack_of_progress, 150),
+        shared!(whole::first_version_is_gated, 150),
         shared!(release::first_install, 90),
         shared!(release::release_new_connections, 120),
         shared!(release::release_kept_with_drain_begin, 120),
