@@ -58,10 +58,13 @@ pub async fn all_gates_at_once(stage: Arc<Stage>) -> Result {
     let order = [PhaseName::BringUp, PhaseName::Smoke, PhaseName::AwaitPromotion, PhaseName::Bake, PhaseName::Drain];
     let places = order.iter().map(|phase| seen.iter().position(|seen| seen == phase));
     claim!(places.clone().all(|place| place.is_some()) && places.is_sorted(), "the phases were {seen:?}");
-    let done = |point| status.hooks.iter().any(|row| row.point == point && row.revision == second && row.result == HookResult::Succeeded);
-    for point in [HookPoint::BeforeBringUp, HookPoint::BeforeSwitch, HookPoint::AfterSwitch] {
-        claim!(done(point), "{point:?}: {:?}", status.hooks);
+    let done = |status: &BlueGreenDeploymentStatus, point| {
+        status.hooks.iter().any(|row| row.point == point && row.revision == second && row.result == HookResult::Succeeded)
+    };
+    for point in [HookPoint::BeforeBringUp, HookPoint::BeforeSwitch] {
+        claim!(done(&status, point), "{point:?}: {:?}", status.hooks);
     }
+    stage.until("the Job after the switch", 60, |status| done(status, HookPoint::AfterSwitch)).await?;
     let old = stage.pods(&first).await?;
     claim!(old.len() == 2 && old.iter().all(|pod| pod.labels().get("role").is_some_and(|role| role == "old")), "the old pods are not marked");
     held.stop_clean()?;
