@@ -12,7 +12,7 @@ use super::promotion;
 use super::smoke::Smoke;
 use super::snapshot::Identity;
 use super::switch::{self, Place};
-use super::view::View;
+use super::view::{View, counted};
 
 /// Longest message in status, in characters.
 const LONGEST: usize = 512;
@@ -323,7 +323,7 @@ fn smoke_tested(view: &View<'_>, findings: &Findings) -> Says {
         (Smoke::Running { passed, needed }, Some(_)) => says(Unknown, "Running", format!("{passed} of {needed} pods passed the smoke probes")),
         (Smoke::Failed { message }, Some(_)) => says(False, "SmokeFailed", message.clone()),
         (Smoke::Passed { needed }, Some(revision)) if !none => {
-            says(True, "Passed", format!("{needed} pods of revision {revision} passed the smoke probes"))
+            says(True, "Passed", format!("{} of revision {revision} passed the smoke probes", counted(i64::from(*needed), "pod")))
         }
         (Smoke::None, Some(_)) => says(Unknown, "Pending", "the revision is not up yet"),
         _ if none => says(Unknown, "NoProbes", "spec.smokeProbes is empty"),
@@ -384,32 +384,33 @@ fn drained(view: &View<'_>, findings: &Findings) -> Says {
         }
         return says(True, "NothingDraining", "no old pods are left");
     };
-    let open = set.open_connections.map_or_else(|| "an unknown number of".to_owned(), |open| open.to_string());
+    let open = set.open_connections.map_or_else(|| "an unknown number of open connections".to_owned(), |open| counted(open, "open connection"));
+    let pods = counted(i64::from(set.pods), "pod");
     let held =
         set.holders.first().map(|holder| format!(", most of them held by {}", holder.pod.as_deref().unwrap_or(&holder.address))).unwrap_or_default();
     if set.reason == KEPT_WARM {
         let until = second(set.deadline);
-        return says(True, KEPT_WARM, format!("revision {} has drained; its {} pods stay until {until}, for a way back", set.revision, set.pods));
+        return says(True, KEPT_WARM, format!("revision {} has drained; its {pods} stay until {until}, for a way back", set.revision));
     }
     let message = match set.reason.as_str() {
         "OpenConnections" => {
-            format!("revision {}: {open} open connections to {} pods{held}; until {} at the latest", set.revision, set.pods, second(set.deadline))
+            format!("revision {}: {open} to {pods}{held}; until {} at the latest", set.revision, second(set.deadline))
         }
         "MetricTooHigh" => {
             let number = set.metric.as_deref().unwrap_or("more than spec.drain.metric.atMost");
-            format!("revision {}: the metric of its {} pods comes to {number}; until {} at the latest", set.revision, set.pods, second(set.deadline))
+            format!("revision {}: the metric of its {pods} comes to {number}; until {} at the latest", set.revision, second(set.deadline))
         }
         "MetricUnreadable" => {
             let why = set.message.as_deref().unwrap_or_default();
             format!("revision {}: {why}; its pods stay until {} at the latest", set.revision, second(set.deadline))
         }
         "StillSelected" => {
-            format!("revision {}: its {} pods stay as long as a Service of spec.traffic.services could lead to them", set.revision, set.pods)
+            format!("revision {}: its {pods} stay as long as a Service of spec.traffic.services could lead to them", set.revision)
         }
         "StillEndpoint" => {
             format!(
-                "revision {}: its {} pods stay as long as they are endpoints of a Service of spec.traffic.services, and a moment longer",
-                set.revision, set.pods
+                "revision {}: its {pods} stay as long as they are endpoints of a Service of spec.traffic.services, and a moment longer",
+                set.revision
             )
         }
         reason => format!(

@@ -16,7 +16,7 @@ use super::reached::{Reach, reach};
 use super::services::may_lead;
 use super::set::Set;
 use super::snapshot::{Begun, Identity, Pod, Snapshot};
-use super::view::{View, count};
+use super::view::{View, count, counted};
 
 /// Why a set that has drained is still there.
 pub const KEPT_WARM: &str = "KeptWarm";
@@ -260,15 +260,13 @@ fn lost(entry: &DrainingStatus, states: &[(&Pod, PodState)]) -> Option<Notice> {
 
 /// What is still open at the deadline, or when a person ends the drain, is cut, and that is said.
 fn cut(entry: &DrainingStatus, deadline: Option<i32>) -> Notice {
-    let open = entry.open_connections.map_or_else(|| "an unknown number of".to_owned(), |open| open.to_string());
+    let open = entry.open_connections.map_or_else(|| "an unknown number of open connections".to_owned(), |open| counted(open, "open connection"));
     let (reason, how) = match deadline {
         Some(seconds) => ("DrainDeadline", format!("reached its drain deadline of {seconds} s")),
         None => ("DrainFinished", "had its drain ended by finish-drain".to_owned()),
     };
-    let message = format!(
-        "revision {} {how} with {open} open connections ({}); {} of {} pods had drained",
-        entry.revision, entry.reason, entry.drained_pods, entry.pods
-    );
+    let message =
+        format!("revision {} {how} with {open} ({}); {} of {} pods had drained", entry.revision, entry.reason, entry.drained_pods, entry.pods);
     Notice { warning: true, reason, message }
 }
 

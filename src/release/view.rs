@@ -191,3 +191,8 @@ impl<'a> View<'a> {
 pub fn count(number: usize) -> i32 {
     i32::try_from(number).unwrap_or(i32::MAX)
 }
+
+/// A number of things in words: `1 pod`, `2 pods`.
+pub fn counted(number: i64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
+}

@@ -118,7 +118,7 @@ pub async fn restart_and_finish_the_drain(stage: Arc<Stage>) -> Result {
     .await?;
     stage.command("bluegreen.dev/finish-drain", &first).await?;
     stage.gone(&first, 10).await?;
-    stage.said("DrainFinished", "had its drain ended by finish-drain with 1 open connections", 10).await?;
+    stage.said("DrainFinished", "had its drain ended by finish-drain with 1 open connection", 10).await?;
     stage.complete(30).await?;
     held.ends_cut(30).await?;
     users.more(20).await?;

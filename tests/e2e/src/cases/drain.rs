@@ -152,7 +152,7 @@ pub async fn drain_deadline(stage: Arc<Stage>) -> Result {
     let set = status.draining.first().cloned().ok_or_else(|| Failure::Claim("nothing drains".into()))?;
     claim!(status.open_connections == Some(1), "openConnections {:?}", status.open_connections);
     let message = condition(&status, ConditionType::Drained).map(|condition| condition.message.clone()).unwrap_or_default();
-    claim!(message.contains("1 open connections") && message.contains("at the latest"), "Drained says {message:?}");
+    claim!(message.contains("1 open connection to ") && message.contains("at the latest"), "Drained says {message:?}");
     wait_for("kubectl get shows it", 5, || async {
         let draining = stage.column("DRAINING")?;
         Ok(when(draining == "1", || format!("DRAINING is {draining:?}")))
