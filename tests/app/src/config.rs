@@ -29,6 +29,9 @@ pub struct Config {
     /// Port of the line echo.
     #[arg(long, env = "APP_ECHO_PORT", default_value_t = 9000)]
     pub echo_port: u16,
+    /// Port of the websockets.
+    #[arg(long, env = "APP_WEBSOCKET_PORT", default_value_t = 9001)]
+    pub websocket_port: u16,
     /// Port of the admin server.
     #[arg(long, env = "APP_ADMIN_PORT", default_value_t = 8081)]
     pub admin_port: u16,

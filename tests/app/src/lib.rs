@@ -8,6 +8,7 @@
 //! | 8080 (`--http-port`, `APP_HTTP_PORT`) | HTTP/1.1: `/`, `/stream`, `/upload`, `/slow`, `/bytes`, `/healthz`, `/readyz` ([`http`]) |
 //! | 9090 (`--grpc-port`, `APP_GRPC_PORT`) | `grpc.health.v1.Health` for the services `` and `app` ([`grpc`]) |
 //! | 9000 (`--echo-port`, `APP_ECHO_PORT`) | a line echo in place of a websocket ([`echo`]) |
+//! | 9001 (`--websocket-port`, `APP_WEBSOCKET_PORT`) | websockets that answer each text ([`websocket`]) |
 //! | 8081 (`--admin-port`, `APP_ADMIN_PORT`) | `POST /drain`, `GET /drain`, `POST /fail`, `GET /fail`, `POST /sessions`, `GET /metrics` ([`admin`]) |
 //!
 //! Who answers is in every answer: `APP_NAME` (default `shop`), `APP_VERSION` (default `v0`) and `POD_NAME` (default: the
@@ -25,6 +26,7 @@ pub mod echo;
 pub mod grpc;
 pub mod http;
 pub mod state;
+pub mod websocket;
 
 use std::{
     io,
@@ -63,13 +65,15 @@ pub struct App {
     pub grpc: SocketAddr,
     /// Where the echo listens.
     pub echo: SocketAddr,
+    /// Where websockets are served.
+    pub websocket: SocketAddr,
     /// Where the admin port listens.
     pub admin: SocketAddr,
     servers: JoinSet<()>,
 }
 
 impl App {
-    /// Opens the four ports and serves them in the background until the value is dropped.
+    /// Opens the five ports and serves them in the background until the value is dropped.
     ///
     /// # Errors
     /// If one of the ports can't be opened.
@@ -77,6 +81,7 @@ impl App {
         let (http, http_address) = listen(config, config.http_port, "http-port")?;
         let (grpc, grpc_address) = listen(config, config.grpc_port, "grpc-port")?;
         let (echo, echo_address) = listen(config, config.echo_port, "echo-port")?;
+        let (websocket, websocket_address) = listen(config, config.websocket_port, "websocket-port")?;
         let (admin, admin_address) = listen(config, config.admin_port, "admin-port")?;
         let state = Arc::new(State::new(config));
         let mut servers = JoinSet::new();
@@ -84,8 +89,9 @@ impl App {
         servers.spawn(connection::serve(http, http::router(state.clone()), draining));
         servers.spawn(connection::serve(admin, admin::router(state.clone()), None));
         servers.spawn(grpc::serve(grpc, state.watch()));
+        servers.spawn(websocket::serve(websocket, state.clone()));
         servers.spawn(echo::serve(echo, state));
-        Ok(App { http: http_address, grpc: grpc_address, echo: echo_address, admin: admin_address, servers })
+        Ok(App { http: http_address, grpc: grpc_address, echo: echo_address, websocket: websocket_address, admin: admin_address, servers })
     }
 
     /// Serves for ever; for the binary, which ends by a signal.

@@ -25,7 +25,7 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    println!("app {} serves http {} grpc {} echo {} admin {}", config.version, app.http, app.grpc, app.echo, app.admin);
+    println!("app {} serves http {} grpc {} echo {} websocket {} admin {}", config.version, app.http, app.grpc, app.echo, app.websocket, app.admin);
     tokio::select! {
         () = app.run() => ExitCode::FAILURE,
         // At once, and without a word to anybody: that is what the operator has to get along with.

@@ -119,7 +119,7 @@ async fn faults_from_the_start_can_be_taken_back() {
     assert!(!broken.contains("shop"), "{broken}");
     assert!(begun.elapsed() >= Duration::from_millis(100));
     let switches = ask(app.admin, "GET /fail").await;
-    assert!(switches.contains(r#"{"drain":0,"grpc":false,"home":true,"ready":true,"slow":true}"#), "{switches}");
+    assert!(switches.contains(r#"{"drain":0,"grpc":false,"home":true,"ready":true,"sessions":0,"slow":true}"#), "{switches}");
     for what in ["ready", "home", "slow"] {
         ask(app.admin, &format!("POST /fail?what={what}&on=false")).await;
     }
@@ -128,6 +128,14 @@ async fn faults_from_the_start_can_be_taken_back() {
     ask(app.admin, "POST /fail?what=home&on=true").await;
     assert!(ask(app.http, "GET /").await.starts_with("HTTP/1.1 500"));
     assert!(ask(app.admin, "POST /fail?what=else&on=true").await.starts_with("HTTP/1.1 400"));
+}
+
+#[tokio::test]
+async fn it_shows_the_sessions_that_it_was_told_of() {
+    let app = start(&[]).await;
+    assert!(ask(app.admin, "GET /metrics").await.ends_with("app_sessions{version=\"v1\"} 0\n"));
+    assert!(ask(app.admin, "POST /sessions?open=3").await.contains(r#""sessions":3"#));
+    assert!(ask(app.admin, "GET /metrics").await.ends_with("app_sessions{version=\"v1\"} 3\n"));
 }
 
 #[tokio::test]

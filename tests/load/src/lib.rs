@@ -11,6 +11,8 @@
 //! | `load upload --target http://IP:PORT/upload --seconds 60` | one slow upload, whose length the app has to confirm |
 //! | `load stream --target 'http://IP:PORT/stream?seconds=60'` | one slow answer, checked line by line to its end |
 //! | `load echo --target tcp://IP:PORT --every 100ms` | one connection like a websocket: a line, its echo, and so on |
+//! | `load grpc --target http://IP:PORT/ --every 100ms` | calls on one gRPC channel, of a library as users have it |
+//! | `load websocket --target tcp://IP:PORT --every 100ms` | texts on one websocket, and on the next when the server closes it |
 //! | `load half-close --target 'http://IP:PORT/stream?seconds=20'` | closes its sending side after the request, and reads the answer |
 //! | `load hold --target http://IP:PORT/ [--stall] [--receive-buffer 4096]` | holds a connection silently; with `--stall` it stops reading within the answer and reads the rest at the end |
 //!
@@ -27,6 +29,7 @@
 
 pub mod child;
 pub mod client;
+mod followers;
 mod histogram;
 mod long;
 pub mod options;
@@ -82,6 +85,8 @@ pub async fn execute(options: Options, output: Box<dyn Write + Send>, stop: Stop
         Mode::Upload(upload) => long::upload(&context, upload).await,
         Mode::Stream(stream) => long::stream(&context, stream).await,
         Mode::Echo(echo) => long::echo(&context, echo).await,
+        Mode::Grpc(grpc) => followers::grpc(&context, grpc).await,
+        Mode::Websocket(websocket) => followers::websocket(&context, websocket).await,
         Mode::HalfClose(half_close) => long::half_close(&context, half_close).await,
         Mode::Hold(hold) => long::hold(&context, hold).await,
     }

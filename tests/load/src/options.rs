@@ -43,6 +43,10 @@ pub enum Mode {
     Stream(Stream),
     /// One connection to the echo, in steady use.
     Echo(Echo),
+    /// Calls on one gRPC channel.
+    Grpc(Grpc),
+    /// Texts on websockets, one after the other.
+    Websocket(Websocket),
     /// One request whose client closes its sending side at once.
     HalfClose(HalfClose),
     /// One connection, used once and then held silently.
@@ -60,6 +64,8 @@ impl Mode {
             Mode::Upload(upload) => ("upload", &upload.target),
             Mode::Stream(stream) => ("stream", &stream.target),
             Mode::Echo(echo) => ("echo", &echo.target),
+            Mode::Grpc(grpc) => ("grpc", &grpc.target),
+            Mode::Websocket(websocket) => ("websocket", &websocket.target),
             Mode::HalfClose(half_close) => ("half-close", &half_close.target),
             Mode::Hold(hold) => ("hold", &hold.target),
         }
@@ -143,6 +149,28 @@ pub struct Echo {
     #[arg(long, value_parser = tcp)]
     pub target: Target,
     /// The time from one line to the next.
+    #[arg(long, value_parser = length, default_value = "100ms")]
+    pub every: Duration,
+}
+
+/// `load grpc`
+#[derive(Clone, Debug, Args)]
+pub struct Grpc {
+    /// The health service, as http://10.0.0.1:9090/
+    #[arg(long, value_parser = http)]
+    pub target: Target,
+    /// The time from one call to the next.
+    #[arg(long, value_parser = length, default_value = "100ms")]
+    pub every: Duration,
+}
+
+/// `load websocket`
+#[derive(Clone, Debug, Args)]
+pub struct Websocket {
+    /// The websockets, as tcp://10.0.0.1:9001
+    #[arg(long, value_parser = tcp)]
+    pub target: Target,
+    /// The time from one text to the next.
     #[arg(long, value_parser = length, default_value = "100ms")]
     pub every: Duration,
 }

@@ -16,7 +16,7 @@ pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// An app on free loopback ports, with these flags besides.
 pub async fn start(flags: &[&str]) -> App {
-    let ports = ["--http-port=0", "--grpc-port=0", "--echo-port=0", "--admin-port=0"];
+    let ports = ["--http-port=0", "--grpc-port=0", "--echo-port=0", "--websocket-port=0", "--admin-port=0"];
     let who = ["--listen=127.0.0.1", "--app-version=v1", "--pod=pod-1"];
     let all = ["app"].iter().chain(&ports).chain(&who).chain(flags);
     App::start(&Config::try_parse_from(all).unwrap()).await.unwrap()

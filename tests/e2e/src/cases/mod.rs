@@ -83,6 +83,7 @@ pub fn all() -> Vec<Case> {
         shared!(release::first_install, 90),
         shared!(release::release_new_connections, 120),
         shared!(release::release_kept_with_drain_begin, 120),
+        shared!(release::channels_and_websockets_are_let_go, 200),
         shared!(release::release_kept_retiring_clients, 120),
         shared!(smoke::failed_smoke, 120),
         shared!(superseding::third_release_waits, 200),

@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bluegreen::api::{ConditionStatus, ConditionType, keys};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::api::ListParams;
+use serde_json::json;
 
 use crate::audit::Audit;
 use crate::claim;
 use crate::failure::Result;
 use crate::manifest::shop;
 use crate::stage::{Stage, because, is, revision};
+use crate::traffic::Load;
 use crate::wait::{Look, wait_for, when};
 
 /// A Service without a selector serves nobody before the smoke probes have passed, and then the first revision.
@@ -108,6 +110,38 @@ pub async fn release_kept_with_drain_begin(stage: Arc<Stage>) -> Result {
     claim!(summary.versions.contains_key("v2"), "nobody saw the new version");
     claim!(stage.desired(&first).await? == 0, "the old set is still there");
     stage.notes.say(format!("{} requests, 0 failed; {} connections were asked to close", summary.ok, summary.connections.told_to_close));
+    Ok(())
+}
+
+/// A gRPC channel and a websocket, in steady use by libraries as people have them, end politely when the app, told by `drain.begin`, asks them to,
+/// and go on with the new version: no call and no text is lost, and nothing waits for the deadline.
+pub async fn channels_and_websockets_are_let_go(stage: Arc<Stage>) -> Result {
+    let ports = json!([
+        {"name": "http", "port": 80, "targetPort": "http"}, {"name": "grpc", "port": 90, "targetPort": "grpc"},
+        {"name": "websocket", "port": 91, "targetPort": 9001},
+    ]);
+    stage.service_with("shop", json!({"ports": ports})).await?;
+    let told = |version: &str| shop(version).told().spec("/drain/deadlineSeconds", 300);
+    stage.apply(&told("v1")).await?;
+    let first = revision(&stage.complete(60).await?)?;
+    let (calls, texts) = (stage.address("shop", 90).await?, stage.address("shop", 91).await?);
+    stage.reachable(2, &calls).await?;
+    stage.reachable(2, &texts).await?;
+    let grpc = Load::start(&stage.world, 2, &["grpc", "--target", &format!("http://{calls}/"), "--every", "50ms"])?;
+    let websocket = Load::start(&stage.world, 2, &["websocket", "--target", &format!("tcp://{texts}"), "--every", "50ms"])?;
+    grpc.open()?;
+    websocket.open()?;
+    stage.apply(&told("v2")).await?;
+    stage.until("they are seen on v1", 60, |status| status.draining.iter().any(|row| row.open_connections.is_some_and(|open| open >= 2))).await?;
+    let begun = Instant::now();
+    stage.gone(&first, 60).await?;
+    stage.notes.say(format!("the old set was gone {:.1} s after they were counted there; its deadline is 300 s", begun.elapsed().as_secs_f64()));
+    stage.complete(30).await?;
+    websocket.only("v2", 15).await?;
+    grpc.more(20).await?;
+    let (calls, texts) = (grpc.stop_clean()?, websocket.stop_clean()?);
+    claim!(texts.connections.told_to_close == 1 && texts.connections.opened == 2, "the websocket: {:?}", texts.connections);
+    stage.notes.say(format!("{} calls and {} texts, 0 failed", calls.ok, texts.ok));
     Ok(())
 }
 

@@ -34,7 +34,7 @@ pub async fn app(flags: &[&str]) -> App {
 /// An app on this HTTP port.
 pub async fn app_on(port: u16, flags: &[&str]) -> App {
     let http = format!("--http-port={port}");
-    let ports = [http.as_str(), "--grpc-port=0", "--echo-port=0", "--admin-port=0"];
+    let ports = [http.as_str(), "--grpc-port=0", "--echo-port=0", "--websocket-port=0", "--admin-port=0"];
     let who = ["--listen=127.0.0.1", "--app-version=v1", "--pod=pod-1"];
     let all = ["app"].iter().chain(&ports).chain(&who).chain(flags);
     App::start(&Config::try_parse_from(all).unwrap()).await.unwrap()
