@@ -136,6 +136,8 @@ fn without_counts(status: &BlueGreenDeploymentStatus) -> BlueGreenDeploymentStat
     status.held_by = None;
     for set in &mut status.draining {
         set.open_connections = set.open_connections.map(|open| open.min(1));
+        set.metric = None;
+        set.message = None;
         set.holders.clear();
         set.oldest_since = None;
     }
@@ -187,8 +189,8 @@ fn notices<'a>(before: &[Condition], after: &'a [Condition]) -> Vec<(&'a Conditi
             (ConditionType::Converged, Unknown, reason) if reason != "Pending" => true,
             // Right after a switch that is to be expected; later it takes a certainty back.
             (ConditionType::Converged, False, "NewConnectionOnOld") if then == Some(True) => true,
-            (ConditionType::Drained, False, "AgentSilent" | "NodeLost" | "SocketsUnreadable") => true,
-            (ConditionType::Drained, False, "OpenConnections")
+            (ConditionType::Drained, False, "AgentSilent" | "MetricUnreadable" | "NodeLost" | "SocketsUnreadable") => true,
+            (ConditionType::Drained, False, "MetricTooHigh" | "OpenConnections")
             | (ConditionType::Reconciling, True, "BringUp" | "Smoke" | "AwaitPromotion" | "Bake" | "Paused") => false,
             (ConditionType::Drained, True, _) if then == Some(False) => false,
             _ => return None,

@@ -47,11 +47,14 @@ type ProbeKey = (String, String, String, Option<String>);
 /// And where it goes: a Service that was made again has another address.
 type Place = (ProbeKey, Option<SocketAddr>);
 
+/// Who reads a number, by pod, and what.
+type Readers = HashMap<String, (Reads, Running)>;
+
 /// Work under way, by object.
 pub struct Tasks {
     probes: Mutex<HashMap<String, HashMap<Place, Running>>>,
     calls: Mutex<HashMap<String, HashMap<String, Running>>>,
-    reads: Mutex<HashMap<String, Vec<(Reads, Running)>>>,
+    reads: Mutex<HashMap<String, Readers>>,
     turns: Mutex<HashMap<String, Arc<Semaphore>>>,
     all: Arc<Semaphore>,
     /// The context as tasks hold it; set once, when the controller starts.
@@ -227,8 +230,9 @@ impl Tasks {
     /// Reads the numbers of exactly these pods, on and on.
     pub fn read<A: ApiServer>(&self, context: &Context<A>, key: &Key, uid: &str, wanted: &[Reads]) {
         let mut all = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        let by_pod: HashMap<&str, &Reads> = wanted.iter().map(|reads| (reads.pod.as_str(), reads)).collect();
         let known = context.remember(uid, |remembered| {
-            remembered.readings.retain(|pod, reading| wanted.iter().any(|reads| reads.pod == *pod && reads.about == reading.about));
+            remembered.readings.retain(|pod, reading| by_pod.get(pod.as_str()).is_some_and(|reads| reads.about == reading.about));
             remembered.readings.clone()
         });
         if wanted.is_empty() {
@@ -237,13 +241,12 @@ impl Tasks {
         }
         let Some(home) = self.home() else { return };
         let running = all.entry(uid.to_owned()).or_default();
-        running.retain(|(reads, _)| wanted.contains(reads));
+        running.retain(|pod, (reads, _)| by_pod.get(pod.as_str()).is_some_and(|wanted| *wanted == reads));
         let turns = self.turns(uid);
         for reads in wanted {
-            if running.iter().any(|(known, _)| known == reads) {
-                continue;
-            }
+            // What is at an address may be known later than the pod that says that it has it.
             if let Some(why) = context.refuses(reads.address.ip(), Claim::Pod) {
+                running.remove(&reads.pod);
                 let outcome = Err(why);
                 if known.get(&reads.pod).is_none_or(|reading| reading.outcome != outcome) {
                     let reading = Reading::after(None, reads.about.clone(), home.now().mono, outcome);
@@ -251,8 +254,10 @@ impl Tasks {
                 }
                 continue;
             }
-            let task = poll(home.clone(), turns.clone(), key.clone(), uid.to_owned(), reads.clone());
-            running.push((reads.clone(), Running(tokio::spawn(task))));
+            if !running.contains_key(&reads.pod) {
+                let task = poll(home.clone(), turns.clone(), key.clone(), uid.to_owned(), reads.clone());
+                running.insert(reads.pod.clone(), (reads.clone(), Running(tokio::spawn(task))));
+            }
         }
     }
 

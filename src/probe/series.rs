@@ -21,19 +21,28 @@ impl Series {
         Ok(series)
     }
 
+    /// The value of a label; to Prometheus none is the same as an empty one.
+    fn label(&self, name: &str) -> &str {
+        self.labels.iter().find(|(label, _)| label == name).map_or("", |(_, value)| value)
+    }
+
     /// What the values of all that fit come to.
     ///
     /// # Errors
     /// Why they don't tell a number.
     pub(super) fn sum(&self, text: &str) -> Result<f64, &'static str> {
+        // One that breaks off may show the beginning of a number.
+        if !text.ends_with('\n') && !text.ends_with("# EOF") {
+            return Err("the answer does not end with a line feed, as one that was cut off");
+        }
         let mut sum = None;
         for line in text.lines().map(str::trim_start) {
             // Most lines are about others: only what has the name is looked at closely.
-            if !line.starts_with(&self.name) {
+            if word(line, true).is_none_or(|(name, _)| name != self.name) {
                 continue;
             }
             let Some((series, rest)) = head(line) else { return Err("the answer is not in the Prometheus text format") };
-            if series.name != self.name || !self.labels.iter().all(|wanted| series.labels.contains(wanted)) {
+            if !self.labels.iter().all(|(label, value)| series.label(label) == value) {
                 continue;
             }
             let value = rest.split_ascii_whitespace().next().and_then(|value| value.parse::<f64>().ok());
@@ -60,9 +69,10 @@ fn head(line: &str) -> Option<(Series, &str)> {
         if let Some(rest) = rest.strip_prefix('}') {
             return Some((series, rest));
         }
-        let (label, after) = word(rest, false)?;
+        // Names of other characters stand in quotes.
+        let (label, after) = if rest.starts_with('"') { quoted(rest)? } else { word(rest, false).map(|(label, rest)| (label.to_owned(), rest))? };
         let (value, after) = quoted(after.trim_start().strip_prefix('=')?.trim_start())?;
-        series.labels.push((label.to_owned(), value));
+        series.labels.push((label, value));
         rest = after.trim_start();
         // A comma may stand behind the last one, too.
         rest = match rest.strip_prefix(',') {
@@ -116,6 +126,8 @@ minus -1
 missing NaN
 many +Inf
 odd{a="}"} 4 # {trace="x"} 1
+upstream{"service.name"="x", zone="a"} 6
+{"my.metric"} 1
 "#;
 
     fn sum(series: &str) -> Result<f64, &'static str> {
@@ -131,6 +143,9 @@ odd{a="}"} 4 # {trace="x"} 1
         assert_eq!(sum("up"), Ok(1.0));
         assert_eq!(sum(r#"odd{a="}"}"#), Ok(4.0));
         assert_eq!(sum("many"), Ok(f64::INFINITY));
+        assert_eq!(sum(r#"upstream{"service.name"="x"}"#), Ok(6.0));
+        // None is the same as an empty one.
+        assert_eq!(sum(r#"sessions{zone=""}"#), Ok(10.0));
     }
 
     #[test]
@@ -140,8 +155,10 @@ odd{a="}"} 4 # {trace="x"} 1
         assert_eq!(sum("minus"), Err("a value of that series is below zero"));
         assert_eq!(sum("missing"), Err("the value of that series is no number"));
         assert_eq!(sum("broken"), Err("the answer is not in the Prometheus text format"));
-        assert!(Series::parse("up").unwrap().sum("").is_err());
-        assert!(Series::parse("up").unwrap().sum("up").is_err());
+        let up = |text: &str| Series::parse("up").unwrap().sum(text);
+        assert!(up("").is_err() && up("up\n").is_err());
+        assert!(up("up 12").unwrap_err().contains("cut off"));
+        assert_eq!((up("up 12\n"), up("up 12\n# EOF")), (Ok(12.0), Ok(12.0)));
     }
 
     #[test]

@@ -265,6 +265,7 @@ fn cut(entry: &DrainingStatus, deadline: Option<i32>) -> Notice {
         Some(seconds) => ("DrainDeadline", format!("reached its drain deadline of {seconds} s")),
         None => ("DrainFinished", "had its drain ended by finish-drain".to_owned()),
     };
+    let open = entry.metric.as_ref().map_or(open.clone(), |number| format!("a metric of {number} and {open}"));
     let message =
         format!("revision {} {how} with {open} ({}); {} of {} pods had drained", entry.revision, entry.reason, entry.drained_pods, entry.pods);
     Notice { warning: true, reason, message }
@@ -367,10 +368,12 @@ fn status(
         .iter()
         .filter(|(_, state)| matches!(state, PodState::Open | PodState::Busy | PodState::NewConnections | PodState::Settling | PodState::Drained))
         .collect();
-    let reports = || measured.iter().filter_map(|(pod, _)| judge::samples(view, pod).last());
+    // What a pod says itself tells nothing of whether its connections are counted.
+    let counted = |pod: &Pod| judge::samples(view, pod).last().filter(|sample| !judge::silent(view, sample) && sample.report.unreadable.is_none());
+    let reports = || measured.iter().filter_map(|(pod, _)| counted(pod));
     let open: i64 = reports().map(|sample| judge::open(&sample.report)).sum();
     // A number that a silent agent once told, or a zero of some pods only, would be taken for the whole truth.
-    let sure = states.iter().all(|(_, state)| !matches!(state, PodState::Unknown(_)));
+    let sure = states.iter().all(|(_, state)| !matches!(state, PodState::Unknown(_))) && measured.iter().all(|(pod, _)| counted(pod).is_some());
     let seen = reports().next().is_some() && (open > 0 || sure);
     let oldest = reports().filter_map(|sample| {
         let age = sample.report.oldest_millis? + i64::try_from(view.now.mono.saturating_sub(sample.received).as_millis()).unwrap_or(0);
@@ -389,8 +392,7 @@ fn status(
         DrainSource::Metric => asked,
         DrainSource::Auto | DrainSource::Timer => DrainSource::Sockets,
     };
-    let pods: Vec<&Pod> = states.iter().map(|(pod, _)| *pod).collect();
-    let (number, trouble) = metric::told(view, &pods);
+    let (number, trouble) = metric::told(view, states);
     DrainingStatus {
         revision: set.revision.clone(),
         color: set.color.name().into(),

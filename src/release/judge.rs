@@ -213,9 +213,9 @@ pub fn judge(view: &View<'_>, pod: &Pod) -> PodState {
         return PodState::NeverServed;
     }
     let late = view.snapshot.late_pods.contains(&pod.uid);
+    // Also one that was born after the move: it may have taken work by itself.
     if let Some(state) = metric::state(view, pod) {
-        // What was born after the move is waited for where it says that it has something to do.
-        return if late && state != PodState::Busy { PodState::NeverServed } else { state };
+        return state;
     }
     if let Err(why) = measurable(view, pod) {
         return if late { PodState::NeverServed } else { PodState::NotMeasured(why) };

@@ -1,7 +1,7 @@
 //! What a command has to say to the operator: which revision it is for, or why it makes no sense as things are.
 
 use bluegreen::api::keys::command;
-use bluegreen::api::{BlueGreenDeployment, BlueGreenDeploymentStatus, ConditionType, PhaseName, PromotionMode, Rejected};
+use bluegreen::api::{BlueGreenDeployment, BlueGreenDeploymentStatus, ConditionType, DrainSource, PhaseName, PromotionMode, Rejected};
 use bluegreen::release::Set;
 
 use crate::aim::Aim;
@@ -237,6 +237,11 @@ pub fn finish_drain(object: &BlueGreenDeployment, revision: Option<&str>) -> Cho
         Some(1) => "1 open connection is cut".to_owned(),
         Some(open) => format!("{open} open connections are cut"),
         None => "whatever is still connected is cut".to_owned(),
+    };
+    let open = match (&found.metric, found.source) {
+        (Some(number), _) => format!("their metric comes to {number}, and {open}"),
+        (None, DrainSource::Metric) => format!("their metric is not known, and {open}"),
+        _ => open,
     };
     let held = if object.spec.paused { ", once spec.paused is false" } else { "" };
     let then = format!("the pods of {} end now: {open}{held}", found.revision);

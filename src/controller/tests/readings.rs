@@ -11,7 +11,7 @@ use serde_json::json;
 use super::super::fake::{Stage, key};
 use super::super::prober::Prober;
 use super::*;
-use crate::probe::{Check, Failure, Query};
+use crate::probe::{Check, Failure, Number, Query};
 use crate::release::metric::About;
 
 /// A pod whose number is what stands here; none where it does not answer.
@@ -47,7 +47,7 @@ fn stage(number: f64) -> (Arc<Pod>, Stage) {
 fn reads(address: &str, attempt: i64, series: &str) -> Reads {
     let metric = serde_json::from_value(json!({"port": 9, "path": "/left", "series": series, "periodSeconds": 2})).unwrap();
     let address = SocketAddr::new(address.parse().unwrap(), 9);
-    Reads { pod: "p".into(), name: "shop-p".into(), address, about: About { attempt, metric } }
+    Reads { pod: "p".into(), name: "shop-p".into(), address, about: About { attempt, metric, converged: true, left: true, told: true } }
 }
 
 fn read(stage: &Stage) -> Option<(Result<f64, String>, bool)> {
@@ -75,6 +75,13 @@ async fn a_number_is_read_on_and_on_and_looked_at_when_it_says_something_new() {
         context.tasks.read(&context, &key(), "u", &wanted);
     }
     assert_eq!(looks(&mut stage), 4, "2, nothing, and 0 once and twice");
+    // Numbers that say the same are looked at now and then.
+    for number in 10..40 {
+        *pod.0.lock().unwrap() = Some(f64::from(number));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    let seen = looks(&mut stage);
+    assert!((5..=15).contains(&seen), "{seen}");
     context.tasks.read(&context, &key(), "u", &[]);
     assert_eq!(read(&stage), None);
 }

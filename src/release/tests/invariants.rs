@@ -214,18 +214,16 @@ fn drained(world: &World, planned: &Snapshot, set: &str, one: Option<&str>) {
     }
     for pod in planned.pods.iter().filter(|pod| pod.set_uid == set && pod.alive() && one.is_none_or(|one| pod.uid == one)) {
         let lost = pod.node.as_ref().and_then(|node| planned.nodes.get(node)).is_some_and(|node| !node.exists);
-        if lost || planned.late_pods.contains(&pod.uid) || pod.node.is_none() {
+        let by_number = drain.source == DrainSource::Metric;
+        if lost || (planned.late_pods.contains(&pod.uid) && !by_number) || pod.node.is_none() || (by_number && pod.addresses.is_empty()) {
             continue;
         }
-        if drain.source == DrainSource::Metric {
-            let structural =
-                pod.host_network || drain.metric.as_ref().is_some_and(|metric| crate::release::smoke::resolve(&metric.port, pod).is_none());
-            if structural {
-                assert!(left >= f64::from(drain.fallback_seconds), "a pod without a number goes after {left} s");
-                continue;
-            }
+        let has_port = |metric: &crate::api::DrainMetric| !pod.host_network && crate::release::smoke::resolve(&metric.port, pod).is_some();
+        if let Some(metric) = drain.metric.as_ref().filter(|metric| drain.source == DrainSource::Metric && has_port(metric)) {
             let reading = planned.readings.get(&pod.uid).unwrap_or_else(|| panic!("pod {} goes without a single reading", pod.name));
-            assert!(reading.outcome.as_ref().is_ok_and(|number| *number <= f64::from(drain.metric.as_ref().unwrap().at_most)), "{reading:?}");
+            assert!(reading.outcome.as_ref().is_ok_and(|number| *number <= f64::from(metric.at_most)) && reading.good >= 2, "{reading:?}");
+            assert!(reading.about.metric == *metric && reading.about.told && reading.about.left && reading.about.converged, "{reading:?}");
+            assert!(now.mono.saturating_sub(reading.at) <= crate::release::metric::oldest(metric), "{reading:?}");
             continue;
         }
         let agent = planned.agents.enabled && pod.node.as_ref().is_none_or(|node| planned.agents.nodes.contains(node));

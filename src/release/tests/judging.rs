@@ -7,6 +7,7 @@ use serde_json::json;
 use super::fixtures::*;
 use crate::api::{PeerReport, PodReport, PortReport};
 use crate::release::judge::{self, PodState, Quiet, judge, quiet};
+use crate::release::metric::{About, Reading};
 use crate::release::view::View;
 use crate::release::*;
 
@@ -76,8 +77,13 @@ fn readings_of_a_number_explain_connections_from_one_more_address() {
         (PORT + 1, &[], &[("10.9.0.1", 1)], Quiet::No),
     ] {
         let (mut snapshot, pod) = scene(periods);
-        let drain = serde_json::from_value(metric(port)).unwrap();
+        let drain: crate::api::Drain = serde_json::from_value(metric(port)).unwrap();
+        let about = About { attempt: 1, metric: drain.metric.clone().unwrap(), converged: true, left: true, told: true };
         snapshot.object.spec.drain = drain;
+        let samples = [sample(0.0, none.clone()), sample(10.0, report("pod-old", 0, &[("10.9.0.1", 1)], Some(0)))];
+        let explained = port == PORT && !periods.is_empty();
+        assert!(verdict(&snapshot, &pod, &samples, 10.0) == Quiet::No || explained, "nobody reads yet");
+        snapshot.readings.insert(pod.uid.clone(), Reading::after(None, about, at(9.0).mono, Ok(0.0)));
         let samples = [sample(0.0, none.clone()), sample(10.0, report("pod-old", 0, arrivals, Some(0)))];
         assert_eq!(verdict(&snapshot, &pod, &samples, 10.0), expected, "{port} {periods:?} {arrivals:?}");
         // What was too short to be seen is known by number only, on whatever port.

@@ -107,7 +107,7 @@ fn an_old_reading_and_one_of_another_question_do_not_count() {
     world.edit(|spec| spec.drain.metric.as_mut().unwrap().series = Some("jobs".into()));
     world.settle();
     assert_eq!(world.status().draining[0].metric, None, "of jobs nothing is known yet");
-    let about = &world.plan.effects.reads[0].about;
+    let about = &world.plan.effects.reads[0].about.clone();
     let first = Reading::after(None, about.clone(), Duration::ZERO, Ok(0.0));
     let second = Reading::after(Some(&first), about.clone(), Duration::ZERO, Ok(0.0));
     assert!(!first.enough() && second.enough());
@@ -117,19 +117,78 @@ fn an_old_reading_and_one_of_another_question_do_not_count() {
 }
 
 #[test]
-fn old_pods_without_the_port_leave_by_the_clock() {
+fn old_pods_without_the_port_drain_by_their_connections() {
     let mut world = World::installed("v1", &json!({}));
-    let old = &drain(&json!({"fallbackSeconds": 100, "metric": {"port": "admin", "series": "sessions"}}))["drain"];
+    let old = &drain(&json!({"metric": {"port": "admin", "series": "sessions"}}))["drain"];
     world.edit(|spec| spec.drain = serde_json::from_value(old.clone()).unwrap());
     world.apply_version("v2");
     world.snapshot.object.spec.template["spec"]["containers"][0]["ports"] =
         json!([{"name": "http", "containerPort": PORT}, {"name": "admin", "containerPort": 9}]);
     world.settle();
-    world.run(30);
-    let row = &world.status().draining[0];
-    assert_eq!((row.source, row.reason.as_str()), (DrainSource::Timer, "NoMetricPort"));
-    let seconds = stay(&mut world);
-    assert!((100.0..103.0).contains(&seconds), "{seconds}");
+    world.open.insert(revision("v1"), 1);
+    world.run(400);
+    assert!(world.plan.effects.reads.is_empty());
+    assert_eq!(condition(world.status(), ConditionType::Drained).1, "OpenConnections");
+    world.open.clear();
+    assert!(stay(&mut world) < 420.0);
+}
+
+#[test]
+fn readings_from_before_a_pod_was_told_do_not_count() {
+    let mut world = moved(Ok(0.0), &json!({"begin": {"http": {"path": "/drain", "port": "http"}}}));
+    world.edit(|spec| spec.paused = true);
+    world.run(60);
+    assert!(world.told.is_empty() && !gone(&world));
+    world.edit(|spec| spec.paused = false);
+    world.settle();
+    assert_eq!(world.told.len(), 3);
+    assert!(!gone(&world), "it may have taken something to do just before");
+    world.run(1);
+    assert!(!gone(&world));
+    world.run(1);
+    assert!(gone(&world), "{:#?}", world.status().draining);
+}
+
+#[test]
+fn readings_from_before_nodes_followed_do_not_count() {
+    let mut world = moved(Ok(0.0), &json!({}));
+    world.late_endpoints = true;
+    world.apply_version("v3");
+    world.settle();
+    assert_eq!(world.active(), "v3");
+    world.run(70);
+    world.late_endpoints = false;
+    world.run(4);
+    assert_eq!(world.set("v2").desired, 3, "nodes have just followed");
+    world.run(2);
+    assert_eq!(world.set("v2").desired, 0, "{:#?}", world.status().draining);
+}
+
+#[test]
+fn a_worker_born_after_the_move_is_waited_for_like_any() {
+    let mut changes = drain(&json!({"deadlineSeconds": 300}));
+    changes["traffic"] = json!({"services": []});
+    let mut world = World::installed("v1", &changes);
+    for pod in &world.snapshot.pods {
+        world.numbers.insert(pod.uid.clone(), Ok(1.0));
+    }
+    world.apply_version("v2");
+    world.run(5);
+    let old = world.set("v1").uid.clone();
+    let lost = world.snapshot.pods.iter().position(|pod| pod.set_uid == old).unwrap();
+    world.snapshot.pods.remove(lost);
+    world.run(1);
+    let born = world.snapshot.pods.iter().find(|pod| pod.set_uid == old && !world.numbers.contains_key(&pod.uid)).unwrap().uid.clone();
+    world.numbers.values_mut().for_each(|number| *number = Ok(0.0));
+    world.numbers.insert(born.clone(), Ok(5.0));
+    world.run(20);
+    assert_eq!((world.status().draining[0].drained_pods, gone(&world)), (2, false));
+    world.numbers.insert(born.clone(), Err("no answer".into()));
+    world.run(20);
+    assert_eq!((world.status().draining[0].reason.as_str(), gone(&world)), ("MetricUnreadable", false));
+    world.numbers.insert(born, Ok(0.0));
+    world.run(3);
+    assert!(gone(&world), "{:#?}", world.status().draining);
 }
 
 #[test]

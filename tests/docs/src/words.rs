@@ -129,7 +129,10 @@ pub const STALLED: &[Reason] = &[
     ("Refused", "The API server refuses another write as invalid."),
     ("HostPort", "A container has a `hostPort`, which bypasses the Service."),
     ("PortUnknown", "A probe or `spec.drain` names a port that does not exist."),
-    ("PathInvalid", "`spec.drain.begin.http.path` does not begin with `/`, or a path in `jsonPointer` of a smoke probe is no JSON pointer."),
+    (
+        "PathInvalid",
+        "`spec.drain.begin.http.path` or `spec.drain.metric.path` does not begin with `/`, or a path in `jsonPointer` of a smoke probe is no JSON pointer.",
+    ),
     ("MetricInvalid", "`spec.drain.metric` names a series or a place in JSON that can't be one."),
     ("UrlInvalid", "The URL of a Prometheus query is none, or has a user or a query."),
     ("UrlNotAllowed", "A Prometheus query goes to where this operator may not ask (`allowedUrls` of its chart)."),
@@ -220,7 +223,6 @@ pub const NOT_MEASURED: &[Reason] = &[
     ("SandboxedRuntime", "The pod's `runtimeClassName` is not in the chart's `runtimeClasses`: in a sandbox the agent would see nothing."),
     ("HostNetwork", "The pod shares its node's network."),
     ("TooManyPorts", "The Services target more than 64 TCP ports of the pod; name those that matter in `spec.drain.ports`."),
-    ("NoMetricPort", "With source Metric: the pod has no port of the name in `spec.drain.metric.port`, as one of an earlier template."),
     ("NoPortsToWatch", "No Service targeted a TCP port of the pod, and `spec.drain.ports` is empty."),
 ];
 
@@ -236,7 +238,11 @@ pub const EVENTS: &[(&str, &str, &str)] = &[
     ("Normal", "Converged", "`Converged` became True."),
     ("Warning", "NotConverged", "`Converged` became Unknown, or was taken back because an old pod accepted a new connection."),
     ("Normal", "Ready", "`Ready` became True."),
-    ("Normal", "Draining", "Old pods have open connections. A Warning if the drain agent is silent, can't read, or a node was lost."),
+    (
+        "Normal",
+        "Draining",
+        "Old pods have open connections, or a metric that is too high. A Warning if the drain agent is silent, can't read, a metric can't be read, or a node was lost.",
+    ),
     ("Normal", "Drained", "The last old pods are gone, or have drained and are kept warm."),
     ("Warning", "Stalled", "`Stalled` became True, or has another reason."),
     (

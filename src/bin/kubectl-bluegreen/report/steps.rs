@@ -2,6 +2,7 @@
 
 use bluegreen::api::{BlueGreenDeployment, BlueGreenDeploymentStatus, ConditionStatus, ConditionType, PhaseName, PromotionMode, keys};
 use bluegreen::api::{HookPoint, HookResult, HookStatus};
+use bluegreen::probe::written;
 use serde::Serialize;
 
 use super::{because, condition, current};
@@ -202,6 +203,10 @@ fn without_subject(message: &str) -> &str {
 fn drain(status: &BlueGreenDeploymentStatus) -> String {
     let pods: i32 = status.draining.iter().map(|set| set.pods).sum();
     let pods = if pods == 1 { "1 old pod is".to_owned() } else { format!("{pods} old pods are") };
+    let numbers = status.draining.iter().map(|set| set.metric.as_ref()?.parse::<f64>().ok()).sum::<Option<f64>>();
+    if let Some(number) = numbers.filter(|_| !status.draining.is_empty()) {
+        return format!("{pods} left, with a metric of {}", written(number));
+    }
     match status.open_connections {
         Some(1) => format!("{pods} left, with 1 open connection"),
         Some(open) => format!("{pods} left, with {open} open connections"),

@@ -213,7 +213,11 @@ fn draining(page: &mut Page, set: &DrainingStatus, now: Timestamp) {
     };
     let oldest = set.oldest_since.map_or_else(String::new, |since| format!(", the oldest for {}", ago(since, now)));
     // That connections are open, or the number too high, has just been said.
-    let said = matches!(set.reason.as_str(), "OpenConnections" | "MetricTooHigh" | "MetricUnreadable");
+    let said = match set.reason.as_str() {
+        "MetricTooHigh" => set.metric.is_some(),
+        "MetricUnreadable" => set.message.is_some(),
+        reason => reason == "OpenConnections",
+    };
     let reason = if said { String::new() } else { format!(" ({})", set.reason) };
     let what = format!("{open}{oldest}; {} of {} pods have drained{reason}; ", set.drained_pods, set.pods);
     let limit = if set.deadline > now { format!("at most {} more", left(set.deadline, now)) } else { "the deadline is over".to_owned() };
