@@ -25,6 +25,15 @@ fn ticks(every: Duration) -> tokio::time::Interval {
     due
 }
 
+/// A call is made anew so often at most.
+const ANEW: u32 = 3;
+
+/// Whether a call never left this side: it met a connection that had just ended. gRPC's own libraries make such a call anew by themselves
+/// (gRFC A6, transparent retries), and this one leaves it to its user.
+fn never_sent(status: &Status) -> bool {
+    status.code() == Code::Cancelled && std::error::Error::source(status).is_some()
+}
+
 /// Calls on one channel. After a GOAWAY the library opens the next connection by itself, and loses no call.
 pub(crate) async fn grpc(context: &Arc<Context>, grpc: Grpc) {
     let Grpc { target, every } = grpc;
@@ -46,7 +55,15 @@ pub(crate) async fn grpc(context: &Arc<Context>, grpc: Grpc) {
             _ = due.tick() => {}
         }
         let begun = context.recorder.begin(Source::Kept);
-        match client.check(HealthCheckRequest::default()).await {
+        let mut answer = client.check(HealthCheckRequest::default()).await;
+        for _ in 0..ANEW {
+            if !answer.as_ref().is_err_and(never_sent) {
+                break;
+            }
+            context.recorder.connection(|connections| connections.closed_idle += 1);
+            answer = client.check(HealthCheckRequest::default()).await;
+        }
+        match answer {
             Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => {
                 context.recorder.ok(begun, &who);
                 if !std::mem::replace(&mut open, true) {
