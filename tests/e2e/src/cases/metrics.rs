@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bluegreen::api::{BlueGreenDeploymentStatus, ConditionStatus, ConditionType, DrainSource, PhaseName};
 use serde_json::{Value, json};
 
+use super::plugin::says;
 use crate::claim;
 use crate::failure::Result;
 use crate::manifest::{Manifest, shop};
@@ -43,6 +44,7 @@ pub async fn drain_by_metric(stage: Arc<Stage>) -> Result {
     let second = revision(&status)?;
     let kept = async || Ok(when(stage.desired(&first).await? == 2, || "they went".into()));
     stays("they stay, with nobody connected", 6, kept).await?;
+    says(&stage, &["status", "shop"], "the metric comes to 4")?;
     let pods = stage.pods(&first).await?;
     if let Some(pod) = pods.first() {
         stage.tell(pod, "/sessions?open=0")?;
