@@ -389,8 +389,8 @@ fn status(
     let source = match asked {
         DrainSource::Sockets => asked,
         _ if states.iter().any(|(_, state)| matches!(state, PodState::NotMeasured(_))) => DrainSource::Timer,
-        DrainSource::Metric => asked,
-        DrainSource::Auto | DrainSource::Timer => DrainSource::Sockets,
+        DrainSource::Metric if states.iter().any(|(pod, _)| metric::state(view, pod).is_some()) => asked,
+        _ => DrainSource::Sockets,
     };
     let (number, trouble) = metric::told(view, states);
     DrainingStatus {

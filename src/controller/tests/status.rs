@@ -105,3 +105,30 @@ async fn nothing_follows_from_a_record_that_was_not_kept() {
     let written = write(&stage.context, &snapshot, &status).await;
     assert!(matches!(&written, Err(ApiError::Transient(message)) if message.contains("status.switch.from")), "{written:?}");
 }
+
+#[test]
+fn a_number_that_moves_is_a_mere_count_and_one_that_cannot_be_read_is_told() {
+    let row = |more: Value| {
+        let mut row = json!({"revision": "old", "color": "blue", "pods": 2, "drainedPods": 0, "source": "Metric", "reason": "MetricTooHigh",
+            "since": "2027-01-15T08:00:00Z", "deadline": "2027-01-15T08:10:00Z"});
+        row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        BlueGreenDeploymentStatus { draining: vec![serde_json::from_value(row).unwrap()], ..BlueGreenDeploymentStatus::default() }
+    };
+    let (four, three) = (row(json!({"metric": "4"})), row(json!({"metric": "3"})));
+    assert!(four != three && without_counts(&four) == without_counts(&three));
+    assert!(without_counts(&four) == without_counts(&row(json!({"message": "pod a: no answer"}))));
+    assert!(without_counts(&four) != without_counts(&row(json!({"reason": "Settling"}))));
+    let drained = |reason: &str| Condition {
+        kind: ConditionType::Drained,
+        status: ConditionStatus::False,
+        reason: reason.into(),
+        message: "it waits".into(),
+        observed_generation: 1,
+        last_transition_time: jiff::Timestamp::UNIX_EPOCH,
+    };
+    for (reason, warning) in [("MetricTooHigh", false), ("MetricUnreadable", true)] {
+        let after = [drained(reason)];
+        let told: Vec<bool> = notices(&[drained("Settling")], &after).into_iter().map(|(_, notice)| notice.warning).collect();
+        assert_eq!(told, [warning], "{reason}");
+    }
+}

@@ -16,12 +16,13 @@ fn moved(changes: &serde_json::Value) -> World {
     world
 }
 
-fn gone(world: &World) -> bool {
+/// Whether the old pods have left.
+pub fn gone(world: &World) -> bool {
     world.set("v1").desired == 0
 }
 
 /// Seconds until the old pods leave, from the move on.
-fn stay(world: &mut World) -> f64 {
+pub fn stay(world: &mut World) -> f64 {
     world.until("the old pods leave", gone);
     world.seconds
 }

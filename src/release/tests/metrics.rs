@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
+use super::draining::{gone, stay};
 use super::fixtures::*;
 use super::simulator::World;
 use crate::api::ConditionStatus::False;
@@ -26,15 +27,6 @@ fn moved(number: Result<f64, String>, changes: &serde_json::Value) -> World {
     world.settle();
     assert_eq!(world.active(), "v2");
     world
-}
-
-fn gone(world: &World) -> bool {
-    world.set("v1").desired == 0
-}
-
-fn stay(world: &mut World) -> f64 {
-    world.until("the old pods leave", gone);
-    world.seconds
 }
 
 #[test]
@@ -129,6 +121,7 @@ fn old_pods_without_the_port_drain_by_their_connections() {
     world.run(400);
     assert!(world.plan.effects.reads.is_empty());
     assert_eq!(condition(world.status(), ConditionType::Drained).1, "OpenConnections");
+    assert_eq!(world.status().draining[0].source, DrainSource::Sockets, "nobody asks for a number");
     world.open.clear();
     assert!(stay(&mut world) < 420.0);
 }

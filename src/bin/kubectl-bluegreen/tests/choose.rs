@@ -150,6 +150,12 @@ fn a_drain_is_ended_by_its_revision() {
     assert_eq!(word.then, "the pods of old end now: 3 open connections are cut");
     assert_eq!(said(finish_drain(&left(Some(0)), Some("old"))).1, "the pods of old end now: no connection is open");
     assert_eq!(said(finish_drain(&left(None), None)).1, "the pods of old end now: whatever is still connected is cut");
+    let mut busy = left(Some(0));
+    let row = &mut busy.status.as_mut().unwrap().draining[0];
+    row.source = DrainSource::Metric;
+    assert_eq!(said(finish_drain(&busy, None)).1, "the pods of old end now: their metric is not known, and no connection is open");
+    busy.status.as_mut().unwrap().draining[0].metric = Some("12".into());
+    assert_eq!(said(finish_drain(&busy, None)).1, "the pods of old end now: their metric comes to 12, and no connection is open");
     assert_eq!(refused(finish_drain(&released(), None)), "no revision of shop drains");
     assert_eq!(refused(finish_drain(&left(None), Some("new"))), "revision new does not drain; old does");
     let two = serde_json::json!({"phase": "Drain", "switch": switch(None, "new"), "draining": [draining("a", None), draining("b", None)]});
