@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bluegreen::api::{BlueGreenDeploymentStatus, ConditionStatus, ConditionType, HookPoint, HookResult, PhaseName};
+use bluegreen::api::{BlueGreenDeploymentStatus, ConditionStatus, ConditionType, HookPoint, HookResult, HookStatus, PhaseName};
 use kube::ResourceExt;
 use serde_json::json;
 
@@ -43,28 +43,29 @@ pub async fn all_gates_at_once(stage: Arc<Stage>) -> Result {
     let held = stage.long(2, &["echo", "--target", "tcp://{echo}"]).await?;
     held.open()?;
     stage.apply(&everything("v2")).await?;
-    let mut seen = vec![];
-    let status = stage
-        .until("v1 drains", 120, |status| {
-            if let Some(phase) = status.phase
-                && seen.last() != Some(&phase)
-            {
-                seen.push(phase);
-            }
-            status.phase == Some(PhaseName::Drain) && status.draining.iter().any(|row| row.open_connections == Some(1))
-        })
-        .await?;
-    let second = revision(&status)?;
-    let order = [PhaseName::BringUp, PhaseName::Smoke, PhaseName::AwaitPromotion, PhaseName::Bake, PhaseName::Drain];
-    let places = order.iter().map(|phase| seen.iter().position(|seen| seen == phase));
-    claim!(places.clone().all(|place| place.is_some()) && places.is_sorted(), "the phases were {seen:?}");
-    let done = |status: &BlueGreenDeploymentStatus, point| {
-        status.hooks.iter().any(|row| row.point == point && row.revision == second && row.result == HookResult::Succeeded)
+    let drains = |status: &BlueGreenDeploymentStatus| {
+        status.phase == Some(PhaseName::Drain) && status.draining.iter().any(|row| row.open_connections == Some(1))
     };
-    for point in [HookPoint::BeforeBringUp, HookPoint::BeforeSwitch] {
-        claim!(done(&status, point), "{point:?}: {:?}", status.hooks);
-    }
-    stage.until("the Job after the switch", 60, |status| done(status, HookPoint::AfterSwitch)).await?;
+    let status = stage.until("v1 drains", 120, drains).await?;
+    let second = revision(&status)?;
+    let done = |status: &BlueGreenDeploymentStatus, point| {
+        let row = |row: &&HookStatus| row.point == point && row.revision == second && row.result == HookResult::Succeeded;
+        status.hooks.iter().find(row).and_then(|row| Some((row.started_at, row.finished_at?)))
+    };
+    // The times that are on record, and not the phases that a look every now and then shows: a busy machine converges no sooner than it has baked.
+    let (Some(migrate), Some(check), Some(switch)) =
+        (done(&status, HookPoint::BeforeBringUp), done(&status, HookPoint::BeforeSwitch), status.switch.clone())
+    else {
+        return Err(Failure::Claim(format!("it drains after {:?} and {:?}", status.hooks, status.switch)));
+    };
+    let (Some(moved), Some(baked)) = (switch.completed_at, switch.baked_at) else {
+        return Err(Failure::Claim(format!("it drains after {switch:?}")));
+    };
+    let order = [migrate.1, check.0, check.1, switch.started_at, moved, baked];
+    claim!(order.is_sorted(), "not in the order of a release: {order:?}");
+    let seconds = [check.0.duration_since(migrate.1), baked.duration_since(moved)].map(|passed| passed.as_secs_f64());
+    claim!(seconds[0] >= 3.0 && seconds[1] >= 5.0, "before promotion and in the bake there passed {seconds:?} s");
+    stage.until("the Job after the switch", 60, |status| done(status, HookPoint::AfterSwitch).is_some()).await?;
     let old = stage.pods(&first).await?;
     claim!(old.len() == 2 && old.iter().all(|pod| pod.labels().get("role").is_some_and(|role| role == "old")), "the old pods are not marked");
     held.stop_clean()?;
