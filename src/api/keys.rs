@@ -38,6 +38,10 @@ pub const LEFT: &str = "bluegreen.dev/left";
 /// What the value of [`REVISION`] begins with on a pod that has left its ReplicaSet: no Service that selects the revision leads to it.
 pub const LEFT_PREFIX: &str = "left.";
 
+/// Label of pods, and key of Service selectors, while two revisions serve (`traffic.cutover: Overlap`): `<revision>.<attempt>` of the move. Never in
+/// a pod template. What is left of an earlier move means nothing.
+pub const SERVING: &str = "bluegreen.dev/serving";
+
 /// Annotation of a pod: what was written on it because of its role ([`crate::release::metadata::Record`]), to be taken off again.
 pub const METADATA: &str = "bluegreen.dev/metadata";
 

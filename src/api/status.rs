@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Condition, DrainSource, HookStatus};
+use super::{Condition, Cutover, DrainSource, HookStatus};
 
 /// What the operator observed, and what it must remember.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -130,9 +130,16 @@ pub struct Switch {
     /// Why traffic moved.
     #[serde(default)]
     pub cause: SwitchCause,
+    /// How the Services are moved.
+    #[serde(default, skip_serializing_if = "Cutover::is_atomic")]
+    pub cutover: Cutover,
     /// When the intent was recorded.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub started_at: Timestamp,
+    /// With `Overlap`: when enough new pods had been endpoints for long enough, and the old ones were to leave; absent before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub narrowed_at: Option<Timestamp>,
     /// When the last Service was moved; deadlines count from here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]

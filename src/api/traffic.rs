@@ -1,7 +1,25 @@
 //! Which Services follow a release.
 
 use kube::KubeSchema;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+/// How the Services of a move go from one revision to another.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+pub enum Cutover {
+    /// In one write: they select the new revision, and the old one no more. What kube-proxy and service meshes need.
+    #[default]
+    Atomic,
+    /// In two: for a while they select both. For load balancers that send traffic to pods themselves and need time to take in new ones.
+    Overlap,
+}
+
+impl Cutover {
+    /// Whether it is the default.
+    pub fn is_atomic(&self) -> bool {
+        *self == Self::Atomic
+    }
+}
 
 /// Which Services follow the release, and when the move counts as done.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
@@ -26,6 +44,15 @@ pub struct Traffic {
     /// (`internalTrafficPolicy` or `externalTrafficPolicy` `Local`) and had one before.
     #[serde(default)]
     pub allow_local_gap: bool,
+    /// How the Services are moved: in one write (`Atomic`), or so that for a while both revisions serve (`Overlap`), for load balancers that send
+    /// traffic to pods themselves. Without it `Atomic`, and a release is held up where such a load balancer can be told by the Service's annotations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cutover: Option<Cutover>,
+    /// With `Overlap`: seconds for which as many new pods as are needed must have been ready endpoints of every Service before the old ones leave:
+    /// at least as long as the load balancer takes until it sends traffic to a new target.
+    #[serde(default = "overlap")]
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 3600").message("must be between 1 and 3600 seconds"))]
+    pub overlap_seconds: i32,
     /// Seconds without an unexplained new connection on any old pod, after the endpoints moved, before the move counts as done.
     #[serde(default = "quiet")]
     // Not longer than the controller remembers reports that come once a second.
@@ -44,12 +71,17 @@ impl Default for Traffic {
             preview_services: vec![],
             allow_other_services: vec![],
             allow_local_gap: false,
+            cutover: None,
+            overlap_seconds: overlap(),
             quiet_seconds: quiet(),
             convergence_timeout_seconds: timeout(),
         }
     }
 }
 
+fn overlap() -> i32 {
+    60
+}
 fn quiet() -> i32 {
     10
 }

@@ -16,6 +16,7 @@ use super::context::Context;
 use super::hooks;
 use super::manifest;
 use super::part;
+use super::pod_metadata;
 use super::trim;
 
 /// First pause before a refused template is asked about again; doubled each time, up to [`LONGEST`].
@@ -81,6 +82,7 @@ pub async fn apply<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, acti
             }
             Ok(())
         }
+        Action::MarkServing { pod, value } => pod_metadata::serving(context, object, pod, value).await,
         Action::DeleteSet { set } => {
             let guard = (set.uid.as_str(), Some(set.resource_version.as_str()));
             context.api.delete(Resource::ReplicaSet, &object.namespace, &set.name, guard, Dependents::Deleted).await?;

@@ -199,7 +199,7 @@ pub fn release_patch(service: &Service, unpin: bool) -> Value {
     metadata.insert("annotations".into(), json!({keys::OWNER: null, keys::SELECTED: null, keys::SWITCH: null, keys::WITHDRAWN: null}));
     let mut patch = json!({"metadata": metadata});
     if unpin && let Some(patch) = patch.as_object_mut() {
-        patch.insert("spec".into(), json!({"selector": {keys::REVISION: null}}));
+        patch.insert("spec".into(), json!({"selector": {keys::REVISION: null, keys::SERVING: null}}));
     }
     patch
 }
@@ -248,6 +248,7 @@ mod tests {
             headless: false,
             internal_local: false,
             external_local: false,
+            addresses_pods: None,
             ports: vec![],
             applier: None,
             editor: None,

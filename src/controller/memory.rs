@@ -51,6 +51,8 @@ pub struct Remembered {
     pub present: HashMap<String, Presence>,
     /// Since when pods are no endpoints, by UID.
     pub absent: BTreeMap<String, Duration>,
+    /// Since when pods are ready endpoints of every declared Service, while a move overlaps.
+    pub endpoints: BTreeMap<String, Duration>,
     /// Pods on which what belongs to their role could not be written, by UID.
     pub unwritten: BTreeMap<String, Unwritten>,
     /// Jobs of hooks as they were last seen, by name.

@@ -8,7 +8,7 @@ use crate::release::intent::on_record;
 use crate::release::revision::{known, raw_hash};
 use crate::release::services::{matches_template, owned, template_labels};
 use crate::release::{Agents, Identity, Now, Object, OwnerState, Pod, RoleKind, Set, Snapshot};
-use crate::release::{part, reached};
+use crate::release::{overlap, part, reached};
 
 use super::memory::{Remembered, Reports};
 use super::world::{Key, Leaving, World};
@@ -117,6 +117,7 @@ pub fn observe(
         readings: remembered.readings.clone(),
         late_pods,
         absent_since: BTreeMap::new(),
+        present_since: BTreeMap::new(),
         repairs: remembered.recent_repairs(now.mono),
         ignored_addresses: remembered.ignored.clone(),
         peer_names: remembered.peers.clone(),
@@ -133,6 +134,8 @@ pub fn observe(
     }
     reached::note(&mut remembered.absent, &snapshot, now.mono);
     snapshot.absent_since.clone_from(&remembered.absent);
+    overlap::note(&mut remembered.endpoints, &snapshot, now.mono);
+    snapshot.present_since.clone_from(&remembered.endpoints);
     Some(snapshot)
 }
 

@@ -63,6 +63,14 @@ async fn set<A: ApiServer>(context: &Context<A>, object: &Object, pod: &PodRef, 
     }
 }
 
+/// Labels a pod that is to serve beside pods of another revision.
+pub async fn serving<A: ApiServer>(context: &Context<A>, object: &Object, pod: &PodRef, value: &str) -> Result<(), ApiError> {
+    let Some(live) = part::alive(context, object, pod).await? else { return Ok(()) };
+    let mut metadata = part::guard(&live);
+    metadata.insert("labels".into(), json!({keys::SERVING: value}));
+    part::write(context, object, pod, json!({"metadata": metadata})).await
+}
+
 fn patch(live: &Value, role: PodRole, wanted: &RoleMetadata, selector: &BTreeMap<String, String>) -> Value {
     let had = trim::metadata(live);
     let none = vec![];

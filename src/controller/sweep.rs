@@ -91,8 +91,9 @@ async fn give_back<A: ApiServer>(context: &Context<A>, namespace: &str, name: &s
             return Ok(Look::Waits);
         }
     }
-    if let Some(revision) = service.selector.get(keys::REVISION).filter(|revision| *revision != keys::REVISION_NONE) {
-        let which = Which { labels: Some(format!("{}={revision}", keys::REVISION)), limit: Some(1), ..Which::default() };
+    let selected = [keys::REVISION, keys::SERVING].into_iter().filter_map(|key| Some((key, service.selector.get(key)?)));
+    for (key, value) in selected.filter(|(_, value)| *value != keys::REVISION_NONE) {
+        let which = Which { labels: Some(format!("{key}={value}")), limit: Some(1), ..Which::default() };
         if !context.api.list(Resource::Pod, namespace, which).await?.is_empty() {
             return Ok(Look::Waits);
         }

@@ -166,6 +166,7 @@ pub fn pod(object: &Value) -> Option<Pod> {
         set_uid,
         control,
         left,
+        serving: label(object, keys::SERVING).map(str::to_owned),
         metadata: metadata(object),
         addresses,
         node: text(object, "/spec/nodeName"),
@@ -260,6 +261,7 @@ pub fn service(object: &Value) -> Option<Service> {
         internal_local: text(object, "/spec/internalTrafficPolicy").as_deref() == Some("Local"),
         external_local: text(object, "/spec/externalTrafficPolicy").as_deref() == Some("Local"),
         cluster_ips,
+        addresses_pods: addresses_pods(object),
         ports: list(object, "/spec/ports")
             .map(|port| ServicePort {
                 name: text(port, "/name").unwrap_or_default(),
@@ -276,6 +278,21 @@ pub fn service(object: &Value) -> Option<Service> {
         editor: owners.into_iter().max_by_key(|(.., at)| *at).map(|(manager, ..)| manager),
         deleting: object.pointer("/metadata/deletionTimestamp").is_some(),
     })
+}
+
+/// The annotation of a Service by which a load balancer sends traffic to its pods themselves, and not to nodes: of the AWS Load Balancer Controller
+/// ("Service annotations" and "Ingress annotations": target types `ip` and `nlb-ip`) and of GKE ("Container-native load balancing": NEGs).
+fn addresses_pods(service: &Value) -> Option<&'static str> {
+    const TARGETS: [(&str, &str); 3] = [
+        ("service.beta.kubernetes.io/aws-load-balancer-nlb-target-type", "ip"),
+        ("service.beta.kubernetes.io/aws-load-balancer-type", "nlb-ip"),
+        ("alb.ingress.kubernetes.io/target-type", "ip"),
+    ];
+    const NEG: &str = "cloud.google.com/neg";
+    let targets = TARGETS.into_iter().find(|(key, value)| annotation(service, key) == Some(value)).map(|(key, _)| key);
+    let groups = annotation(service, NEG).and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let wanted = |groups: Value| groups.get("ingress") == Some(&Value::Bool(true)) || groups.get("exposed_ports").is_some();
+    targets.or_else(|| groups.is_some_and(wanted).then_some(NEG))
 }
 
 /// Managers other than this operator that own `spec.selector`: name, operation and time.

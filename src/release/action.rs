@@ -342,6 +342,13 @@ pub enum Action {
         /// An Event that is said once it has been deleted.
         notice: Option<Notice>,
     },
+    /// Label a pod that is to serve beside pods of another revision, at the version that is read.
+    MarkServing {
+        /// Which.
+        pod: PodRef,
+        /// The move.
+        value: String,
+    },
     /// Delete a ReplicaSet without pods.
     DeleteSet {
         /// Which.

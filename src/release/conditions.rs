@@ -7,6 +7,7 @@ use super::bring_up::BringUp;
 use super::converge::Convergence;
 use super::drain::{KEPT_WARM, refused_networks};
 use super::hooks::Gate;
+use super::overlap;
 use super::plan::Findings;
 use super::promotion;
 use super::smoke::Smoke;
@@ -69,6 +70,7 @@ pub fn phase(view: &View<'_>, findings: &Findings) -> PhaseName {
         return PhaseName::Rejected;
     }
     match findings.convergence {
+        _ if view.intent.is_some_and(overlap::wide) => PhaseName::Switch,
         Convergence::Pending(..) if view.intent.is_some_and(|intent| intent.converged_at.is_none()) => PhaseName::Converge,
         _ if baking(view, findings).is_some() => PhaseName::Bake,
         _ if findings.drain.status.iter().any(|set| set.reason != KEPT_WARM) => PhaseName::Drain,
@@ -160,6 +162,9 @@ fn overdue(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
         let message = format!("a probe of the bake of revision {} came to no verdict within {limit} s after its end", intent.to);
         return Some(own(("ProgressDeadlineExceeded", message)));
     }
+    if let Some(message) = overlap::told(view).filter(|_| overlap::overdue_in(view).is_some_and(|seconds| seconds <= 0.0)) {
+        return Some(own(("ProgressDeadlineExceeded", format!("after {limit} s more than that, {message}"))));
+    }
     let inactive = view.snapshot.object.status.inactive.as_ref().filter(|inactive| Some(inactive.revision.as_str()) == view.target())?;
     // Without a colour it had no pods yet, or it waited for a word: its time begins now.
     if inactive.color.is_empty() || view.snapshot.object.status.phase == Some(PhaseName::AwaitPromotion) {
@@ -249,7 +254,7 @@ fn releasing(view: &View<'_>, findings: &Findings) -> String {
         }
         return match (&view.snapshot.identity, view.settled()) {
             (Identity::Unknown { .. }, _) => "the template is being compared with known revisions".into(),
-            (_, false) => "the Services are being moved".into(),
+            (_, false) => overlap::told(view).unwrap_or_else(|| "the Services are being moved".into()),
             _ => "the release begins".into(),
         };
     };
@@ -339,6 +344,9 @@ fn switched(view: &View<'_>) -> Says {
     let Some(intent) = view.intent else {
         return says(False, "Pending", "no traffic was moved yet");
     };
+    if let Some(message) = overlap::told(view) {
+        return says(False, "Overlapping", message);
+    }
     if !view.settled() {
         return says(False, "Switching", format!("the Services are being moved to revision {}", intent.to));
     }

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::api::keys::{self, command};
+use crate::api::keys::command;
 use crate::api::{DrainSource, DrainingStatus, Holder, ScaleDown, SwitchCause};
 
 use super::action::{Action, BeginCall, Notice, SetChange, SetRef, WatchPod};
 use super::bake;
 use super::judge::{self, PodState};
 use super::metric::{self, Reads};
+use super::overlap;
 use super::part;
 use super::reached::{Reach, reach};
 use super::services::may_lead;
@@ -110,7 +111,7 @@ fn unserved(view: &View<'_>, outcome: &mut Outcome) {
 /// Whether a declared Service selects the very revision of a set.
 fn selects(view: &View<'_>, set: &Set) -> bool {
     let declared = view.snapshot.object.spec.traffic.services.iter().filter_map(|name| view.snapshot.services.get(name));
-    declared.into_iter().any(|service| service.selector.get(keys::REVISION).is_some_and(|selected| *selected == set.revision))
+    declared.into_iter().any(|service| overlap::leads_to(&service.selector, &set.revision, view.intent))
 }
 
 /// What status says of a set that is being left. A revision can be left twice at a time, once by pods that have lost their ReplicaSet.

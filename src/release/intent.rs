@@ -1,6 +1,6 @@
 //! The recorded intent: which revision is to serve. Read from status, or, where status was lost, rebuilt from what it left on Services and ReplicaSets.
 
-use crate::api::{Switch, SwitchCause, keys};
+use crate::api::{Cutover, Switch, SwitchCause, keys};
 
 use super::set::{MOST_ATTEMPTS, Role, RoleKind, Set};
 use super::snapshot::{Now, Service, Snapshot};
@@ -82,6 +82,8 @@ pub fn read(snapshot: &Snapshot, now: Now) -> Intent {
             services: super::switch::targets(snapshot),
             earlier_ports: vec![],
             cause: SwitchCause::Release,
+            cutover: Cutover::Atomic,
+            narrowed_at: None,
             started_at: now.wall,
             completed_at: None,
             converged_at: None,

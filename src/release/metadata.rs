@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::api::RoleMetadata;
 
 use super::action::{PodRef, RoleChange};
+use super::overlap;
 use super::revision::metadata_hash;
 use super::set::Set;
 use super::snapshot::Control;
@@ -74,6 +75,8 @@ fn role(view: &View<'_>, set: &Set) -> PodRole {
     match () {
         () if set.loose.is_some() => PodRole::Draining,
         () if view.is_active(&set.revision) => PodRole::Active,
+        // Until the Services have moved it serves beside the other.
+        () if view.intent.is_some_and(|intent| overlap::wide(intent) && intent.from.as_ref() == Some(&set.revision)) => PodRole::Active,
         () if view.served(set) => PodRole::Draining,
         () => PodRole::Inactive,
     }

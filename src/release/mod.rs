@@ -16,6 +16,7 @@ pub mod judge;
 pub mod local;
 pub mod metadata;
 pub mod metric;
+pub mod overlap;
 pub mod part;
 pub mod plan;
 pub mod preflight;

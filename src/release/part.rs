@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use crate::api::{Switch, keys};
 
 use super::action::{Action, Notice, PodRef, SetRef};
+use super::overlap;
 use super::set::{Left, Marks, Role, Set};
 use super::snapshot::{Control, Pod};
 use super::view::{View, count};
@@ -125,7 +126,7 @@ pub fn regroup(
     let replaced: BTreeSet<String> = sets.iter().filter(|set| !set.deleting && ready.contains(&set.uid)).map(|set| set.revision.clone()).collect();
     // Of pods in a ReplicaSet only the revision is known here: whatever else a Service asks for, they may have.
     let serves = |revision: Option<&String>, labels: Option<&BTreeMap<String, String>>| {
-        let of = |selector: &&&BTreeMap<String, String>| selector.get(keys::REVISION).is_some_and(|selected| Some(selected) == revision);
+        let of = |selector: &&&BTreeMap<String, String>| revision.is_some_and(|revision| overlap::leads_to(selector, revision, switch));
         services.iter().filter(of).any(|selector| labels.is_none_or(|labels| within(selector, labels)))
             && !revision.is_some_and(|revision| replaced.contains(revision))
     };

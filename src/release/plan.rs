@@ -13,6 +13,7 @@ use super::hooks::{self, Gate};
 use super::intent::{self, Intent};
 use super::local;
 use super::metadata;
+use super::overlap;
 use super::preflight;
 use super::preview;
 use super::promotion;
@@ -183,7 +184,7 @@ fn steps(view: &View<'_>) -> Plan {
         && (view.settled() || switch::direction(view, intent) == Direction::On)
     {
         match switch::finish(view, intent) {
-            Ok((true, _)) if !view.settled() => moved = Some(Switch { completed_at: Some(view.now.wall), ..intent.clone() }),
+            Ok((true, _)) if !view.settled() => moved = overlap::next(view, intent),
             Ok((_, writes)) => actions.extend(writes),
             // Another leader is ahead of what this one has read: wait for the caches.
             Err(Outdated) => {
@@ -223,7 +224,7 @@ fn steps(view: &View<'_>) -> Plan {
     actions.extend(scale::step(view));
     actions.extend(preview::step(view));
     actions.extend(std::mem::take(&mut drain.actions));
-    actions.extend(switch::released(snapshot));
+    actions.extend(switch::released(view));
     actions.extend(history::step(view));
     // Last: what is wrong with Jobs holds up nothing else.
     actions.extend(hooks::question(view));
@@ -332,7 +333,12 @@ fn begin_switch(view: &View<'_>, set: &Set) -> Option<Vec<Action>> {
     let cause = if view.forward() { crate::api::SwitchCause::Release } else { crate::api::SwitchCause::Rollback };
     let record = switch::record(view, &set.revision, cause);
     // What was enough when it passed may be too little by now, and would be undone at the next look: it is growing.
-    (switch::direction(view, &record) != Direction::Back).then(|| switch::begin(view, set, &record))
+    if switch::direction(view, &record) == Direction::Back {
+        return None;
+    }
+    let record = Switch { cutover: overlap::cutover(view, cause), ..record };
+    let marks = overlap::marks(view, &record);
+    Some(if marks.is_empty() { switch::begin(view, set, &record) } else { marks })
 }
 
 /// Rejects the revision of the spec when its smoke probes or a hook before the switch failed.
@@ -385,6 +391,9 @@ fn again(view: &View<'_>, findings: &Findings, status: &BlueGreenDeploymentStatu
     if view.intent.is_some_and(|intent| intent.converged_at.is_none())
         && let Some(seconds) = converge::gives_up_in(view)
     {
+        drain::soonest(&mut again, seconds);
+    }
+    for seconds in overlap::due_in(view) {
         drain::soonest(&mut again, seconds);
     }
     for name in spec.traffic.services.iter().chain(&spec.traffic.preview_services) {

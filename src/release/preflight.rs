@@ -29,7 +29,26 @@ pub fn problems(snapshot: &Snapshot) -> impl Iterator<Item = Block> {
     let found = first.chain(probes).chain(std::iter::once_with(|| drain_ports(snapshot)));
     let found = found.chain(std::iter::once_with(|| hook_labels(snapshot)));
     let found = found.chain(std::iter::once_with(|| window::check(&snapshot.object.spec.promotion.windows)));
+    let found = found.chain(std::iter::once_with(|| pods_addressed(snapshot)));
     found.filter_map(Result::err).chain(unsuitable(snapshot))
+}
+
+/// A load balancer that sends traffic to pods themselves would have no target for a while after a move in one write. Where none was made yet
+/// there is nobody to lose, and where none is to be made nothing to say.
+fn pods_addressed(snapshot: &Snapshot) -> Result<(), Block> {
+    let traffic = &snapshot.object.spec.traffic;
+    let there = |active: &str| matches!(&snapshot.identity, Identity::Known { revision, .. } if revision == active);
+    if traffic.cutover.is_some() || snapshot.object.status.switch.as_ref().is_none_or(|switch| there(&switch.to)) {
+        return Ok(());
+    }
+    let found = traffic.services.iter().enumerate().find_map(|(index, name)| Some((index, name, snapshot.services.get(name)?.addresses_pods?)));
+    let Some((index, name, annotation)) = found else { return Ok(()) };
+    Err(Block::new(
+        "PodsAddressed",
+        format!(
+            "spec.traffic.services[{index}]: by its annotation {annotation} a load balancer sends the traffic of Service \"{name}\" to pods themselves, and has no healthy one for some seconds when all of them change at once; set spec.traffic.cutover to Overlap, or to Atomic if that is accepted"
+        ),
+    ))
 }
 
 fn template(snapshot: &Snapshot) -> Result<(), Block> {

@@ -39,7 +39,7 @@ pub fn step(view: &View<'_>) -> Vec<Action> {
                 return None;
             }
             let why = if drifted { SelectWhy::Repair { editor: service.editor.clone() } } else { SelectWhy::Preview };
-            Some(switch::select(view, service, &wanted.revision, wanted.attempt, None, why))
+            Some(switch::select(view, service, &wanted.revision, wanted.attempt, why))
         })
         .collect()
 }

@@ -152,7 +152,8 @@ pub fn exposed_elsewhere(snapshot: &Snapshot) -> Result<(), Block> {
     for service in snapshot.services.values() {
         let declared = [&traffic.services, &traffic.preview_services, &traffic.allow_other_services].iter().any(|list| list.contains(&service.name));
         // A selector with our key names one revision; that of another owner never matches our pods.
-        if declared || service.deleting || service.selector.contains_key(keys::REVISION) || !matches_template(&service.selector, &labels) {
+        let ours = [keys::REVISION, keys::SERVING].iter().any(|key| service.selector.contains_key(*key));
+        if declared || service.deleting || ours || !matches_template(&service.selector, &labels) {
             continue;
         }
         return Err(Block::new(

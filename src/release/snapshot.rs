@@ -65,6 +65,8 @@ pub struct Snapshot {
     pub late_pods: BTreeSet<String>,
     /// Since when pods are not among the endpoints of a declared Service, on the controller's clock, as far as this process has seen it.
     pub absent_since: BTreeMap<String, Duration>,
+    /// Since when pods are ready endpoints of every declared Service, likewise.
+    pub present_since: BTreeMap<String, Duration>,
     /// Selector repairs since this process began, by Service.
     pub repairs: BTreeMap<String, Repairs>,
     /// Addresses of pods matched by `drain.ignorePeers[].podLabels`, by position in that list.
@@ -169,6 +171,8 @@ pub struct Pod {
     pub control: Control,
     /// The mark of a pod that leaves its ReplicaSet.
     pub left: Option<Left>,
+    /// The move in which it serves beside pods of another revision ([`crate::api::keys::SERVING`]).
+    pub serving: Option<String>,
     /// What was written on it because of its role.
     pub metadata: Option<Record>,
     /// `status.podIPs`.
@@ -253,6 +257,8 @@ pub struct Service {
     pub internal_local: bool,
     /// Whether `spec.externalTrafficPolicy` is `Local`.
     pub external_local: bool,
+    /// The annotation by which a load balancer sends traffic to its pods themselves.
+    pub addresses_pods: Option<&'static str>,
     /// `spec.ports`.
     pub ports: Vec<ServicePort>,
     /// Another manager that owns the selector by server-side apply.

@@ -1,8 +1,11 @@
 //! Switch: the Services are moved, each with the record of the move, and kept where they were moved to.
 
-use crate::api::{Switch, SwitchCause, SwitchedService, keys};
+use std::collections::BTreeMap;
+
+use crate::api::{Cutover, Switch, SwitchCause, SwitchedService, keys};
 
 use super::action::{Action, SelectWhy, SetRef};
+use super::overlap;
 use super::plan::Outdated;
 use super::services;
 use super::set::{Role, Set};
@@ -18,6 +21,8 @@ pub fn record(view: &View<'_>, to: &str, cause: SwitchCause) -> Switch {
         services: targets(view.snapshot),
         earlier_ports: earlier_ports(view),
         cause,
+        cutover: Cutover::Atomic,
+        narrowed_at: None,
         started_at: view.now.wall,
         completed_at: None,
         converged_at: None,
@@ -86,10 +91,11 @@ pub fn place(view: &View<'_>, intent: &Switch, name: &str) -> Place {
     match &service.selected {
         Some(selected) if ours && selected.attempt > intent.attempt => Place::Ahead,
         Some(selected) if ours && *selected == wanted => {
-            if service.selector == view.selector(&intent.to) {
-                Place::Right
-            } else {
-                Place::Drifted
+            match () {
+                () if service.selector == overlap::selector(view, intent) => Place::Right,
+                // Where this very move had it, and goes on.
+                () if service.selector.get(keys::SERVING) == Some(&overlap::mark(intent)) => Place::Behind,
+                () => Place::Drifted,
             }
         }
         _ => Place::Behind,
@@ -101,8 +107,7 @@ pub fn place(view: &View<'_>, intent: &Switch, name: &str) -> Place {
 /// revision up: that one marks the Services before it scales the set to zero. A set that served may be in somebody's retirement, and is
 /// fenced first.
 pub fn begin(view: &View<'_>, set: &Set, intent: &Switch) -> Vec<Action> {
-    let moves: Vec<Action> =
-        movable(view, set).map(|service| select(view, service, &intent.to, intent.attempt, Some(intent), SelectWhy::Switch)).collect();
+    let moves: Vec<Action> = movable(view, set).map(|service| move_it(view, service, intent, Some(intent), SelectWhy::Switch)).collect();
     if moves.is_empty() { vec![fence(set, intent)] } else { moves }
 }
 
@@ -167,7 +172,9 @@ pub fn finish(view: &View<'_>, intent: &Switch) -> Result<(bool, Vec<Action>), O
     if !fenced && set.role.is_some() {
         return Ok((false, vec![fence(set, intent)]));
     }
-    let mut actions = vec![];
+    let mut actions = overlap::marks(view, intent);
+    // Before a Service asks for the label all pods have it.
+    let marked = actions.is_empty();
     let mut done = true;
     for name in &view.snapshot.object.spec.traffic.services {
         match place(view, intent, name) {
@@ -187,30 +194,47 @@ pub fn finish(view: &View<'_>, intent: &Switch) -> Result<(bool, Vec<Action>), O
                     continue;
                 }
                 done = false;
-                if why == Place::Drifted && !repair_is_due(view, name) {
+                if !marked || why == Place::Drifted && !repair_is_due(view, name) {
                     continue;
                 }
                 let why = if why == Place::Drifted { SelectWhy::Repair { editor: service.editor.clone() } } else { SelectWhy::Switch };
-                actions.push(select(view, service, &intent.to, intent.attempt, None, why));
+                actions.push(move_it(view, service, intent, None, why));
             }
         }
     }
     if !fenced && actions.is_empty() {
         return Ok((false, vec![fence(set, intent)]));
     }
-    Ok((done && fenced, actions))
+    Ok((done && fenced && marked, actions))
 }
 
 /// The write that makes a Service select a revision.
-pub fn select(view: &View<'_>, service: &Service, revision: &str, attempt: i64, begins: Option<&Switch>, why: SelectWhy) -> Action {
+pub fn select(view: &View<'_>, service: &Service, revision: &str, attempt: i64, why: SelectWhy) -> Action {
+    write(view, service, view.selector(revision), Selected { revision: revision.into(), attempt }, None, why)
+}
+
+/// The write with which a Service takes part in a move.
+fn move_it(view: &View<'_>, service: &Service, intent: &Switch, begins: Option<&Switch>, why: SelectWhy) -> Action {
+    let selected = Selected { revision: intent.to.clone(), attempt: intent.attempt };
+    write(view, service, overlap::selector(view, intent), selected, begins, why)
+}
+
+fn write(
+    view: &View<'_>,
+    service: &Service,
+    selector: BTreeMap<String, String>,
+    selected: Selected,
+    begins: Option<&Switch>,
+    why: SelectWhy,
+) -> Action {
     let object = &view.snapshot.object;
     Action::Select {
         service: service.clone(),
-        selector: view.selector(revision),
+        selector,
         owner: Owner { name: object.name.clone(), uid: object.uid.clone() },
-        selected: Selected { revision: revision.into(), attempt },
+        withdrawn: withdrawn(view, Some(&selected.revision)),
+        selected,
         record: begins.map(|intent| Box::new(intent.clone())),
-        withdrawn: withdrawn(view, Some(revision)),
         why,
     }
 }
@@ -260,7 +284,8 @@ pub fn direction(view: &View<'_>, intent: &Switch) -> Direction {
     let from = intent.from.as_deref().and_then(|revision| view.set(revision));
     let ready = |set: Option<&Set>| set.map_or(0, |set| view.ready(set));
     let replicas = view.snapshot.object.spec.replicas;
-    let needed = replicas.min(ready(from)).max(1);
+    // While both serve, one that is not ready leaves nobody without a pod.
+    let needed = if overlap::wide(intent) { 1 } else { replicas.min(ready(from)).max(1) };
     if ready(to) >= needed || replicas == 0 {
         return Direction::On;
     }
@@ -290,22 +315,24 @@ pub fn park(view: &View<'_>) -> Vec<Action> {
         .map(|service| {
             let drift = services::owned(view.snapshot, service);
             let why = if drift { SelectWhy::Repair { editor: service.editor.clone() } } else { SelectWhy::Park };
-            select(view, service, keys::REVISION_NONE, 0, None, why)
+            select(view, service, keys::REVISION_NONE, 0, why)
         })
         .collect()
 }
 
-/// Services that are ours but no longer declared.
-pub fn released(snapshot: &Snapshot) -> Vec<Action> {
+/// Services that are ours but no longer declared. One that leads to both revisions of a move first selects the new one alone: given back as it
+/// was, it would lose the pods that come later.
+pub fn released(view: &View<'_>) -> Vec<Action> {
+    let snapshot = view.snapshot;
     let traffic = &snapshot.object.spec.traffic;
     if snapshot.object.spec.paused {
         return vec![];
     }
-    snapshot
-        .services
-        .values()
-        .filter(|service| services::owned(snapshot, service) && !service.deleting)
+    ours(snapshot)
         .filter(|service| !traffic.services.contains(&service.name) && !traffic.preview_services.contains(&service.name))
-        .map(|service| Action::Release { service: service.clone() })
+        .filter_map(|service| match view.intent.filter(|_| service.selector.contains_key(keys::SERVING)) {
+            Some(intent) => view.settled().then(|| move_it(view, service, intent, None, SelectWhy::Switch)),
+            None => Some(Action::Release { service: service.clone() }),
+        })
         .collect()
 }

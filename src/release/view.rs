@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::api::{ConditionType, Rejected, Switch, keys};
 
+use super::overlap;
 use super::revision::probes_hash;
 use super::services;
 use super::set::{Proof, RoleKind, Set};
@@ -104,8 +105,8 @@ impl<'a> View<'a> {
         let there = |set_uid: &String| snapshot.sets.iter().any(|set| set.uid == *set_uid && !set.deleting);
         let known = |uid: &String| snapshot.pods.iter().any(|pod| pod.uid == *uid && there(&pod.set_uid));
         let ours = |service: &&Service| {
-            let active = self.intent.map(|intent| &intent.to);
-            services::owned(snapshot, service) && active.is_some_and(|to| service.selector.get(keys::REVISION) == Some(to))
+            let leads = |intent: &Switch| overlap::leads_to(&service.selector, &intent.to, Some(intent));
+            services::owned(snapshot, service) && self.intent.is_some_and(leads)
         };
         let declared = snapshot.object.spec.traffic.services.iter().filter_map(|name| snapshot.services.get(name)).filter(ours);
         let endpoints = declared.filter_map(|service| snapshot.endpoints.get(&service.name)).filter(|endpoints| !endpoints.foreign);

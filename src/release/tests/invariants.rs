@@ -61,6 +61,21 @@ pub fn of_status(snapshot: &Snapshot, status: &BlueGreenDeploymentStatus) {
     }
 }
 
+/// The old pods of two revisions that serve together leave only when enough new ones have been endpoints of all Services for long enough.
+pub fn of_narrowing(world: &World, switch: &crate::api::Switch) {
+    let snapshot = &world.snapshot;
+    let spec = &snapshot.object.spec;
+    let pods = |revision: &str| {
+        let set = set_of(snapshot, revision).map(|set| set.uid.clone());
+        snapshot.pods.iter().filter(move |pod| Some(&pod.set_uid) == set.as_ref() && pod.alive() && pod.ready)
+    };
+    let long = f64::from(spec.traffic.overlap_seconds);
+    let joined = pods(&switch.to).filter(|pod| world.joined_at.get(&pod.uid).is_some_and(|at| world.seconds - at >= long)).count();
+    let needed = usize::try_from(spec.replicas).unwrap().min(switch.from.as_deref().map_or(0, |from| pods(from).count()));
+    let needed = if spec.replicas == 0 { 0 } else { needed.max(1) };
+    assert!(joined >= needed, "the old pods leave with {joined} of {needed} new ones among the endpoints for {long} s");
+}
+
 /// The set of a revision that counts: not the pods that have lost theirs, and not a successor while the first is there.
 pub fn set_of<'a>(snapshot: &'a Snapshot, revision: &str) -> Option<&'a Set> {
     let sets = snapshot.sets.iter().filter(|set| set.revision == revision && set.loose.is_none() && !set.deleting);
@@ -91,7 +106,17 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
     }
     match action {
         Action::Select { service, selector, selected, record, why, .. } => {
-            assert_eq!(*selector, self::selector(&selected.revision), "a selector without the revision");
+            match selector.get(keys::SERVING) {
+                None => assert_eq!(*selector, self::selector(&selected.revision), "a selector without the revision"),
+                Some(serving) => {
+                    assert_eq!(*selector, labels(&[("app", SHOP), (keys::SERVING, serving)]));
+                    assert_eq!(*serving, format!("{}.{}", selected.revision, selected.attempt), "the label of another move");
+                    let switch = record.as_deref().or(planned.object.status.switch.as_ref()).unwrap();
+                    let sets = [Some(&switch.to), switch.from.as_ref()].into_iter().flatten().filter_map(|revision| set_of(planned, revision));
+                    let mut pods = sets.flat_map(|set| planned.pods.iter().filter(|pod| pod.set_uid == set.uid && pod.alive()));
+                    assert!(pods.all(|pod| pod.serving.as_ref() == Some(serving)), "a Service asks for a label that a pod lacks");
+                }
+            }
             let serves = spec.traffic.services.contains(&service.name) && selected.revision != keys::REVISION_NONE;
             if serves {
                 assert!(!matches!(why, SelectWhy::Preview | SelectWhy::Park));
@@ -168,7 +193,7 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
                 assert!(marked, "a set goes although a pod of it is not marked");
             }
         }
-        Action::Mark { .. } => {}
+        Action::Mark { .. } | Action::MarkServing { .. } => {}
         Action::Own { pod, .. } => {
             let known = planned.pods.iter().find(|known| known.uid == pod.uid).unwrap();
             assert!(matches!(known.control, Control::Nobody(_)), "a pod is taken from its set");

@@ -19,6 +19,7 @@ mod judging;
 mod local;
 mod metadata;
 mod metrics;
+mod overlapping;
 mod parting;
 mod paused;
 mod properties;

@@ -43,6 +43,9 @@ impl World {
         let mut absent = std::mem::take(&mut snapshot.absent_since);
         reached::note(&mut absent, snapshot, now);
         snapshot.absent_since = absent;
+        let mut present = std::mem::take(&mut snapshot.present_since);
+        overlap::note(&mut present, snapshot, now);
+        snapshot.present_since = present;
         snapshot.late_pods.clear();
         let Some(switch) = &snapshot.object.status.switch else { return };
         for set in snapshot
@@ -134,12 +137,15 @@ impl World {
         // An emptied selector leaves the slices as they are.
         for service in snapshot.services.values().filter(|service| !service.selector.is_empty()) {
             let wanted = service.selector.get(keys::REVISION);
-            let others = service.selector.iter().any(|(key, value)| key != keys::REVISION && (key.as_str(), value.as_str()) != ("app", SHOP));
+            let ours = |key: &String| key == keys::REVISION || key == keys::SERVING;
+            let others = service.selector.iter().any(|(key, value)| !ours(key) && (key.as_str(), value.as_str()) != ("app", SHOP));
+            let serving = service.selector.get(keys::SERVING);
             let reached = |pod: &&Pod| {
                 let set = snapshot.sets.iter().find(|set| set.uid == pod.set_uid);
                 // One that has left its set has another label.
                 !others
                     && pod.alive()
+                    && serving.is_none_or(|serving| pod.serving.as_ref() == Some(serving))
                     && !matches!(pod.control, Control::Object(_))
                     && set.is_some_and(|set| wanted.is_none_or(|revision| *revision == set.revision))
             };
@@ -150,7 +156,20 @@ impl World {
                 changed = true;
             }
         }
+        self.note_joined();
         changed
+    }
+
+    /// Notes since when pods are ready endpoints of every Service that is moved.
+    fn note_joined(&mut self) {
+        let snapshot = &self.snapshot;
+        let names: Vec<&String> = snapshot.object.spec.traffic.services.iter().filter(|name| snapshot.services.contains_key(*name)).collect();
+        let ready = |uid: &str| names.iter().all(|name| snapshot.endpoints.get(*name).is_some_and(|known| known.pods.get(uid) == Some(&true)));
+        let joined: Vec<String> = snapshot.pods.iter().map(|pod| pod.uid.clone()).filter(|uid| ready(uid)).collect();
+        self.joined_at.retain(|uid, _| joined.contains(uid));
+        for uid in joined {
+            self.joined_at.entry(uid).or_insert(self.seconds);
+        }
     }
 
     fn probe_runner(&mut self) -> bool {

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::fixtures::*;
 use super::simulator::World;
-use crate::api::{ConditionStatus, ConditionType, DrainSource, PhaseName, PromotionMode, ScaleDown, keys};
+use crate::api::{ConditionStatus, ConditionType, Cutover, DrainSource, PhaseName, PromotionMode, ScaleDown, keys};
 use crate::release::{Snapshot, plan};
 
 /// Something that happens.
@@ -38,6 +38,7 @@ enum Op {
     Unread(bool),
     Source(u8),
     PerPod(bool),
+    Overlap(bool),
     Litter(bool),
     Hold(usize),
     Restart,
@@ -74,6 +75,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<bool>().prop_map(Op::Unread),
         1 => (0u8..3).prop_map(Op::Source),
         3 => prop::bool::weighted(0.8).prop_map(Op::PerPod),
+        2 => any::<bool>().prop_map(Op::Overlap),
         1 => any::<bool>().prop_map(Op::Litter),
         4 => (0usize..8).prop_map(Op::Hold),
         1 => Just(Op::Restart),
@@ -162,6 +164,7 @@ fn happen(world: &mut World, op: &Op, before: &[Snapshot]) {
                 _ => (DrainSource::Metric, serde_json::from_value(metric).unwrap()),
             };
         }),
+        Op::Overlap(both) => world.edit(|spec| spec.traffic.cutover = both.then_some(Cutover::Overlap)),
         Op::PerPod(alone) => world.edit(|spec| spec.drain.scale_down = if alone { ScaleDown::PerPod } else { ScaleDown::Together }),
         Op::Litter(littered) => world.littered = littered,
         Op::Hold(place) => {

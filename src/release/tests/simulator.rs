@@ -61,6 +61,8 @@ pub struct World {
     pub passed_pods: BTreeSet<(String, String)>,
     /// When the traffic was really moved away from a set, by UID.
     pub left_at: BTreeMap<String, Timestamp>,
+    /// Since when pods are ready endpoints of every Service that is moved, by UID.
+    pub joined_at: BTreeMap<String, f64>,
     /// Sets that have had the traffic, by UID.
     pub served: BTreeSet<String>,
     /// Names of versions by revision, for the transcript.
@@ -111,6 +113,7 @@ impl World {
             passed: BTreeSet::new(),
             passed_pods: BTreeSet::new(),
             left_at: BTreeMap::new(),
+            joined_at: BTreeMap::new(),
             served: BTreeSet::new(),
             versions: BTreeMap::new(),
             counts: BTreeMap::new(),
@@ -232,6 +235,7 @@ impl World {
         (snapshot.probes, snapshot.reports, snapshot.begun) = Default::default();
         (snapshot.repairs, snapshot.owners, snapshot.late_pods) = Default::default();
         (snapshot.jobs, snapshot.hooks_checked, snapshot.absent_since, snapshot.readings) = Default::default();
+        snapshot.present_since.clear();
         self.counts.clear();
         self.present.clear();
         self.answer = None;
@@ -356,9 +360,13 @@ impl World {
             && let Some(switch) = &status.switch
         {
             let mut what = format!("intent {}@{}", self.version(&switch.to), switch.attempt);
+            what += switch.narrowed_at.map_or("", |_| " alone");
             what += switch.completed_at.map_or("", |_| " completed");
             what += switch.converged_at.map_or("", |_| " converged");
             self.transcript.push(what);
+            if switch.narrowed_at.is_some() && before.switch.as_ref().is_none_or(|known| known.narrowed_at != switch.narrowed_at) {
+                invariants::of_narrowing(self, switch);
+            }
             if let Some(at) = switch.completed_at.filter(|at| before.switch.as_ref().is_none_or(|known| known.completed_at != Some(*at))) {
                 for set in self.snapshot.sets.iter().filter(|set| set.desired > 0 && (set.revision != switch.to || set.loose.is_some())) {
                     self.left_at.entry(set.uid.clone()).or_insert(at);

@@ -77,6 +77,10 @@ impl World {
                 self.notices.extend(notice.clone());
             }
             Action::Part { .. } | Action::Mark { .. } | Action::Orphan { .. } | Action::Own { .. } | Action::DeletePod { .. } => self.part(action)?,
+            Action::MarkServing { pod, value } => {
+                let pod = self.snapshot.pods.iter_mut().find(|known| known.uid == pod.uid).ok_or(Conflict)?;
+                pod.serving = Some(value.clone());
+            }
             Action::DeleteSet { set } => {
                 self.guarded(&set.uid, &set.resource_version)?;
                 self.snapshot.sets.retain(|known| known.uid != set.uid);
@@ -142,7 +146,7 @@ impl World {
                 self.snapshot.services.get(&service.name).is_some_and(|known| known.resource_version == service.resource_version)
             }
             Action::CreateSet { revision, .. } => !self.snapshot.sets.iter().any(|known| &known.revision == revision && known.loose.is_none()),
-            Action::Mark { pod, .. } | Action::Own { pod, .. } | Action::DeletePod { pod, .. } => {
+            Action::Mark { pod, .. } | Action::Own { pod, .. } | Action::DeletePod { pod, .. } | Action::MarkServing { pod, .. } => {
                 self.snapshot.pods.iter().any(|known| known.uid == pod.uid && !known.terminating)
             }
             Action::Identify { .. }
@@ -190,8 +194,13 @@ impl World {
             Action::Own { left, .. } => format!("own a pod of {}", self.version(&left.revision)),
             Action::DeletePod { revision, .. } => format!("delete a pod of {}", self.version(revision)),
             Action::DeleteSet { set } => format!("delete {}", self.version(&set.revision)),
-            Action::Select { service, selected, why, .. } => {
+            Action::MarkServing { value, .. } => {
+                let (revision, attempt) = value.rsplit_once('.').unwrap_or_default();
+                format!("mark a pod for {}@{attempt}", self.version(revision))
+            }
+            Action::Select { service, selected, selector, why, .. } => {
                 let why = match why {
+                    SelectWhy::Switch if selector.contains_key(keys::SERVING) => " beside",
                     SelectWhy::Switch => "",
                     SelectWhy::Park => " park",
                     SelectWhy::Preview => " preview",

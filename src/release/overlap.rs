@@ -1,0 +1,154 @@
+//! Overlap: on its way from one revision to another a Service leads to both for a while (`traffic.cutover`).
+//!
+//! A load balancer that sends traffic to pods themselves takes seconds until it uses a new one, and takes out an old one at once: a selector
+//! that moves in one write leaves it with nobody. The pods of exactly these two revisions get a label for this one move, the Services select that,
+//! and only when enough new pods have been endpoints for long enough do they select the new revision alone.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::api::{Cutover, Switch, SwitchCause, keys};
+
+use super::action::{Action, PodRef};
+use super::snapshot::{Pod, Snapshot};
+use super::view::{View, count};
+
+/// So many pods are marked at a time: whatever happens meanwhile is looked at in between.
+const AT_ONCE: usize = 16;
+
+/// The value of the label that pods have in a move. It names the revision, too: numbers of moves that were never begun are used again.
+pub fn mark(switch: &Switch) -> String {
+    format!("{}.{}", switch.to, switch.attempt)
+}
+
+/// Whether the Services of a move lead to both revisions for now.
+pub fn wide(switch: &Switch) -> bool {
+    switch.cutover == Cutover::Overlap && switch.narrowed_at.is_none() && switch.completed_at.is_none()
+}
+
+/// Whether a Service with this selector leads to a revision, be it beside another one. `switch` is the move on record.
+pub fn leads_to(selector: &BTreeMap<String, String>, revision: &str, switch: Option<&Switch>) -> bool {
+    match selector.get(keys::SERVING) {
+        // Of a move that is not known it can be either of its two.
+        Some(serving) => switch.is_none_or(|switch| mark(switch) != *serving || switch.to == revision || switch.from.as_deref() == Some(revision)),
+        None => selector.get(keys::REVISION).is_some_and(|selected| selected == revision),
+    }
+}
+
+/// How the next move is to be made. What takes traffic away from pods that fail has no time for it, and without pods there is nobody to overlap with.
+pub fn cutover(view: &View<'_>, cause: SwitchCause) -> Cutover {
+    let spec = &view.snapshot.object.spec;
+    let wanted = spec.traffic.cutover == Some(Cutover::Overlap) && !spec.traffic.services.is_empty() && cause != SwitchCause::Failure;
+    let served = view.active().is_some_and(|active| view.ready(active) > 0);
+    if wanted && served { Cutover::Overlap } else { Cutover::Atomic }
+}
+
+/// The selector that a Service needs in a move.
+pub fn selector(view: &View<'_>, switch: &Switch) -> BTreeMap<String, String> {
+    if !wide(switch) {
+        return view.selector(&switch.to);
+    }
+    let mut selector = view.snapshot.object.spec.selector.match_labels.clone();
+    selector.insert(keys::SERVING.into(), mark(switch));
+    selector
+}
+
+/// Pods of the two revisions that lack the label: all of them have it before the first Service asks for it, or users would lose them.
+pub fn marks(view: &View<'_>, switch: &Switch) -> Vec<Action> {
+    if !wide(switch) {
+        return vec![];
+    }
+    let value = mark(switch);
+    let sets = [Some(switch.to.as_str()), switch.from.as_deref()].into_iter().flatten().filter_map(|revision| view.set(revision));
+    let pods = sets.flat_map(|set| view.pods(set)).filter(|pod| pod.serving.as_ref() != Some(&value));
+    pods.take(AT_ONCE).map(|pod| Action::MarkServing { pod: PodRef::of(pod), value: value.clone() }).collect()
+}
+
+/// How far an overlap is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Progress {
+    /// New pods that have been ready endpoints of every Service for long enough.
+    pub joined: i32,
+    /// As many as are needed.
+    pub needed: i32,
+    /// Seconds until another one has been.
+    pub next: Option<f64>,
+}
+
+impl Progress {
+    /// Whether the old pods may leave.
+    pub fn over(&self) -> bool {
+        self.joined >= self.needed
+    }
+}
+
+/// How far the overlap of a move is; `None` where its Services do not lead to both revisions.
+pub fn progress(view: &View<'_>, switch: &Switch) -> Option<Progress> {
+    let spec = &view.snapshot.object.spec;
+    if !wide(switch) {
+        return None;
+    }
+    let ready = |revision: Option<&str>| revision.and_then(|revision| view.set(revision)).map_or(0, |set| view.ready(set));
+    let needed = if spec.replicas == 0 { 0 } else { spec.replicas.min(ready(switch.from.as_deref())).max(1) };
+    let pods: Vec<&Pod> = view.set(&switch.to).map(|set| view.pods(set).filter(|pod| pod.ready).collect()).unwrap_or_default();
+    let left: Vec<f64> = pods.iter().filter_map(|pod| seconds_left(view, pod)).collect();
+    let joined = count(left.iter().filter(|left| **left <= 0.0).count());
+    Some(Progress { joined, needed, next: left.into_iter().filter(|left| *left > 0.0).reduce(f64::min) })
+}
+
+/// Seconds until a pod has been a ready endpoint for long enough; `None` where it is none.
+fn seconds_left(view: &View<'_>, pod: &Pod) -> Option<f64> {
+    let since = view.snapshot.present_since.get(&pod.uid)?;
+    let wanted = f64::from(view.snapshot.object.spec.traffic.overlap_seconds);
+    Some(wanted - view.now.mono.saturating_sub(*since).as_secs_f64())
+}
+
+/// What goes on record when all Services are where they should be: that the old pods may leave, or that the move is made.
+pub fn next(view: &View<'_>, switch: &Switch) -> Option<Switch> {
+    match progress(view, switch) {
+        None => Some(Switch { completed_at: Some(view.now.wall), ..switch.clone() }),
+        Some(progress) => progress.over().then(|| Switch { narrowed_at: Some(view.now.wall), ..switch.clone() }),
+    }
+}
+
+/// What is said while the Services of a move lead to both revisions.
+pub fn told(view: &View<'_>) -> Option<String> {
+    let switch = view.intent?;
+    let Progress { joined, needed, .. } = progress(view, switch)?;
+    let (from, seconds) = (switch.from.as_deref().unwrap_or_default(), view.snapshot.object.spec.traffic.overlap_seconds);
+    let pods = if needed == 1 { "pod has been an endpoint" } else { "pods have been endpoints" };
+    Some(format!("revisions {from} and {} serve together until {needed} new {pods} for {seconds} s; {joined} by now", switch.to))
+}
+
+/// Seconds until an overlap lasts too long; negative after that.
+pub fn overdue_in(view: &View<'_>) -> Option<f64> {
+    let switch = view.intent.filter(|switch| wide(switch))?;
+    let spec = &view.snapshot.object.spec;
+    let limit = f64::from(spec.traffic.overlap_seconds) + f64::from(spec.progress_deadline_seconds);
+    Some(limit - view.now.seconds_since(switch.started_at))
+}
+
+/// Seconds until something is to be done about an overlap.
+pub fn due_in(view: &View<'_>) -> impl Iterator<Item = f64> {
+    let next = view.intent.and_then(|switch| progress(view, switch)).and_then(|progress| progress.next);
+    next.into_iter().chain(overdue_in(view).filter(|seconds| *seconds > 0.0))
+}
+
+/// Notes since when pods are ready endpoints of every declared Service, as far as this process has seen it.
+pub fn note(present: &mut BTreeMap<String, Duration>, snapshot: &Snapshot, now: Duration) {
+    // For a move in one write nobody asks.
+    if !snapshot.object.status.switch.as_ref().is_some_and(wide) {
+        return present.clear();
+    }
+    present.retain(|uid, _| is_present(snapshot, uid));
+    for pod in snapshot.pods.iter().filter(|pod| is_present(snapshot, &pod.uid)) {
+        present.entry(pod.uid.clone()).or_insert(now);
+    }
+}
+
+/// Whether a pod is a ready endpoint of every declared Service that exists. Where none does no pod is.
+fn is_present(snapshot: &Snapshot, pod: &str) -> bool {
+    let mut declared = snapshot.object.spec.traffic.services.iter().filter(|name| snapshot.services.contains_key(*name)).peekable();
+    declared.peek().is_some()
+        && declared.all(|name| snapshot.endpoints.get(name).is_some_and(|endpoints| endpoints.pods.get(pod).is_some_and(|ready| *ready)))
+}
