@@ -1,7 +1,8 @@
 //! What a process went by when it sent a write.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bluegreen::api::keys;
 use bluegreen::controller::api::Resource;
@@ -17,6 +18,10 @@ use crate::sim::Sim;
 pub struct Basis {
     /// Of a Service: ready pods, as had been told.
     pub ready: Option<Move>,
+    /// Of a Service that is to lead to two revisions: a pod of theirs, as had been told, that lacks the label it will ask for.
+    pub bare: Option<String>,
+    /// Of the object: pods that had been ready endpoints of every Service, as had been told, and for how long.
+    pub joined: BTreeMap<String, Duration>,
     /// What was known when an intent was last decided.
     pub known: Option<Known>,
     /// Of a ReplicaSet: the decision to retire it, and what was read since.
@@ -35,7 +40,11 @@ impl Sim {
             return Arc::new(basis);
         }
         match call.resource {
-            Resource::Service | Resource::BlueGreenDeployment => basis.known = self.history.known.get(&process).cloned(),
+            Resource::Service => basis.known = self.history.known.get(&process).cloned(),
+            Resource::BlueGreenDeployment => {
+                basis.known = self.history.known.get(&process).cloned();
+                basis.joined = self.joined(process);
+            }
             Resource::ReplicaSet => {
                 basis.known = self.history.known.get(&process).cloned();
                 basis.services = self.delivered(process, Resource::Service).map(|service| json::name(service).to_owned()).collect();
@@ -46,9 +55,12 @@ impl Sim {
             _ => {}
         }
         if let (Resource::Service, Some(body)) = (call.resource, call.merge()) {
-            let to = json::member(body, "/spec/selector", keys::REVISION).unwrap_or_default();
+            let to = json::selects(body).unwrap_or_default();
             let service = self.store.get(Resource::Service, &call.namespace, &call.name);
-            let from = service.and_then(|service| json::member(service, "/spec/selector", keys::REVISION)).unwrap_or_default();
+            let from = service.and_then(|service| json::selects(service)).unwrap_or_default();
+            if json::overlaps(body) {
+                basis.bare = self.bare(process, json::member(body, "/spec/selector", keys::SERVING), &[to, from]);
+            }
             basis.ready = Some(Move { to: self.believed_ready(process, to), from: self.believed_ready(process, from) });
         }
         Arc::new(basis)

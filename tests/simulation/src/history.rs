@@ -128,6 +128,8 @@ pub struct History {
     pub endpoints: BTreeSet<String>,
     /// Until when a process had been told that a pod is an endpoint.
     told_endpoints: BTreeMap<(usize, String), Duration>,
+    /// Since when, and until when, a process had been told that a pod is a ready endpoint of every active Service.
+    told_ready: BTreeMap<(usize, String), (Duration, Duration)>,
     /// Decisions to retire a set, by process and set.
     pub retirements: BTreeMap<(usize, String), Retirement>,
     /// What a process had been told when it last began to look whether a Service leads to pods: before each of them that goes alone.
@@ -362,6 +364,58 @@ impl Sim {
         for uid in self.believed_endpoints(process) {
             self.history.told_endpoints.insert((process, uid), now);
         }
+        for uid in self.believed_joined(process) {
+            self.history.told_ready.entry((process, uid)).and_modify(|(_, until)| *until = now);
+        }
+    }
+
+    /// A process has heard something new of endpoints.
+    pub fn now_endpoints(&mut self, process: usize) {
+        let now = self.now();
+        for uid in self.believed_joined(process) {
+            let known = self.history.told_ready.entry((process, uid)).or_insert((now, now));
+            *known = if known.1 < now { (now, now) } else { *known };
+        }
+    }
+
+    /// Ready endpoints of every active Service that exists, as a process has been told.
+    fn believed_joined(&self, process: usize) -> BTreeSet<String> {
+        let there = |name: &&String| self.delivered(process, Resource::Service).any(|service| json::name(service) == *name);
+        let of = |name: &String| -> BTreeSet<String> {
+            let slices = self.delivered(process, Resource::EndpointSlice);
+            let slices = slices.filter(|slice| json::label(slice, "kubernetes.io/service-name") == Some(name));
+            let ready = |endpoint: &&Value| endpoint.pointer("/conditions/ready").and_then(Value::as_bool) != Some(false);
+            slices
+                .flat_map(|slice| json::items(slice, "/endpoints"))
+                .filter(ready)
+                .map(|endpoint| json::text(endpoint, "/targetRef/uid").to_owned())
+                .collect()
+        };
+        let all = self.scenario.services.iter().filter(there).map(of);
+        all.reduce(|one, other| one.intersection(&other).cloned().collect()).unwrap_or_default()
+    }
+
+    /// For how long pods had been ready endpoints of every active Service when a process last looked, at most a second ago.
+    pub fn joined(&self, process: usize) -> BTreeMap<String, Duration> {
+        let (now, joined) = (self.now(), self.believed_joined(process));
+        let told = self
+            .history
+            .told_ready
+            .iter()
+            .filter(|((who, uid), (_, until))| *who == process && (joined.contains(uid) || now.saturating_sub(*until) < Duration::from_secs(1)));
+        told.map(|((_, uid), (since, _))| (uid.clone(), now.saturating_sub(*since))).collect()
+    }
+
+    /// A pod of these revisions that a process has heard of, and that lacks the label.
+    pub fn bare(&self, process: usize, label: Option<&str>, revisions: &[&str]) -> Option<String> {
+        let of = |pod: &&Arc<Value>| json::alive(pod) && json::label(pod, keys::REVISION).is_some_and(|revision| revisions.contains(&revision));
+        // Of a set that is being deleted, or taken apart, nobody asks.
+        let of_a_set = |pod: &&Arc<Value>| {
+            let set = json::controller(pod).and_then(|set| self.store.by_uid(Resource::ReplicaSet, set));
+            set.is_some_and(|set| set.pointer("/metadata/deletionTimestamp").is_none())
+        };
+        let bare = |pod: &&Arc<Value>| json::label(pod, keys::SERVING) != label;
+        self.heard(process, Resource::Pod).filter(of).filter(of_a_set).find(bare).map(|pod| json::name(pod).to_owned())
     }
 
     /// Pods to which nodes may send users, as a process has been told: nodes hear of it a little later.

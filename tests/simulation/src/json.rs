@@ -1,5 +1,6 @@
 //! Reading objects.
 
+use bluegreen::api::keys;
 use serde_json::{Map, Value};
 
 /// A string at a JSON pointer; empty where there is none.
@@ -25,6 +26,17 @@ pub fn uid(object: &Value) -> &str {
 /// A member of a map at a JSON pointer, for keys that hold slashes.
 pub fn member<'a>(object: &'a Value, pointer: &str, key: &str) -> Option<&'a str> {
     object.pointer(pointer)?.get(key)?.as_str()
+}
+
+/// The revision that a Service, or a write of one, selects: of two that serve together the one that comes.
+pub fn selects(service: &Value) -> Option<&str> {
+    let both = member(service, "/spec/selector", keys::SERVING).and_then(|serving| serving.rsplit_once('.'));
+    both.map(|(revision, _)| revision).or_else(|| member(service, "/spec/selector", keys::REVISION))
+}
+
+/// Whether a Service leads to two revisions that serve together.
+pub fn overlaps(service: &Value) -> bool {
+    member(service, "/spec/selector", keys::SERVING).is_some()
 }
 
 /// A label.

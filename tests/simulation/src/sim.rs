@@ -287,8 +287,18 @@ impl Sim {
 
     /// Whether living pods are of the revision that a Service selects.
     pub fn leads(&self, service: &Value) -> bool {
-        let revision = json::member(service, "/spec/selector", keys::REVISION).unwrap_or_default();
+        let revision = json::selects(service).unwrap_or_default();
         self.store.all(Resource::Pod).any(|pod| json::label(pod, keys::REVISION) == Some(revision) && json::alive(pod))
+    }
+
+    /// Whether a Service leads to a revision, be it beside another one.
+    pub fn leads_to(&self, service: &Value, revision: &str) -> bool {
+        let Some(serving) = json::member(service, "/spec/selector", keys::SERVING) else {
+            return json::selects(service) == Some(revision);
+        };
+        let of =
+            |pod: &&std::sync::Arc<Value>| json::label(pod, keys::REVISION) == Some(revision) && json::label(pod, keys::SERVING) == Some(serving);
+        json::selects(service) == Some(revision) || self.store.all(Resource::Pod).any(|pod| of(&pod) && json::alive(pod))
     }
 
     /// One line of the transcript.

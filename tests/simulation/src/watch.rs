@@ -185,6 +185,9 @@ impl Sim {
             let event = mirrored(watcher, item);
             if let (Sink::Process(process, watch), Some(event)) = (watcher.sink.clone(), event) {
                 self.take(process, &watch, event);
+                if told {
+                    self.now_endpoints(process);
+                }
             }
         }
     }

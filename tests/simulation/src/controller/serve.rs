@@ -165,8 +165,9 @@ impl Sim {
         match resource {
             Resource::Service => {
                 if body.pointer("/spec/selector").is_some() {
-                    let revision = json::member(body, "/spec/selector", keys::REVISION).unwrap_or("without a revision");
-                    parts.push(format!("→ {} ({})", self.named(revision), json::annotation(body, keys::SELECTED).unwrap_or("released")));
+                    let revision = json::selects(body).unwrap_or("without a revision");
+                    let beside = if json::overlaps(body) { "and what it leaves " } else { "" };
+                    parts.push(format!("→ {} {beside}({})", self.named(revision), json::annotation(body, keys::SELECTED).unwrap_or("released")));
                 }
                 for key in [keys::SWITCH, keys::WITHDRAWN] {
                     if let Some(value) = json::annotation(body, key) {

@@ -146,7 +146,7 @@ impl Sim {
                 let name = self.faults.random.one(&services)?.clone();
                 let service = self.store.get(Resource::Service, NAMESPACE, &name)?;
                 // From now on nobody reaches through it whom it led to.
-                let revision = json::member(service, "/spec/selector", keys::REVISION).unwrap_or_default().to_owned();
+                let revision = json::selects(service).unwrap_or_default().to_owned();
                 let now = self.now();
                 self.history.left_at.entry(revision).or_insert(now);
                 self.delete(Resource::Service, NAMESPACE, &name);
@@ -237,7 +237,7 @@ impl Sim {
         self.say("applier", || format!("applies {selector} to {name}"));
         let applier = Manager { name: "applier", operation: "Apply" };
         self.write(applier, Resource::Service, NAMESPACE, name, |service| json::set(service, "spec", "selector", selector));
-        let revision = json::member(&before, "/spec/selector", keys::REVISION).map(str::to_owned);
+        let revision = json::selects(&before).map(str::to_owned);
         let at = self.now();
         self.history.edited(Edit { service: name.to_owned(), revision, moving: self.moving(), at });
     }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use bluegreen::api::keys;
 use bluegreen::controller::api::Resource;
 use serde_json::json;
 
@@ -121,7 +120,7 @@ impl Sim {
     /// A person edited a selector: it must come back soon, if nothing speaks against that.
     pub fn edited(&mut self, service: &str, before: &serde_json::Value) {
         let at = self.now();
-        let revision = json::member(before, "/spec/selector", keys::REVISION).map(str::to_owned);
+        let revision = json::selects(before).map(str::to_owned);
         let moving = self.phase == super::Phase::Switch;
         let number = self.history.edited(Edit { service: service.to_owned(), revision, moving, at });
         let wait = Duration::from_secs(1) + Duration::from_millis(2 * self.scenario.watch_delay.1 + 100);

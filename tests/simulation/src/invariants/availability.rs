@@ -14,7 +14,7 @@ pub const INVARIANT: Invariant = Invariant { name: "1 enough pods before the mov
 
 fn check(sim: &Sim, write: &Write) -> Result<(), String> {
     let (Resource::Service, Some(before)) = (write.call.resource, &write.before) else { return Ok(()) };
-    let revision = |object: &serde_json::Value| json::member(object, "/spec/selector", keys::REVISION).unwrap_or_default().to_owned();
+    let revision = |object: &serde_json::Value| json::selects(object).unwrap_or_default().to_owned();
     let (from, to) = (revision(before), revision(&write.after));
     let mine = json::annotation(&write.after, keys::SELECTED);
     if !sim.is_active_service(&write.call.name)

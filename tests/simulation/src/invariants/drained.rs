@@ -100,9 +100,13 @@ pub(super) fn timed(sim: &Sim, object: &Value) -> bool {
 fn alone(sim: &Sim, write: &Write, before: &Value) -> Result<(), String> {
     let (uid, name) = (json::uid(before), json::name(before));
     let revision = json::label(before, keys::REVISION).unwrap_or_default();
-    if sim.scenario.services.iter().filter_map(|service| sim.store.get(Resource::Service, &write.call.namespace, service)).any(|service| {
-        json::annotation(service, keys::SELECTED).is_some() && json::member(service, "/spec/selector", keys::REVISION) == Some(revision)
-    }) {
+    if sim
+        .scenario
+        .services
+        .iter()
+        .filter_map(|service| sim.store.get(Resource::Service, &write.call.namespace, service))
+        .any(|service| json::annotation(service, keys::SELECTED).is_some() && sim.leads_to(service, revision))
+    {
         return Err(format!("pod {name} is deleted, which a Service selects"));
     }
     let (Some(glance), Some(left)) = (&write.basis.glance, sim.history.parted.get(uid)) else {

@@ -35,7 +35,7 @@ fn role(before: &serde_json::Value, after: &serde_json::Value) -> Result<(), Str
 }
 
 fn target(sim: &Sim, before: &serde_json::Value, after: &serde_json::Value) -> Result<(), String> {
-    let revision = |object| json::member(object, "/spec/selector", keys::REVISION).unwrap_or_default();
+    let revision = |object| json::selects(object).unwrap_or_default();
     let to = revision(after);
     let moved = json::annotation(before, keys::SELECTED) != json::annotation(after, keys::SELECTED);
     let set = sim.first_set(to);

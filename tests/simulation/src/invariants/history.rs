@@ -35,10 +35,14 @@ pub fn remember(sim: &mut Sim, write: &Write) {
             };
             let (from, to) =
                 (write.before.as_ref().and_then(|before| selected(before)).unwrap_or_default(), selected(&write.after).unwrap_or_default());
-            if from != to {
-                sim.history.left_at.insert(from, now);
-                sim.history.left_at.remove(&to);
+            // Left is the old one of two that serve together when that ends.
+            let ended = write.before.as_ref().is_some_and(|before| json::overlaps(before)) && !json::overlaps(&write.after);
+            let other = sim.intent().map(|intent| json::text(&intent, "/from").to_owned()).filter(|_| ended && from == to);
+            let left = if from == to { other } else { Some(from).filter(|_| !json::overlaps(&write.after)) };
+            if let Some(left) = left {
+                sim.history.left_at.insert(left, now);
             }
+            sim.history.left_at.remove(&to);
         }
         Resource::Job if matches!(write.call.request, Request::Create { .. }) => {
             sim.history.jobs_made.insert(write.call.name.clone());

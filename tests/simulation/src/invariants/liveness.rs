@@ -68,7 +68,7 @@ fn settled(sim: &Sim) -> Result<(), String> {
         let lost = sim.first_set(&to).is_none()
             && sim.scenario.services.iter().any(|name| {
                 let service = sim.store.get(Resource::Service, NAMESPACE, name);
-                service.is_some_and(|service| json::member(service, "/spec/selector", keys::REVISION) == Some(revision))
+                service.is_some_and(|service| json::selects(service) == Some(revision))
             });
         if revision != to && !unknown && !lost && Some(revision) != expecting.as_deref() && json::number(set, "/spec/replicas") > 0 {
             return Err(format!("the set of {} still has {} replicas", sim.named(revision), json::number(set, "/spec/replicas")));
@@ -82,7 +82,7 @@ fn nobodys(sim: &Sim, pod: &Value) -> bool {
     let set_free = sim.history.set_free.iter().any(|set| json::name(pod).starts_with(&format!("{set}-")));
     let services = sim.scenario.services.iter().filter_map(|name| sim.store.get(Resource::Service, NAMESPACE, name));
     let revision = json::label(pod, keys::REVISION);
-    let serves = services.into_iter().any(|service| json::member(service, "/spec/selector", keys::REVISION) == revision);
+    let serves = services.into_iter().any(|service| json::selects(service) == revision);
     set_free && json::controller(pod).is_none() && (serves || json::annotation(pod, keys::LEFT).is_none()) && json::alive(pod)
 }
 

@@ -13,6 +13,7 @@ mod history;
 mod hooks;
 mod liveness;
 mod never_shrinks;
+mod overlap;
 mod repair;
 mod selectors;
 mod steady;
@@ -36,11 +37,12 @@ pub struct Invariant {
 }
 
 /// Every property of a write.
-pub const ALL: [Invariant; 12] = [
+pub const ALL: [Invariant; 13] = [
     tested::INVARIANT,
     availability::INVARIANT,
     selectors::INVARIANT,
     never_shrinks::INVARIANT,
+    overlap::INVARIANT,
     drained::INVARIANT,
     baked::INVARIANT,
     approval::INVARIANT,

@@ -25,7 +25,8 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
     let serves = |name: &String| {
         sim.store.get(Resource::Service, NAMESPACE, name).is_some_and(|service| {
             let selected = json::annotation(service, keys::SELECTED).and_then(|selected| selected.rsplit_once('@'));
-            selected.is_some_and(|(selected, _)| selected == revision) && json::member(service, "/spec/selector", keys::REVISION) == Some(revision)
+            let meant = selected.is_some_and(|(selected, _)| selected == revision) || json::overlaps(service);
+            meant && sim.leads_to(service, revision)
         })
     };
     let Some(service) = sim.scenario.services.iter().find(|name| serves(name)) else { return Ok(()) };
@@ -56,7 +57,7 @@ fn stays_reached(sim: &Sim, write: &Write, before: &Value) -> Result<(), String>
     }
     let leads = |name: &&String| {
         let service = sim.store.get(Resource::Service, NAMESPACE, name);
-        service.is_some_and(|service| json::member(service, "/spec/selector", keys::REVISION) == Some(revision))
+        service.is_some_and(|service| sim.leads_to(service, revision))
     };
     let Some(service) = sim.scenario.services.iter().find(leads) else { return Ok(()) };
     let of_a_set = |pod: &&Arc<Value>| {

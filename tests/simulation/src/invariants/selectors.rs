@@ -39,7 +39,7 @@ fn check(sim: &Sim, write: &Write) -> Result<(), String> {
                 return Err("a Service that has served is parked".into());
             }
             let keys: Vec<&str> = selector.keys().map(String::as_str).collect();
-            if keys == ["app", keys::REVISION] { Ok(()) } else { Err(format!("a selector with {keys:?}")) }
+            if keys == ["app", keys::REVISION] || keys == ["app", keys::SERVING] { Ok(()) } else { Err(format!("a selector with {keys:?}")) }
         }
         Resource::BlueGreenDeployment => done(sim, write),
         _ => Ok(()),

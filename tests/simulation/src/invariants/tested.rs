@@ -61,7 +61,7 @@ fn intent(sim: &Sim, write: &Write) -> Result<(), String> {
 }
 
 fn selector(sim: &Sim, write: &Write) -> Result<(), String> {
-    let revision = json::member(&write.after, "/spec/selector", keys::REVISION).unwrap_or_default();
+    let revision = json::selects(&write.after).unwrap_or_default();
     let selected = json::annotation(&write.after, keys::SELECTED).unwrap_or_default();
     let Some((named, attempt)) = selected.rsplit_once('@') else { return Ok(()) };
     if revision == keys::REVISION_NONE || revision.is_empty() {
