@@ -18,6 +18,7 @@ mod hooks;
 mod killed;
 mod metrics;
 mod mistakes;
+mod overlap;
 mod parting;
 mod plugin;
 pub mod queries;
@@ -69,6 +70,7 @@ pub fn all() -> Vec<Case> {
         shared!(gates::preview_replicas, 150),
         shared!(roles::pod_metadata_by_role, 200),
         shared!(whole::all_gates_at_once, 300),
+        shared!(overlap::overlap_for_load_balancers, 300),
         shared!(hooks::hooks_in_order, 240),
         shared!(hooks::hook_fails, 240),
         shared!(adoption::adopted_and_ejected, 300),
