@@ -94,6 +94,10 @@ pub const CONDITIONS: &[Meaning] = &[
         no: &[
             ("Pending", "Another revision has the traffic, or none yet."),
             ("Switching", "The Services are being moved."),
+            (
+                "Overlapping",
+                "With `traffic.cutover: Overlap`: the Services select both revisions; the message counts the new pods that have been endpoints for long enough.",
+            ),
             ("ServiceMissing", "A Service does not exist. Created again, it is moved at once."),
             ("SelectorChanged", "Somebody else changed a selector."),
         ],
@@ -142,6 +146,10 @@ pub const STALLED: &[Reason] = &[
         "LocalPolicyGap",
         "A Service with `internalTrafficPolicy` or `externalTrafficPolicy` `Local` would lose what arrives at a node that has a ready pod of the active revision and none of the new one. The switch waits; `spec.traffic.allowLocalGap` takes the loss.",
     ),
+    (
+        "PodsAddressed",
+        "By an annotation of a Service a load balancer sends its traffic to pods themselves, and would have no target for some seconds after a move in one write. `spec.traffic.cutover` says what is wanted.",
+    ),
     ("ServiceMissing", "A declared Service does not exist."),
     ("ServiceUnsuitable", "A Service is of type ExternalName, has endpoints not made from a selector, or is headless where an address is needed."),
     ("ServiceOwnedBy", "Another BlueGreenDeployment moves this Service."),
@@ -159,7 +167,10 @@ pub const STALLED: &[Reason] = &[
     ("NoReadyPods", "An interrupted move waits: neither side has enough ready pods."),
     ("RevisionGone", "The revision to return to no longer exists."),
     ("ScaledToZero", "`spec.replicas` is 0, so there are no pods to test."),
-    ("ProgressDeadlineExceeded", "The revision did not become available in time. It goes on by itself when the cause is gone."),
+    (
+        "ProgressDeadlineExceeded",
+        "The revision did not become available, its pods did not become endpoints beside the old ones, or a probe of the bake came to no verdict, in time. It goes on by itself when the cause is gone.",
+    ),
     ("SmokeFailed", "The revision was rejected by a smoke probe."),
     ("HookFailed", "The revision was rejected, since the Job of a hook before the switch failed; the message says how to run it once more."),
     ("HookRefused", "The Job of a hook can't be what it is to be; the message names the field. Asked before the first pod starts."),
@@ -345,6 +356,11 @@ pub const KEYS: &[(&str, &str, &str)] = &[
         keys::ISSUE,
         "label of ReplicaSets and their pods",
         "Which ReplicaSet of its revision it is, from the second on: the successor of one whose pods leave one by one.",
+    ),
+    (
+        keys::SERVING,
+        "label of pods, and in the selector of Services",
+        "The move in which two revisions serve together (`spec.traffic.cutover: Overlap`): `<revision>.<number>`. What is left of an earlier move means nothing.",
     ),
     (
         keys::METADATA,

@@ -1,5 +1,6 @@
 //! `status`: where a release stands, once or all the time.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bluegreen::api::{BlueGreenDeployment, keys};
@@ -86,8 +87,8 @@ async fn report(cluster: &Cluster, object: &BlueGreenDeployment, all: &[Value]) 
     Ok(Report::of(object, &sets, &selections))
 }
 
-/// What a Service selects; `None` where it does not exist.
-async fn selection(cluster: &Cluster, service: &str) -> Result<Option<(String, Option<String>)>> {
+/// The selector of a Service; `None` where it does not exist.
+async fn selection(cluster: &Cluster, service: &str) -> Result<Option<(String, BTreeMap<String, String>)>> {
     let found = cluster.get(Resource::Service, service).await?;
-    Ok(found.map(|found| (service.to_owned(), trim::strings(&found, "/spec/selector").remove(keys::REVISION))))
+    Ok(found.map(|found| (service.to_owned(), trim::strings(&found, "/spec/selector"))))
 }

@@ -8,7 +8,7 @@ use bluegreen::api::{
     BlueGreenDeployment, BlueGreenDeploymentStatus, Condition, ConditionStatus, ConditionType, DrainingStatus, HookStatus, PhaseName, ProbeStatus,
     SetStatus, keys,
 };
-use bluegreen::release::Set;
+use bluegreen::release::{Set, overlap};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -95,10 +95,13 @@ pub struct Route {
     pub exists: bool,
     /// The revision that it selects; absent where it leads nowhere yet.
     pub revision: Option<String>,
+    /// The one that serves beside it for now (`traffic.cutover: Overlap`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub beside: Option<String>,
 }
 
-/// Services that exist, each with the revision in its selector.
-pub type Selections = BTreeMap<String, Option<String>>;
+/// Services that exist, each with its selector.
+pub type Selections = BTreeMap<String, BTreeMap<String, String>>;
 
 impl Report {
     /// Puts it together from the object, its ReplicaSets and what its Services select.
@@ -221,9 +224,12 @@ fn services(object: &BlueGreenDeployment, selected: &Selections) -> Vec<Route> {
     let traffic = &object.spec.traffic;
     let names = traffic.services.iter().map(|name| (name, false)).chain(traffic.preview_services.iter().map(|name| (name, true)));
     let route = |(name, preview): (&String, bool)| {
-        let selection = selected.get(name);
-        let revision = selection.cloned().flatten().filter(|revision| revision != keys::REVISION_NONE);
-        Route { service: name.clone(), preview, exists: selection.is_some(), revision }
+        let selector = selected.get(name);
+        let switch = object.status.as_ref().and_then(|status| status.switch.as_ref());
+        let both = switch.filter(|switch| selector.and_then(|selector| selector.get(keys::SERVING)) == Some(&overlap::mark(switch)));
+        let revision = selector.and_then(|selector| selector.get(keys::REVISION)).filter(|revision| *revision != keys::REVISION_NONE);
+        let revision = both.map(|switch| &switch.to).or(revision).cloned();
+        Route { service: name.clone(), preview, exists: selector.is_some(), revision, beside: both.and_then(|switch| switch.from.clone()) }
     };
     names.map(route).collect()
 }

@@ -5,6 +5,8 @@ use bluegreen::release::Set;
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use crate::report::Selections;
+
 /// The time of all tests.
 pub fn now() -> Timestamp {
     "2026-01-01T00:10:00Z".parse().unwrap()
@@ -138,4 +140,14 @@ pub fn annotated(mut object: BlueGreenDeployment, key: &str, value: &str) -> Blu
 pub fn stale(mut object: BlueGreenDeployment) -> BlueGreenDeployment {
     object.metadata.generation = Some(4);
     object
+}
+
+/// What the Service selects.
+pub fn selected(revision: &str) -> Selections {
+    selecting(&[("shop", "bluegreen.dev/revision", revision)])
+}
+
+/// What Services select: name, key and value.
+pub fn selecting(services: &[(&str, &str, &str)]) -> Selections {
+    services.iter().map(|(name, key, value)| ((*name).to_owned(), [((*key).to_owned(), (*value).to_owned())].into())).collect()
 }

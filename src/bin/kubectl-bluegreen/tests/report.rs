@@ -1,11 +1,11 @@
 use serde_json::json;
 
 use super::*;
-use crate::fixtures::{coming, left, rejected, released, sets};
+use crate::fixtures::{coming, left, rejected, released, selected, sets};
 
 #[test]
 fn programs_get_all_of_it_under_names_that_stay() {
-    let report = Report::of(&left(Some(3)), &sets(&[("new", "serving@2", 2)]), &Selections::from([("shop".into(), Some("new".into()))]));
+    let report = Report::of(&left(Some(3)), &sets(&[("new", "serving@2", 2)]), &selected("new"));
     let value = serde_json::to_value(&report).unwrap();
     let keys: Vec<&str> = value.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(
@@ -38,7 +38,7 @@ fn programs_get_all_of_it_under_names_that_stay() {
 
 #[test]
 fn a_parked_service_leads_nowhere() {
-    let report = Report::of(&released(), &[], &Selections::from([("shop".into(), Some("none".into()))]));
+    let report = Report::of(&released(), &[], &selected("none"));
     assert_eq!((report.services[0].exists, report.services[0].revision.as_deref()), (true, None));
 }
 

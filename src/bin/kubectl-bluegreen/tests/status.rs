@@ -3,12 +3,8 @@ use bluegreen::release::Set;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::fixtures::{annotated, coming, draining, left, now, object, rejected, released, row, sets, switch, with};
+use crate::fixtures::{annotated, coming, draining, left, now, object, rejected, released, row, selected, selecting, sets, switch, with};
 use crate::report::Selections;
-
-fn selected(revision: &str) -> Selections {
-    Selections::from([("shop".into(), Some(revision.into()))])
-}
 
 fn shown(object: &BlueGreenDeployment, sets: &[Set], services: &Selections) -> String {
     page(&Report::of(object, sets, services), now(), 80).text(false)
@@ -24,7 +20,7 @@ fn a_release_under_way() {
     let probe = |target: &str, result: &str, message: &str| json!({"name": "home", "target": target, "result": result, "attempts": 2, "message": message, "at": "2026-01-01T00:09:00Z"});
     let rows = json!([probe("shop-new-a", "Running", "status 500, which is not among 200"), probe("shop-new-b", "Passed", "")]);
     object.status.as_mut().unwrap().smoke_probes = serde_json::from_value(rows).unwrap();
-    let services = Selections::from([("shop".into(), Some("old".into())), ("shop-preview".into(), Some("new".into()))]);
+    let services = selecting(&[("shop", "bluegreen.dev/revision", "old"), ("shop-preview", "bluegreen.dev/revision", "new")]);
     assert_eq!(
         shown(&object, &sets(&[("old", "serving@1", 2), ("new", "", 2)]), &services),
         "\
@@ -78,6 +74,17 @@ shop in shops  revision new serves; the old pods drain
     1 connection   to port 9000  from 10.0.0.7
 "
     );
+}
+
+#[test]
+fn two_revisions_that_serve_together_are_shown_as_such() {
+    let said = "revisions old and new serve together until 2 new pods have been endpoints for 60 s; 1 by now";
+    let mut object = coming("{}", "Switch", said);
+    object.status.as_mut().unwrap().switch = serde_json::from_value(switch(Some("old"), "new")).unwrap();
+    let attempt = object.status.as_ref().unwrap().switch.as_ref().unwrap().attempt;
+    let text = shown(&object, &[], &selecting(&[("shop", "bluegreen.dev/serving", &format!("new.{attempt}"))]));
+    assert!(text.contains("  ▶ switch    revisions old and new serve together until 2 new pods have been\n"), "{text}");
+    assert!(text.contains("  Service  shop → green new and blue old\n"), "{text}");
 }
 
 #[test]
@@ -193,7 +200,7 @@ fn a_pause_a_return_and_a_finished_release_have_their_own_words() {
 
 #[test]
 fn what_was_not_looked_at_yet_claims_nothing() {
-    let text = shown(&object("{}"), &[], &Selections::from([("shop".into(), None)]));
+    let text = shown(&object("{}"), &[], &Selections::from([("shop".into(), [].into())]));
     assert!(text.starts_with("shop in shops  the operator has not looked at the latest change yet\n"), "{text}");
     assert!(text.contains("  · bring up\n") && text.contains("  Service  shop → nobody yet\n"), "{text}");
     let stale = crate::fixtures::stale(released());
@@ -228,7 +235,7 @@ fn everything_fits_whatever_the_names_are() {
     status.draining[0].holders[0].pod = Some(format!("{}/{}", "n".repeat(63), "世界".repeat(40)));
     let mut sets = sets(&[("new", "serving@2", 2)]);
     sets[0].images = format!("{}@sha256:{}", "registry.example.com/".repeat(5), "0".repeat(64));
-    let services = Selections::from([("s".repeat(63), Some("new".into()))]);
+    let services = selecting(&[(&"s".repeat(63), "bluegreen.dev/revision", "new")]);
     let report = Report::of(&object, &sets, &services);
     for columns in [40, 80, 120] {
         for line in page(&report, now(), columns).text(false).lines() {

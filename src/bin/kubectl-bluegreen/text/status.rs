@@ -121,15 +121,18 @@ fn services(page: &mut Page, report: &Report) {
         let target = match &route.revision {
             _ if !route.exists => ink(Ink::Red, "does not exist"),
             None => faint("nobody yet"),
-            Some(revision) => {
-                let color = report.color(revision);
-                let text = if color.is_empty() { revision.clone() } else { format!("{color} {revision}") };
-                colored(color, text)
-            }
+            Some(revision) => named(report, revision),
         };
-        let room = page.columns().saturating_sub(14 + target.width());
-        page.line([faint(format!("  {kind}  ")), plain(fit(&name, room)), faint(" → "), target]);
+        let beside = route.beside.as_ref().map(|revision| named(report, revision));
+        let also = beside.map(|beside| [faint(" and "), beside]).into_iter().flatten().collect::<Vec<_>>();
+        let room = page.columns().saturating_sub(14 + target.width() + also.iter().map(Span::width).sum::<usize>());
+        page.line([faint(format!("  {kind}  ")), plain(fit(&name, room)), faint(" → "), target].into_iter().chain(also));
     }
+}
+
+fn named(report: &Report, revision: &str) -> Span {
+    let color = report.color(revision);
+    colored(color, if color.is_empty() { revision.to_owned() } else { format!("{color} {revision}") })
 }
 
 fn probes(page: &mut Page, report: &Report) {
