@@ -47,6 +47,7 @@ pub struct Traffic {
     /// How the Services are moved: in one write (`Atomic`), or so that for a while both revisions serve (`Overlap`), for load balancers that send
     /// traffic to pods themselves. Without it `Atomic`, and a release is held up where such a load balancer can be told by the Service's annotations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Cutover")]
     pub cutover: Option<Cutover>,
     /// With `Overlap`: seconds for which as many new pods as are needed must have been ready endpoints of every Service before the old ones leave:
     /// at least as long as the load balancer takes until it sends traffic to a new target.
