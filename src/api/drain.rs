@@ -61,11 +61,33 @@ pub struct Drain {
 }
 
 /// Tells each old pod once that it is being left.
-#[derive(JsonSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("has(self.http) != has(self.label)").message("exactly one of http and label is needed"))]
 pub struct Begin {
     /// An HTTP POST with an empty body to each old pod. Any 2xx answer is enough.
-    pub http: BeginHttp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<BeginHttp>,
+    /// A label that each old pod gets, for applications that read their labels from a file of a downward API volume.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<BeginLabel>,
+}
+
+/// A label that a pod gets when it is being left. It takes the place of a value that the template has.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BeginLabel {
+    /// Its key.
+    #[schemars(length(min = 1, max = 317))]
+    #[x_kube(
+        validation = Rule::new("self.matches('^([a-z0-9]([-a-z0-9.]*[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?$')").message("must be the key of a label, such as example.com/draining"),
+        validation = Rule::new("!self.startsWith('bluegreen.dev/') && self != 'pod-template-hash'").message("labels that begin with bluegreen.dev/ and the label pod-template-hash belong to controllers; use another key")
+    )]
+    pub key: String,
+    /// Its value.
+    #[schemars(length(max = 63))]
+    #[x_kube(validation = Rule::new("self.matches('^([A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?)?$')").message("must be the value of a label: letters, digits, and - _ . in between"))]
+    pub value: String,
 }
 
 /// An HTTP POST with an empty body.

@@ -9,7 +9,7 @@ use crate::api::keys;
 use crate::release::action::{Action, Notice, SelectWhy, SetRef};
 use crate::release::revision::{meant, revision_name, template_identity};
 use crate::release::services::may_lead;
-use crate::release::{Identity, Object, OwnerState, Refusal, Role, Service, Snapshot};
+use crate::release::{Begun, Identity, Object, OwnerState, Refusal, Role, Service, Snapshot};
 
 use super::api::{ApiError, ApiServer, Change, Dependents, Resource};
 use super::context::Context;
@@ -82,7 +82,12 @@ pub async fn apply<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, acti
             }
             Ok(())
         }
-        Action::MarkServing { pod, value } => pod_metadata::serving(context, object, pod, value).await,
+        Action::MarkServing { pod, value } => pod_metadata::label(context, object, pod, keys::SERVING, value).await,
+        Action::TellByLabel { pod, key, value } => {
+            pod_metadata::label(context, object, pod, key, value).await?;
+            context.remember(&object.uid, |remembered| remembered.begun.insert(pod.uid.clone(), Begun::Told));
+            Ok(())
+        }
         Action::DeleteSet { set } => {
             let guard = (set.uid.as_str(), Some(set.resource_version.as_str()));
             context.api.delete(Resource::ReplicaSet, &object.namespace, &set.name, guard, Dependents::Deleted).await?;

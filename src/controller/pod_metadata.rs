@@ -63,11 +63,11 @@ async fn set<A: ApiServer>(context: &Context<A>, object: &Object, pod: &PodRef, 
     }
 }
 
-/// Labels a pod that is to serve beside pods of another revision.
-pub async fn serving<A: ApiServer>(context: &Context<A>, object: &Object, pod: &PodRef, value: &str) -> Result<(), ApiError> {
+/// Gives a pod a label that a step waits for.
+pub async fn label<A: ApiServer>(context: &Context<A>, object: &Object, pod: &PodRef, key: &str, value: &str) -> Result<(), ApiError> {
     let Some(live) = part::alive(context, object, pod).await? else { return Ok(()) };
     let mut metadata = part::guard(&live);
-    metadata.insert("labels".into(), json!({keys::SERVING: value}));
+    metadata.insert("labels".into(), json!({key: value}));
     part::write(context, object, pod, json!({"metadata": metadata})).await
 }
 

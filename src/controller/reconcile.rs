@@ -161,7 +161,9 @@ fn refused<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, action: &Act
         }
         Action::Retire { set, .. } => format!("ReplicaSet \"{}\" can't be scaled down", set.name),
         Action::Part { set, .. } | Action::Orphan { set, .. } => format!("ReplicaSet \"{}\" can't be taken apart", set.name),
-        Action::Mark { pod, .. } | Action::Own { pod, .. } | Action::MarkServing { pod, .. } => format!("pod \"{}\" can't be changed", pod.name),
+        Action::Mark { pod, .. } | Action::Own { pod, .. } | Action::MarkServing { pod, .. } | Action::TellByLabel { pod, .. } => {
+            format!("pod \"{}\" can't be changed", pod.name)
+        }
         Action::DeletePod { pod, .. } => format!("pod \"{}\" can't be deleted", pod.name),
         Action::DeleteSet { set } => format!("ReplicaSet \"{}\" can't be deleted", set.name),
         Action::Select { service, .. } | Action::Release { service } | Action::Withdraw { service, .. } => {

@@ -349,6 +349,15 @@ pub enum Action {
         /// The move.
         value: String,
     },
+    /// Tell a pod by a label that it is being left.
+    TellByLabel {
+        /// Which.
+        pod: PodRef,
+        /// Key of the label.
+        key: String,
+        /// Its value.
+        value: String,
+    },
     /// Delete a ReplicaSet without pods.
     DeleteSet {
         /// Which.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::keys::command;
-use crate::api::{DrainSource, DrainingStatus, Holder, ScaleDown, SwitchCause};
+use crate::api::{Begin, DrainSource, DrainingStatus, Holder, ScaleDown, SwitchCause};
 
-use super::action::{Action, BeginCall, Notice, SetChange, SetRef, WatchPod};
+use super::action::{Action, BeginCall, Notice, PodRef, SetChange, SetRef, WatchPod};
 use super::bake;
 use super::judge::{self, PodState};
 use super::metric::{self, Reads};
@@ -288,19 +288,11 @@ fn begin(view: &View<'_>, set: &Set, pods: &[&Pod], outcome: &mut Outcome) -> bo
     };
     let mut all = true;
     let mut newly = vec![];
-    // A pod in its node's network has the node's address, where the port may be anybody's.
-    for pod in pods.iter().filter(|pod| pod.node.is_some() && !pod.host_network && !told.contains(&pod.uid)) {
+    for pod in pods.iter().filter(|pod| pod.node.is_some() && !told.contains(&pod.uid)) {
         match view.snapshot.begun.get(&pod.uid) {
             Some(Begun::Told) => newly.push(pod.uid.clone()),
             Some(Begun::Failed(_)) => {}
-            None => {
-                let port = super::smoke::resolve(&begin.http.port, pod).and_then(|port| u16::try_from(port).ok());
-                let address = pod.addresses.first().and_then(|address| address.parse().ok());
-                // An old template may lack the port that a new spec names: nobody there can be told, and waiting would not help.
-                let (Some(port), Some(address)) = (port, address) else { continue };
-                all = false;
-                outcome.begin.push(BeginCall { pod: pod.uid.clone(), name: pod.name.clone(), address, port, path: begin.http.path.clone() });
-            }
+            None => all &= !tell(begin, pod, outcome),
         }
     }
     // One write for all of them, when the last one has been told.
@@ -309,6 +301,22 @@ fn begin(view: &View<'_>, set: &Set, pods: &[&Pod], outcome: &mut Outcome) -> bo
         outcome.actions.push(Action::PatchSet { set: SetRef::of(set), change: SetChange { drain_begun: Some(known), ..SetChange::default() } });
     }
     all
+}
+
+/// Asks for one pod to be told; whether that can be done at all.
+fn tell(begin: &Begin, pod: &Pod, outcome: &mut Outcome) -> bool {
+    if let Some(label) = &begin.label {
+        outcome.actions.push(Action::TellByLabel { pod: PodRef::of(pod), key: label.key.clone(), value: label.value.clone() });
+        return true;
+    }
+    // A pod in its node's network has the node's address, where the port may be anybody's. An old template may lack the port that a new spec
+    // names: nobody there can be told, and waiting would not help.
+    let Some(http) = begin.http.as_ref().filter(|_| !pod.host_network) else { return false };
+    let port = super::smoke::resolve(&http.port, pod).and_then(|port| u16::try_from(port).ok());
+    let address = pod.addresses.first().and_then(|address| address.parse().ok());
+    let (Some(port), Some(address)) = (port, address) else { return false };
+    outcome.begin.push(BeginCall { pod: pod.uid.clone(), name: pod.name.clone(), address, port, path: http.path.clone() });
+    true
 }
 
 fn watch(view: &View<'_>, pod: &Pod, attempt: i64) -> Option<WatchPod> {

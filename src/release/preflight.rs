@@ -212,10 +212,10 @@ fn drain_ports(snapshot: &Snapshot) -> Result<(), Block> {
     for (index, port) in drain.ports.iter().enumerate() {
         known_port(snapshot, &format!("spec.drain.ports[{index}]"), port)?;
     }
-    if let Some(begin) = &drain.begin {
-        known_port(snapshot, "spec.drain.begin.http.port", &begin.http.port)?;
-        if !begin.http.path.starts_with('/') {
-            return Err(Block::new("PathInvalid", format!("spec.drain.begin.http.path: \"{}\" does not begin with /", begin.http.path)));
+    if let Some(http) = drain.begin.as_ref().and_then(|begin| begin.http.as_ref()) {
+        known_port(snapshot, "spec.drain.begin.http.port", &http.port)?;
+        if !http.path.starts_with('/') {
+            return Err(Block::new("PathInvalid", format!("spec.drain.begin.http.path: \"{}\" does not begin with /", http.path)));
         }
     }
     if let Some(metric) = &drain.metric {

@@ -299,6 +299,23 @@ fn ports_of_earlier_moves_are_watched_as_long_as_their_pods_are_left() {
 }
 
 #[test]
+fn pods_are_told_by_a_label_each_once() {
+    let mut world = World::installed("v1", &json!({"drain": {"begin": {"label": {"key": "example.com/draining", "value": "true"}}}}));
+    world.apply_version("v2");
+    world.settle();
+    let told = |world: &mut World, seconds: u32| {
+        world.run(seconds);
+        world.transcript.iter().filter(|line| *line == "tell a pod example.com/draining=true").count()
+    };
+    assert_eq!(told(&mut world, 5), 0, "not before the move counts as done");
+    assert_eq!(told(&mut world, 8), 3);
+    assert_eq!(world.set("v1").drain_begun.as_ref().map(std::collections::BTreeSet::len), Some(3));
+    world.restart();
+    world.open.insert(revision("v1"), 1);
+    assert_eq!(told(&mut world, 20), 3, "also after another leader has come");
+}
+
+#[test]
 fn an_old_pod_without_the_port_to_be_told_on_is_not_waited_for() {
     let mut world = World::installed("v1", &json!({}));
     world.edit(|spec| spec.drain.begin = serde_json::from_value(json!({"http": {"path": "/drain", "port": "admin"}})).unwrap());

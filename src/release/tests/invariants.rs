@@ -194,6 +194,11 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
             }
         }
         Action::Mark { .. } | Action::MarkServing { .. } => {}
+        Action::TellByLabel { pod, .. } => {
+            let known = planned.pods.iter().find(|known| known.uid == pod.uid).unwrap();
+            let set = planned.sets.iter().find(|set| set.uid == known.set_uid).unwrap();
+            assert!(set.loose.is_some() || Some(set.revision.as_str()) != active, "a pod that serves is told that it is being left");
+        }
         Action::Own { pod, .. } => {
             let known = planned.pods.iter().find(|known| known.uid == pod.uid).unwrap();
             assert!(matches!(known.control, Control::Nobody(_)), "a pod is taken from its set");

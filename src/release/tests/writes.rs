@@ -81,6 +81,10 @@ impl World {
                 let pod = self.snapshot.pods.iter_mut().find(|known| known.uid == pod.uid).ok_or(Conflict)?;
                 pod.serving = Some(value.clone());
             }
+            Action::TellByLabel { pod, .. } => {
+                self.snapshot.begun.insert(pod.uid.clone(), Begun::Told);
+                *self.told.entry(pod.uid.clone()).or_default() += 1;
+            }
             Action::DeleteSet { set } => {
                 self.guarded(&set.uid, &set.resource_version)?;
                 self.snapshot.sets.retain(|known| known.uid != set.uid);
@@ -146,9 +150,11 @@ impl World {
                 self.snapshot.services.get(&service.name).is_some_and(|known| known.resource_version == service.resource_version)
             }
             Action::CreateSet { revision, .. } => !self.snapshot.sets.iter().any(|known| &known.revision == revision && known.loose.is_none()),
-            Action::Mark { pod, .. } | Action::Own { pod, .. } | Action::DeletePod { pod, .. } | Action::MarkServing { pod, .. } => {
-                self.snapshot.pods.iter().any(|known| known.uid == pod.uid && !known.terminating)
-            }
+            Action::Mark { pod, .. }
+            | Action::Own { pod, .. }
+            | Action::DeletePod { pod, .. }
+            | Action::MarkServing { pod, .. }
+            | Action::TellByLabel { pod, .. } => self.snapshot.pods.iter().any(|known| known.uid == pod.uid && !known.terminating),
             Action::Identify { .. }
             | Action::CheckHooks { .. }
             | Action::RunHook { .. }
@@ -194,6 +200,7 @@ impl World {
             Action::Own { left, .. } => format!("own a pod of {}", self.version(&left.revision)),
             Action::DeletePod { revision, .. } => format!("delete a pod of {}", self.version(revision)),
             Action::DeleteSet { set } => format!("delete {}", self.version(&set.revision)),
+            Action::TellByLabel { key, value, .. } => format!("tell a pod {key}={value}"),
             Action::MarkServing { value, .. } => {
                 let (revision, attempt) = value.rsplit_once('.').unwrap_or_default();
                 format!("mark a pod for {}@{attempt}", self.version(revision))

@@ -1,6 +1,7 @@
 //! What can be set from outside: flags, each an environment variable too, as pods set those.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 
@@ -48,6 +49,9 @@ pub struct Config {
     /// the end from `Connection: close` before that, so that none of them sends into a closing connection.
     #[arg(long, env = "APP_DRAIN_IDLE_MS", default_value_t = 2000)]
     pub drain_idle_ms: u64,
+    /// A file that tells it to drain once it holds anything, such as a label in a downward API volume.
+    #[arg(long, env = "APP_DRAIN_FILE")]
+    pub drain_file: Option<PathBuf>,
     /// Size of each connection's send buffer in bytes (the kernel takes twice as much, at most twice net.core.wmem_max)
     /// [default: the kernel's own]. A large one lets `/bytes` close with much of the answer still unsent.
     #[arg(long, env = "APP_SEND_BUFFER")]

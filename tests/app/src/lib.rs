@@ -31,7 +31,9 @@ pub mod websocket;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::{
@@ -90,7 +92,10 @@ impl App {
         servers.spawn(connection::serve(admin, admin::router(state.clone()), None));
         servers.spawn(grpc::serve(grpc, state.watch()));
         servers.spawn(websocket::serve(websocket, state.clone()));
-        servers.spawn(echo::serve(echo, state));
+        servers.spawn(echo::serve(echo, state.clone()));
+        if let Some(file) = config.drain_file.clone() {
+            servers.spawn(drain_by(file, state));
+        }
         Ok(App { http: http_address, grpc: grpc_address, echo: echo_address, websocket: websocket_address, admin: admin_address, servers })
     }
 
@@ -98,6 +103,14 @@ impl App {
     pub async fn run(mut self) {
         while self.servers.join_next().await.is_some() {}
     }
+}
+
+/// Drains when a file holds something.
+async fn drain_by(file: PathBuf, state: Arc<State>) {
+    while std::fs::read(&file).unwrap_or_default().is_empty() {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    state.drain();
 }
 
 /// A listening socket, and its address (the port may have been 0: any free one).

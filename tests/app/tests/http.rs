@@ -5,7 +5,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{ask, ask_until, connect, read_to_end, read_until, send, start};
+use common::{DEADLINE, ask, ask_until, connect, read_to_end, read_until, send, start};
 use tokio::io::AsyncWriteExt;
 
 #[tokio::test]
@@ -154,6 +154,25 @@ async fn told_to_drain_it_counts_and_says_close_on_the_next_answer() {
     assert!(last.contains("connection: close\r\n"), "{last}");
     let new = ask(app.http, "GET /").await;
     assert!(new.contains("\"v1\""), "{new}");
+}
+
+#[tokio::test]
+async fn a_file_tells_it_to_drain_once_it_holds_something() {
+    let directory = std::env::temp_dir().join(format!("app-drain-file-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).unwrap();
+    let file = directory.join("draining");
+    std::fs::write(&file, "").unwrap();
+    let app = start(&[&format!("--drain-file={}", file.display())]).await;
+    tokio::time::sleep(Duration::from_millis(600)).await;
+    assert!(ask(app.admin, "GET /drain").await.contains("\"drain\":0"));
+    std::fs::write(&file, "true").unwrap();
+    let told = async {
+        while !ask(app.admin, "GET /drain").await.contains("\"drain\":1") {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, told).await.unwrap();
+    std::fs::remove_dir_all(&directory).unwrap();
 }
 
 #[tokio::test]

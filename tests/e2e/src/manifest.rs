@@ -131,6 +131,16 @@ impl Manifest {
     pub fn told(self) -> Self {
         self.spec("/drain/begin", json!({"http": {"path": "/drain", "port": "admin"}}))
     }
+
+    /// Old pods are told by a label, which they read from a file that the kubelet writes.
+    #[must_use]
+    pub fn told_by_label(self) -> Self {
+        let label = json!([{"path": "draining", "fieldRef": {"fieldPath": "metadata.labels['example.com/draining']"}}]);
+        self.spec("/drain/begin", json!({"label": {"key": "example.com/draining", "value": "true"}}))
+            .spec("/template/spec/volumes", json!([{"name": "about", "downwardAPI": {"items": label}}]))
+            .container("/volumeMounts", json!([{"name": "about", "mountPath": "/about"}]))
+            .env("APP_DRAIN_FILE", "/about/draining")
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use crate::claim;
 use crate::failure::{Failure, Result, io};
 use crate::manifest::{Manifest, shop};
 use crate::stage::Stage;
+use crate::wait::{wait_for, when};
 use crate::world::{beside, sources};
 
 /// `kubectl apply` of a manifest, client side; answers what it said.
@@ -60,8 +61,15 @@ pub async fn crd_explains(stage: Arc<Stage>) -> Result {
         ("bgd.spec.template.spec.containers", "containers belonging to the pod"),
         ("bgd.status.conditions", "Ready, Reconciling, Stalled"),
     ] {
-        let said = stage.world.kubectl(&["explain", path])?.split_whitespace().collect::<Vec<_>>().join(" ");
-        claim!(said.contains(text), "kubectl explain {path} says {said}");
+        // The API server tells of a kind a moment after it has been established.
+        wait_for(format!("kubectl explains {path}"), 30, || async {
+            let said = match stage.world.kubectl(&["explain", path]) {
+                Ok(said) => said.split_whitespace().collect::<Vec<_>>().join(" "),
+                Err(failure) => failure.to_string(),
+            };
+            Ok(when(said.contains(text), || said.clone()))
+        })
+        .await?;
     }
     Ok(())
 }
@@ -80,7 +88,7 @@ fn query(bounds: Value, target: &str) -> Manifest {
 /// What can never work is refused with a sentence that says what to write instead.
 pub async fn crd_rules(stage: Arc<Stage>) -> Result {
     let metric = |more: Value| shop("v1").spec("/drain/source", "Metric").spec("/drain/metric", more);
-    let rules: [(&str, Manifest, &str); 20] = [
+    let rules: [(&str, Manifest, &str); 27] = [
         (
             "selector",
             shop("v1").spec("/template/metadata/labels", json!({"app": "other"})),
@@ -107,6 +115,25 @@ pub async fn crd_rules(stage: Arc<Stage>) -> Result {
             "quietSeconds must not exceed convergenceTimeoutSeconds, or the move could never count as done",
         ),
         ("minimum", shop("v1").spec("/drain/minimumSeconds", 500), "minimumSeconds must not exceed deadlineSeconds"),
+        ("told in no way", shop("v1").spec("/drain/begin", json!({})), "exactly one of http and label is needed"),
+        ("told twice", shop("v1").told().spec("/drain/begin/label", json!({"key": "a", "value": "b"})), "exactly one of http and label is needed"),
+        (
+            "told by a label of ours",
+            shop("v1").spec("/drain/begin", json!({"label": {"key": "bluegreen.dev/revision", "value": "x"}})),
+            "labels that begin with bluegreen.dev/ and the label pod-template-hash belong to controllers; use another key",
+        ),
+        (
+            "told by the label that holds the pod",
+            shop("v1").spec("/drain/begin", json!({"label": {"key": "app", "value": "old"}})),
+            "a label of spec.selector keeps a pod in its ReplicaSet; use another key",
+        ),
+        (
+            "told by no key",
+            shop("v1").spec("/drain/begin", json!({"label": {"key": "a b", "value": "x"}})),
+            "must be the key of a label, such as example.com/draining",
+        ),
+        ("told by no value", shop("v1").spec("/drain/begin", json!({"label": {"key": "a", "value": "x y"}})), "must be the value of a label"),
+        ("overlap of no time", shop("v1").spec("/traffic/overlapSeconds", 0), "must be between 1 and 3600 seconds"),
         (
             "two actions",
             shop("v1").spec("/smokeProbes/0/tcpSocket", json!({"port": 1})),

@@ -58,3 +58,38 @@ pub async fn drain_one_by_one(stage: Arc<Stage>) -> Result {
     stage.notes.say(format!("{} requests, 0 failed; {held} left last", summary.ok));
     Ok(())
 }
+
+/// While the new version bakes none of the old pods leaves; after that they do, each when it has drained.
+pub async fn one_by_one_after_the_bake(stage: Arc<Stage>) -> Result {
+    let first = stage.installed(&alone("v1")).await?;
+    let whole = stage.pods(&first).await?.len();
+    claim!(whole > 1, "one pod can't leave before another");
+    let users = stage.users().await?;
+    let echo = stage.long(2, &["echo", "--target", "tcp://{echo}"]).await?;
+    echo.open()?;
+    stage.apply(&alone("v2").spec("/bake/seconds", 8)).await?;
+    wait_for("the idle pods have left", 90, || async {
+        let (with, without) = (stage.pods(&first).await?.len(), loose(&stage, &first).await?.len());
+        // Read after the pods: what had not baked by now had not when they were looked at.
+        let switch = stage.shop().await?.status.and_then(|status| status.switch);
+        let baked = switch.as_ref().is_some_and(|switch| switch.to != first && switch.baked_at.is_some());
+        claim!(baked || (with, without) == (whole, 0), "before the end of the bake {with} pods are with their set, {without} without: {switch:?}");
+        Ok(when((with, without) == (0, 1), || format!("{with} pods with their set, {without} without")))
+    })
+    .await?;
+    let switch = stage.shop().await?.status.and_then(|status| status.switch).ok_or_else(|| Failure::Claim("status.switch is empty".into()))?;
+    let (Some(moved), Some(baked)) = (switch.completed_at, switch.baked_at) else {
+        return Err(Failure::Claim(format!("status.switch is {switch:?}")));
+    };
+    let took = baked.duration_since(moved).as_secs_f64();
+    claim!(took >= 8.0, "it baked for {took:.1} s");
+    echo.stop_clean()?;
+    wait_for("the last one has left", 40, || async {
+        let left = loose(&stage, &first).await?.len();
+        Ok(when(left == 0, || format!("{left} are left")))
+    })
+    .await?;
+    let summary = users.stop_clean()?;
+    stage.notes.say(format!("baked for {took:.1} s; {} requests, 0 failed", summary.ok));
+    Ok(())
+}

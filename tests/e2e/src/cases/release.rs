@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
 use bluegreen::api::{ConditionStatus, ConditionType, keys};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::api::ListParams;
@@ -109,6 +110,31 @@ pub async fn release_kept_with_drain_begin(stage: Arc<Stage>) -> Result {
     claim!(summary.connections.told_to_close > 0, "no connection was asked to close");
     claim!(summary.versions.contains_key("v2"), "nobody saw the new version");
     claim!(stage.desired(&first).await? == 0, "the old set is still there");
+    stage.notes.say(format!("{} requests, 0 failed; {} connections were asked to close", summary.ok, summary.connections.told_to_close));
+    Ok(())
+}
+
+/// The same by a label, which the application reads from a file of a downward API volume: clients that would keep their connections are asked to
+/// close them, and nothing waits for the deadline.
+pub async fn release_kept_told_by_label(stage: Arc<Stage>) -> Result {
+    let told = |version: &str| shop(version).told_by_label().spec("/drain/deadlineSeconds", 600);
+    let first = stage.installed(&told("v1")).await?;
+    let users = stage.users_of("shop", &["--rate", "10", "--keepalive", "8"]).await?;
+    stage.apply(&told("v2")).await?;
+    stage.until("connections hold v1", 60, |status| status.draining.iter().any(|row| row.open_connections.is_some_and(|open| open > 0))).await?;
+    let begun = Instant::now();
+    let marked = |pods: &[Pod]| pods.iter().all(|pod| pod.labels().get("example.com/draining").is_some_and(|value| value == "true"));
+    wait_for("the old pods are told", 60, || async {
+        let pods = stage.pods(&first).await?;
+        Ok(when(!pods.is_empty() && marked(&pods), || format!("{:?}", pods.iter().map(ResourceExt::labels).collect::<Vec<_>>())))
+    })
+    .await?;
+    stage.gone(&first, 150).await?;
+    stage.notes.say(format!("the old set was gone {:.1} s after connections were seen there; its deadline is 600 s", begun.elapsed().as_secs_f64()));
+    stage.complete(30).await?;
+    users.only("v2", 15).await?;
+    let summary = users.stop_clean()?;
+    claim!(summary.connections.told_to_close > 0, "no connection was asked to close");
     stage.notes.say(format!("{} requests, 0 failed; {} connections were asked to close", summary.ok, summary.connections.told_to_close));
     Ok(())
 }
