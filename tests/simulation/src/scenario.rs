@@ -129,6 +129,11 @@ impl Scenario {
             crate::json::set(&mut spec, "drain", "source", json!("Metric"));
             crate::json::set(&mut spec, "drain", "metric", json!({"port": "http", "jsonPointer": "/open", "periodSeconds": 2}));
         }
+        if Random::new(what.seed, "told by a label").percent(50)
+            && let Some(begin) = spec.pointer_mut("/drain/begin")
+        {
+            *begin = json!({"label": {"key": "draining", "value": "true"}});
+        }
         if Random::new(what.seed, "overlap").percent(15) && !aims(&[Phase::Drain]) {
             crate::json::set(&mut spec, "traffic", "cutover", json!("Overlap"));
             crate::json::set(&mut spec, "traffic", "overlapSeconds", json!(Random::new(what.seed, "overlap for").between(1, 12)));
