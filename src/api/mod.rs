@@ -17,6 +17,7 @@ mod prometheus;
 mod smoke_probe;
 mod status;
 mod traffic;
+mod webhook;
 
 pub use bake::*;
 pub use blue_green_deployment::*;
@@ -33,3 +34,4 @@ pub use prometheus::*;
 pub use smoke_probe::*;
 pub use status::*;
 pub use traffic::*;
+pub use webhook::*;

@@ -5,14 +5,15 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HttpGet, HttpPost, Prometheus};
+use super::{HttpGet, HttpPost, Prometheus, Webhook};
 
-/// One test of the incoming revision. Exactly one of httpGet, httpPost, tcpSocket, grpc and prometheus is set.
+/// One test of the incoming revision. Exactly one of httpGet, httpPost, tcpSocket, grpc, prometheus and webhook is set.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.httpGet), has(self.httpPost), has(self.tcpSocket), has(self.grpc), has(self.prometheus)].filter(x, x).size() == 1").message("exactly one of httpGet, httpPost, tcpSocket, grpc, prometheus must be set"),
+    validation = Rule::new("[has(self.httpGet), has(self.httpPost), has(self.tcpSocket), has(self.grpc), has(self.prometheus), has(self.webhook)].filter(x, x).size() == 1").message("exactly one of httpGet, httpPost, tcpSocket, grpc, prometheus, webhook must be set"),
     validation = Rule::new("!has(self.prometheus) || self.target == 'EachPod'").message("a query has no target: it is about the revision as a whole").field_path(".target"),
+    validation = Rule::new("!has(self.webhook) || self.target == 'EachPod'").message("a webhook has no target: it is about the revision as a whole").field_path(".target"),
     validation = Rule::new("(!has(self.httpGet) || !has(self.httpGet.expect.maxLatencyMillis) || self.httpGet.expect.maxLatencyMillis <= self.timeoutSeconds * 1000) && (!has(self.httpPost) || !has(self.httpPost.expect.maxLatencyMillis) || self.httpPost.expect.maxLatencyMillis <= self.timeoutSeconds * 1000)").message("maxLatencyMillis must not exceed timeoutSeconds, after which an attempt has failed anyway")
 )]
 pub struct SmokeProbe {
@@ -34,6 +35,9 @@ pub struct SmokeProbe {
     /// A Prometheus query about the revision as a whole, asked once its pods are available; passes by the numbers in the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<Prometheus>,
+    /// A POST to a service that judges the revision as a whole, such as one that runs a suite of tests, asked once its pods are available.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
     /// `EachPod`: every pod must pass, by its own address. `PreviewService`: through the first preview Service, once it selects only ready pods of the revision.
     #[serde(default)]
     pub target: ProbeTarget,
@@ -56,9 +60,14 @@ pub struct SmokeProbe {
 }
 
 impl SmokeProbe {
+    /// Whether somebody else is asked about the revision as a whole.
+    pub fn of_the_whole(&self) -> bool {
+        self.prometheus.is_some() || self.webhook.is_some()
+    }
+
     /// Whether every pod must pass it by itself.
     pub fn on_each_pod(&self) -> bool {
-        self.prometheus.is_none() && self.target == ProbeTarget::EachPod
+        !self.of_the_whole() && self.target == ProbeTarget::EachPod
     }
 }
 

@@ -1,6 +1,7 @@
 //! The controller's command line.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 use crate::probe::Endpoint;
 
@@ -27,9 +28,12 @@ pub struct Args {
     /// Values of runtimeClassName behind which the agent sees a pod's sockets; pods without one always count.
     #[arg(long, value_delimiter = ',')]
     pub runtime_classes: Vec<String>,
-    /// Where Prometheus queries of probes may go, such as http://prometheus.monitoring:9090, separated by commas; nowhere if empty.
+    /// Where Prometheus queries and webhooks of probes may go, such as http://prometheus.monitoring:9090, separated by commas; nowhere if empty.
     #[arg(long, value_delimiter = ',', value_parser = place)]
     pub allow_urls: Vec<Endpoint>,
+    /// A file with the key, of at least 16 bytes, with which requests to webhooks are signed; without it they are not.
+    #[arg(long)]
+    pub webhook_key_file: Option<PathBuf>,
     /// Where /healthz and /readyz are served.
     #[arg(long, default_value = "[::]:8080")]
     pub health_address: SocketAddr,

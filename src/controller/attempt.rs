@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use crate::api::{DrainMetric, HttpAction, NoData, Prometheus, Scheme, SmokeProbe};
-use crate::probe::{self, Check, Empty, Endpoint, HttpCheck, Number, Query, Series};
+use crate::api::{DrainMetric, Expect, HttpAction, NoData, Prometheus, Scheme, SmokeProbe};
+use crate::probe::{self, Check, Empty, Endpoint, HttpCheck, Number, Query, Question, Series, Webhook};
+use crate::release::action::ProbeRun;
 
 /// What one attempt of a smoke probe checks.
 pub fn check(probe: &SmokeProbe) -> Check {
@@ -16,8 +17,16 @@ pub fn check(probe: &SmokeProbe) -> Check {
     }
 }
 
-/// What one attempt of a probe asks, if it is a query.
-pub fn query(probe: &SmokeProbe) -> Option<Query> {
+/// What one attempt of a probe asks, and whom, if that is no pod.
+pub fn question(run: &ProbeRun) -> Option<Question> {
+    if let Some(asked) = &run.probe.webhook {
+        let body = run.body.clone().unwrap_or_default();
+        return Some(Question::Webhook(Webhook { endpoint: Endpoint::parse(&asked.url).ok()?, body, expect: expect(&asked.expect) }));
+    }
+    query(&run.probe).map(Question::Query)
+}
+
+fn query(probe: &SmokeProbe) -> Option<Query> {
     let Prometheus { url, query, at_most, at_least, no_data } = probe.prometheus.as_ref()?;
     let number = |text: &Option<String>| text.as_ref().and_then(|text| text.parse().ok());
     Some(Query {
@@ -44,7 +53,6 @@ pub fn number(metric: &DrainMetric) -> Option<Number> {
 
 fn http_check(http: &HttpAction<'_>) -> HttpCheck {
     let (host, headers): (Vec<_>, Vec<_>) = http.headers.iter().partition(|header| header.name.eq_ignore_ascii_case("host"));
-    let expect = http.expect;
     HttpCheck {
         method: http.body.map_or(probe::Method::Get, |body| probe::Method::Post(body.to_owned())),
         scheme: match http.scheme {
@@ -54,13 +62,18 @@ fn http_check(http: &HttpAction<'_>) -> HttpCheck {
         host: host.first().map(|header| header.value.clone()).unwrap_or_default(),
         path: http.path.to_owned(),
         headers: headers.into_iter().map(|header| (header.name.clone(), header.value.clone())).collect(),
-        expect: probe::Expect {
-            status: expect.status.iter().filter_map(|status| u16::try_from(*status).ok()).collect(),
-            headers: expect.headers.iter().map(|header| (header.name.clone(), header.value.clone())).collect(),
-            body_contains: expect.body_contains.clone(),
-            json: expect.json_pointer.iter().map(|wanted| (wanted.path.clone(), wanted.value.clone())).collect(),
-            max_latency: expect.max_latency_millis.map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or(1))),
-        },
+        expect: expect(http.expect),
+    }
+}
+
+fn expect(expect: &Expect) -> probe::Expect {
+    probe::Expect {
+        status: expect.status.iter().filter_map(|status| u16::try_from(*status).ok()).collect(),
+        headers: expect.headers.iter().map(|header| (header.name.clone(), header.value.clone())).collect(),
+        body_contains: expect.body_contains.clone(),
+        json: expect.json_pointer.iter().map(|wanted| (wanted.path.clone(), wanted.value.clone())).collect(),
+        undecided: None,
+        max_latency: expect.max_latency_millis.map(|millis| Duration::from_millis(u64::try_from(millis).unwrap_or(1))),
     }
 }
 
@@ -92,6 +105,7 @@ mod tests {
                 headers: vec![("x-version".into(), Some("v1".into())), ("etag".into(), None)],
                 body_contains: Some("shop".into()),
                 json: vec![("/up".into(), "true".into())],
+                undecided: None,
                 max_latency: Some(Duration::from_millis(250)),
             },
         };

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::probe::Query;
+use crate::probe::Endpoint;
 use crate::release::action::Notice;
 use crate::release::{Now, Object};
 
@@ -126,10 +126,10 @@ impl<A: ApiServer> Context<A> {
         reach::refusal(&self.world(), address, claim)
     }
 
-    /// Why a query is not asked; `None` if it may be.
-    pub fn refuses_query(&self, query: &Query) -> Option<String> {
-        let allowed = self.installation.allowed_urls.iter().flatten().any(|allowed| allowed.same_origin(&query.endpoint));
-        (!allowed).then(|| format!("it is not asked: this operator may not ask {}", query.endpoint.authority()))
+    /// Why somebody who is no pod is not asked; `None` if he may be.
+    pub fn refuses_question(&self, endpoint: &Endpoint) -> Option<String> {
+        let allowed = self.installation.allowed_urls.iter().flatten().any(|allowed| allowed.same_origin(endpoint));
+        (!allowed).then(|| format!("it is not asked: this operator may not ask {}", endpoint.authority()))
     }
 
     /// What is remembered about one object.

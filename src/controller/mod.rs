@@ -79,6 +79,9 @@ pub enum ControllerError {
         /// Why.
         error: std::io::Error,
     },
+    /// Webhooks are to be signed, and can't be.
+    #[error("--webhook-key-file: {0}; write at least 16 random bytes or letters into it, or leave the flag out")]
+    WebhookKey(String),
     /// The caches did not become complete.
     #[error("the cluster could not be read completely in {} s; look above for the watch that fails, and at the RBAC rules and CRDs of the chart", SYNC.as_secs())]
     Sync,
@@ -136,6 +139,8 @@ async fn lead(
         () = &mut *stop => return Ok(()),
         checked = schema::check(&client, needs, schema::PATIENCE) => checked?,
     }
+    let network = Network { key_file: args.webhook_key_file.clone() };
+    network.signing_key().await.map_err(ControllerError::WebhookKey)?;
     let leadership = Arc::new(Leadership::default());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let raw = KubeApi::new(client.clone(), &args.identity);
@@ -147,7 +152,7 @@ async fn lead(
     let world = World::new(args.watch_namespaces.clone(), nodes);
     let scopes = world.scopes();
     let outlets = Outlets { wake, wanted: want, events: tell };
-    let context = Arc::new(Context::new(api, clock.clone(), Arc::new(Network), args.installation(), world, outlets));
+    let context = Arc::new(Context::new(api, clock.clone(), Arc::new(network), args.installation(), world, outlets));
     context.tasks.at_home(context.clone());
     let mut feeds = JoinSet::new();
     for watch in watches::all(&scopes, &args.namespace, args.agent.as_deref(), nodes) {

@@ -16,7 +16,7 @@ use crate::release::reached::FOLLOW;
 use crate::release::{Begun, Now, ProbeObservation};
 
 use super::api::ApiServer;
-use super::attempt::{check, query};
+use super::attempt::{check, question};
 use super::context::Context;
 use super::prober::Prober;
 use super::reach::Claim;
@@ -183,9 +183,8 @@ impl Tasks {
             let claim = if run.pod.is_some() { Claim::Pod } else { Claim::Service };
             let refused = match run.address {
                 Some(address) => context.refuses(address.ip(), claim),
-                None => {
-                    query(&run.probe).map_or_else(|| Some("it is not asked: its URL can't be read".into()), |query| context.refuses_query(&query))
-                }
+                None => question(run)
+                    .map_or_else(|| Some("it is not asked: its URL can't be read".into()), |question| context.refuses_question(question.endpoint())),
             };
             if let Some(why) = refused {
                 not_sent(context, home.as_ref(), key, uid, untried(of, run, why, home.now().wall));
@@ -321,8 +320,9 @@ fn not_sent<A: ApiServer>(context: &Context<A>, home: &dyn Home, key: &Key, uid:
 async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, about: SmokeRun, run: ProbeRun) {
     let mut observation = untried(&about, &run, String::new(), home.now().wall);
     let SmokeRun { persistent, endless, .. } = about;
+    let question = question(&run);
     let ProbeRun { probe, address, .. } = run;
-    let (check, query) = (check(&probe), query(&probe));
+    let check = check(&probe);
     let timeout = seconds(probe.timeout_seconds);
     let mut passes = 0;
     let mut failures = 0;
@@ -337,17 +337,17 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
     loop {
         ticks.tick().await;
         let turn = turns.take().await;
-        let outcome = match (address, &query) {
+        let outcome = match (address, &question) {
             (Some(address), _) => home.prober().attempt(&check, address, timeout).await,
-            (None, Some(query)) => home.prober().ask(query, timeout).await,
-            // Made of a query, always.
+            (None, Some(question)) => home.prober().ask(question, timeout).await,
+            // Made of a question, always.
             (None, None) => return,
         };
         drop(turn);
         observation.attempts += 1;
         let was = observation.result;
         // Many of them take a verdict back that was good once: what it rested on is not seen any more.
-        nothing = if matches!(outcome, Err(Failure::NoDataYet { .. })) { nothing + 1 } else { 0 };
+        nothing = if matches!(outcome, Err(Failure::NoDataYet { .. } | Failure::NotYet { .. })) { nothing + 1 } else { 0 };
         if nothing >= probe.failure_threshold {
             passes = 0;
         } else if nothing > 0 && (passes > 0 || failures > 0) {

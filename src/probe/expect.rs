@@ -19,6 +19,8 @@ pub struct Expect {
     pub body_contains: Option<String>,
     /// JSON pointers into the body, and what must stand there, written as text.
     pub json: Vec<(String, String)>,
+    /// A code that is no verdict.
+    pub undecided: Option<u16>,
     /// Longest time from the beginning of the attempt to the end of the answer.
     pub max_latency: Option<Duration>,
 }
@@ -34,6 +36,9 @@ pub fn comparable(name: &str, value: &str) -> Result<(), String> {
 impl Expect {
     /// Judges what is known before the body has come.
     pub(super) fn judge_head(&self, what: &str, got: StatusCode, headers: &HeaderMap) -> Result<(), Failure> {
+        if self.undecided == Some(got.as_u16()) {
+            return Err(Failure::NotYet { what: what.to_owned(), got: got.as_u16() });
+        }
         let allowed = match self.status.as_slice() {
             [] => (200..=399).contains(&got.as_u16()),
             some => some.contains(&got.as_u16()),

@@ -196,6 +196,14 @@ pub enum Failure {
         /// What was asked.
         what: String,
     },
+    /// An answer that is no verdict.
+    #[error("{what}: answered {got}, which is no verdict yet")]
+    NotYet {
+        /// What was asked.
+        what: String,
+        /// The status that came.
+        got: u16,
+    },
     /// All is as expected, and came too late.
     #[error("{what}: answered {got} after {took} ms, expected at most {most} ms")]
     TooSlow {
@@ -241,7 +249,7 @@ pub enum Failure {
 impl Failure {
     /// Whether it says nothing about what was asked: it is asked again, and nothing is counted.
     pub fn undecided(&self) -> bool {
-        matches!(self, Self::NotTried { .. } | Self::NoDataYet { .. })
+        matches!(self, Self::NotTried { .. } | Self::NoDataYet { .. } | Self::NotYet { .. })
     }
 
     /// Whether it tells a person nothing that `other` did not: of two late answers the time differs, of two numbers the number, and no more.
@@ -278,6 +286,7 @@ impl Failure {
             Self::JsonValue { .. } => "UnexpectedJson",
             Self::Value { .. } => "UnexpectedValue",
             Self::NoData { .. } | Self::NoDataYet { .. } => "NoData",
+            Self::NotYet { .. } => "NotYet",
             Self::TooSlow { .. } => "TooSlow",
             Self::GrpcNotServing { .. } => "NotServing",
             Self::GrpcUnknownService { .. } => "UnknownService",

@@ -19,6 +19,7 @@ mod request;
 mod series;
 mod tcp;
 mod tls;
+mod webhook;
 
 #[cfg(test)]
 mod tests;
@@ -32,8 +33,9 @@ pub use expect::{Expect, comparable};
 pub use failure::Failure;
 pub use json::pointer;
 pub use number::{Number, number, written};
-pub use query::{Empty, Endpoint, Query, ask};
+pub use query::{Empty, Endpoint, Query};
 pub use series::Series;
+pub use webhook::{SigningKey, Webhook};
 
 /// The name under which attempts appear in an application's access log.
 const USER_AGENT: &str = "bluegreen-probe";
@@ -113,6 +115,44 @@ pub async fn attempt(check: &Check, address: SocketAddr, timeout: Duration) -> R
             tcp::connect(&what, address, deadline).await.map(drop)
         }
         Check::Grpc { service, tls } => grpc::check(service.as_deref().unwrap_or_default(), *tls, address, deadline).await,
+    }
+}
+
+/// What is asked of somebody who is no pod.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Question {
+    /// Prometheus.
+    Query(Query),
+    /// A webhook.
+    Webhook(Webhook),
+}
+
+impl Question {
+    /// Who is asked.
+    pub fn endpoint(&self) -> &Endpoint {
+        match self {
+            Self::Query(query) => &query.endpoint,
+            Self::Webhook(webhook) => &webhook.endpoint,
+        }
+    }
+
+    /// What it is called in sentences.
+    pub fn what(&self) -> String {
+        match self {
+            Self::Query(query) => query.what(),
+            Self::Webhook(webhook) => webhook.what(),
+        }
+    }
+}
+
+/// Asks once, on a new connection; a webhook with a signature, if there is a key.
+///
+/// # Errors
+/// A [`Failure`] as for [`attempt`]; of the answer it holds at most one number.
+pub async fn ask(question: &Question, key: Option<&SigningKey>, address: SocketAddr, timeout: Duration) -> Result<(), Failure> {
+    match question {
+        Question::Query(query) => query::ask(query, address, timeout).await,
+        Question::Webhook(webhook) => webhook.ask(key, address, timeout).await,
     }
 }
 

@@ -73,8 +73,10 @@ pub struct ProbeRun {
     pub pod: Option<String>,
     /// Name of the pod or Service, or who is asked.
     pub target: String,
-    /// Where to; `None` for a query, whose URL says it.
+    /// Where to; `None` for a query or a webhook, whose URL says it.
     pub address: Option<SocketAddr>,
+    /// What a webhook is told.
+    pub body: Option<String>,
 }
 
 /// A pod whose connections are to be counted.

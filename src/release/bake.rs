@@ -119,7 +119,7 @@ pub fn overdue_in(view: &View<'_>, left: f64) -> f64 {
 fn runs(view: &View<'_>, set: &Set, probes: &[SmokeProbe]) -> Vec<ProbeRun> {
     let pods = || view.pods(set).filter(|pod| pod.ready && !pod.host_network);
     let each = probes.iter().flat_map(|probe| pods().filter_map(move |pod| smoke::on_pod(probe, pod)));
-    each.chain(probes.iter().filter_map(|probe| smoke::on_query(view, set, probe))).collect()
+    each.chain(probes.iter().filter_map(|probe| smoke::on_the_whole(view, set, probe))).collect()
 }
 
 /// The revision that the traffic goes back to when a probe fails, or why it stays.

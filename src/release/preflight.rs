@@ -195,9 +195,10 @@ fn probe_words(path: &str, probe: &SmokeProbe) -> Result<(), Block> {
 
 /// Where the controller may ask is decided by whoever installs it: a spec could lead it anywhere.
 fn probe_url(snapshot: &Snapshot, path: &str, probe: &SmokeProbe) -> Result<(), Block> {
-    let Some(asked) = &probe.prometheus else { return Ok(()) };
-    let path = format!("{path}.prometheus.url");
-    let endpoint = Endpoint::parse(&asked.url).map_err(|why| Block::new("UrlInvalid", format!("{path}: {why}")))?;
+    let query = probe.prometheus.as_ref().map(|asked| ("prometheus", &asked.url));
+    let Some((field, url)) = query.or_else(|| probe.webhook.as_ref().map(|asked| ("webhook", &asked.url))) else { return Ok(()) };
+    let path = format!("{path}.{field}.url");
+    let endpoint = Endpoint::parse(url).map_err(|why| Block::new("UrlInvalid", format!("{path}: {why}")))?;
     match &snapshot.allowed_urls {
         Some(allowed) if !allowed.iter().any(|allowed| allowed.same_origin(&endpoint)) => Err(Block::new(
             "UrlNotAllowed",

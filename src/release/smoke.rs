@@ -150,9 +150,9 @@ fn runs(view: &View<'_>, set: &Set, needed: i32) -> Vec<ProbeRun> {
     let mut runs = vec![];
     for probe in &view.snapshot.object.spec.smoke_probes {
         match probe.target {
-            _ if probe.prometheus.is_some() => {
+            _ if probe.of_the_whole() => {
                 let asks = proven.is_empty() && count(view.available(set).count()) >= needed;
-                runs.extend(on_query(view, set, probe).filter(|_| asks));
+                runs.extend(on_the_whole(view, set, probe).filter(|_| asks));
             }
             ProbeTarget::EachPod => runs.extend(
                 view.pods(set)
@@ -170,11 +170,33 @@ fn runs(view: &View<'_>, set: &Set, needed: i32) -> Vec<ProbeRun> {
 pub fn on_pod(probe: &SmokeProbe, pod: &Pod) -> Option<ProbeRun> {
     let (_, port) = port_of(probe)?;
     let address = SocketAddr::new(pod.addresses.first()?.parse().ok()?, u16::try_from(resolve(port, pod)?).ok()?);
-    Some(ProbeRun { probe: probe.clone(), pod: Some(pod.uid.clone()), target: pod.name.clone(), address: Some(address) })
+    Some(ProbeRun { probe: probe.clone(), pod: Some(pod.uid.clone()), target: pod.name.clone(), address: Some(address), body: None })
+}
+
+/// A question about a set to somebody else.
+pub fn on_the_whole(view: &View<'_>, set: &Set, probe: &SmokeProbe) -> Option<ProbeRun> {
+    on_query(view, set, probe).or_else(|| on_webhook(view, set, probe))
+}
+
+/// A webhook: what it is told says which revision, and which serves or served beside it.
+fn on_webhook(view: &View<'_>, set: &Set, probe: &SmokeProbe) -> Option<ProbeRun> {
+    let asked = probe.webhook.as_ref()?;
+    let object = &view.snapshot.object;
+    let target = Endpoint::parse(&asked.url).map_or_else(|_| asked.url.clone(), |endpoint| endpoint.authority());
+    let active = view.is_active(&set.revision);
+    let (from, release) = match view.intent {
+        Some(intent) if active => (intent.from.as_deref().unwrap_or_default(), intent.attempt),
+        other => (other.map_or("", |intent| intent.to.as_str()), view.next_attempt()),
+    };
+    let body = serde_json::json!({
+        "probe": probe.name, "name": object.name, "namespace": object.namespace, "revision": set.revision, "from": from,
+        "color": set.color.name(), "images": set.images, "release": release, "serves": active,
+    });
+    Some(ProbeRun { probe: probe.clone(), pod: None, target, address: None, body: Some(body.to_string()) })
 }
 
 /// A query about a set: with the names of the release in their places.
-pub fn on_query(view: &View<'_>, set: &Set, probe: &SmokeProbe) -> Option<ProbeRun> {
+fn on_query(view: &View<'_>, set: &Set, probe: &SmokeProbe) -> Option<ProbeRun> {
     let asked = probe.prometheus.as_ref()?;
     let object = &view.snapshot.object;
     let names = [("{{name}}", &object.name), ("{{namespace}}", &object.namespace), ("{{revision}}", &set.revision)];
@@ -183,7 +205,7 @@ pub fn on_query(view: &View<'_>, set: &Set, probe: &SmokeProbe) -> Option<ProbeR
     // One that can't be read is not asked, and has no verdict: without a run nothing would wait for it.
     let target = Endpoint::parse(&asked.url).map_or_else(|_| asked.url.clone(), |endpoint| endpoint.authority());
     let probe = SmokeProbe { prometheus: Some(Prometheus { query, ..asked.clone() }), ..probe.clone() };
-    Some(ProbeRun { probe, pod: None, target, address: None })
+    Some(ProbeRun { probe, pod: None, target, address: None, body: None })
 }
 
 /// A container port by number or name.
@@ -223,5 +245,5 @@ fn on_preview(view: &View<'_>, set: &Set, probe: &SmokeProbe) -> Option<ProbeRun
     // Any other port of that address is not the Service's: with kube-proxy's mode ipvs it would be the node's own.
     let port = port_of_service(service, port)?.port;
     let address = SocketAddr::new(service.cluster_ips.first()?.parse().ok()?, u16::try_from(port).ok()?);
-    Some(ProbeRun { probe: probe.clone(), pod: None, target: name.clone(), address: Some(address) })
+    Some(ProbeRun { probe: probe.clone(), pod: None, target: name.clone(), address: Some(address), body: None })
 }

@@ -274,7 +274,7 @@ const FED: [Resource; 5] = [Resource::BlueGreenDeployment, Resource::ReplicaSet,
 impl Stage {
     /// An empty cluster.
     pub fn new() -> Self {
-        Self::with_pods(Arc::new(Network))
+        Self::with_pods(Arc::new(Network::default()))
     }
 
     /// An empty cluster with another way to the pods.

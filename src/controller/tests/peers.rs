@@ -96,7 +96,8 @@ impl Stage {
         let (events, said) = unbounded_channel();
         let installation = Installation { agent: true, runtime_classes: vec![], cluster_wide, allowed_urls: Some(vec![]) };
         let world = World::new(vec![], true);
-        let context = Context::new(api.clone(), Arc::new(watch.clone()), Arc::new(Network), installation, world, Outlets { wake, wanted, events });
+        let context =
+            Context::new(api.clone(), Arc::new(watch.clone()), Arc::new(Network::default()), installation, world, Outlets { wake, wanted, events });
         let mut stage = Self { context, api, watch, said, version: 0 };
         stage.ignore(ignore);
         stage

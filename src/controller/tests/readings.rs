@@ -11,7 +11,7 @@ use serde_json::json;
 use super::super::fake::{Stage, key};
 use super::super::prober::Prober;
 use super::*;
-use crate::probe::{Check, Failure, Number, Query};
+use crate::probe::{Check, Failure, Number, Question};
 use crate::release::metric::About;
 
 /// A pod whose number is what stands here; none where it does not answer.
@@ -22,7 +22,7 @@ impl Prober for Pod {
         Box::pin(async { panic!("nobody tests") })
     }
 
-    fn ask<'a>(&'a self, _: &'a Query, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+    fn ask<'a>(&'a self, _: &'a Question, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async { panic!("nobody asks") })
     }
 

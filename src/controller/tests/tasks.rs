@@ -10,11 +10,12 @@ use tokio::sync::Notify;
 use super::super::fake::{Stage, key};
 use super::*;
 use crate::api::{ProbeResult, SmokeProbe};
-use crate::probe::{Check, Number, Query};
+use crate::probe::{Check, Number, Question};
 
 fn run(address: &str) -> SmokeRun {
     let probe: SmokeProbe = serde_json::from_value(serde_json::json!({"name": "up", "tcpSocket": {"port": 9}, "target": "PreviewService"})).unwrap();
-    let run = ProbeRun { probe, pod: None, target: "preview".into(), address: Some(std::net::SocketAddr::new(address.parse().unwrap(), 9)) };
+    let run =
+        ProbeRun { probe, pod: None, target: "preview".into(), address: Some(std::net::SocketAddr::new(address.parse().unwrap(), 9)), body: None };
     SmokeRun { set_uid: "s".into(), probes: "h".into(), runs: vec![run], persistent: false, endless: false }
 }
 
@@ -67,7 +68,7 @@ impl Prober for Holding {
         Box::pin(self.hold(address))
     }
 
-    fn ask<'a>(&'a self, _: &'a Query, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+    fn ask<'a>(&'a self, _: &'a Question, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async { panic!("nobody asks") })
     }
 
@@ -189,7 +190,7 @@ impl Prober for Late {
         Box::pin(async move { Err(Failure::TooSlow { what: "GET /".into(), got: 200, took, most: 500 }) })
     }
 
-    fn ask<'a>(&'a self, _: &'a Query, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+    fn ask<'a>(&'a self, _: &'a Question, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async { panic!("nobody asks") })
     }
 
@@ -229,7 +230,7 @@ impl Prober for Changing {
         Box::pin(async move { if ill { Err(Failure::ConnectionRefused { what: "TCP".into() }) } else { Ok(()) } })
     }
 
-    fn ask<'a>(&'a self, _: &'a Query, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+    fn ask<'a>(&'a self, _: &'a Question, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
         Box::pin(async { panic!("nobody asks") })
     }
 
@@ -278,7 +279,7 @@ impl Prober for Answers {
         Box::pin(async { panic!("it is a query") })
     }
 
-    fn ask<'a>(&'a self, _: &'a Query, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+    fn ask<'a>(&'a self, _: &'a Question, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
         self.1.fetch_add(1, Ordering::Relaxed);
         let mut left = self.0.lock().unwrap();
         let next = if left.len() > 1 { left.remove(0) } else { left[0].clone() };
@@ -297,7 +298,7 @@ impl Prober for Answers {
 fn asked(url: &str, endless: bool) -> SmokeRun {
     let probe =
         serde_json::json!({"name": "errors", "prometheus": {"url": url, "query": "1", "atMost": "1"}, "successThreshold": 2, "failureThreshold": 3});
-    let run = ProbeRun { probe: serde_json::from_value(probe).unwrap(), pod: None, target: "p".into(), address: None };
+    let run = ProbeRun { probe: serde_json::from_value(probe).unwrap(), pod: None, target: "p".into(), address: None, body: None };
     SmokeRun { set_uid: "s".into(), probes: "h".into(), runs: vec![run], persistent: endless, endless }
 }
 

@@ -6,7 +6,7 @@ use super::fixtures::*;
 use super::simulator::World;
 use crate::api::ConditionStatus::{False, True, Unknown};
 use crate::api::{ConditionType, PhaseName, ProbeResult, ProbeStatus, keys::command};
-use crate::release::action::Action;
+use crate::release::action::{Action, SmokeRun};
 use crate::release::{Identity, ProbeObservation, Service};
 
 #[test]
@@ -427,4 +427,35 @@ fn a_query_is_asked_once_and_decides() {
     assert_eq!(world.phase(), PhaseName::Smoke);
     world.undecided.clear();
     world.until("complete", |world| world.phase() == PhaseName::Complete);
+}
+
+#[test]
+fn a_webhook_is_told_what_it_is_about() {
+    let url = "https://tests.example.com/judge";
+    let probes = json!([{"name": "suite", "webhook": {"url": url}, "successThreshold": 1}]);
+    let mut world = World::installed("v1", &json!({}));
+    world.snapshot.allowed_urls = Some(vec![crate::probe::Endpoint::parse("https://tests.example.com").unwrap()]);
+    world.undecided.insert(revision("v2"));
+    world.edit(|spec| spec.smoke_probes = serde_json::from_value(probes.clone()).unwrap());
+    world.edit(|spec| spec.bake = serde_json::from_value(json!({"seconds": 60, "probes": probes})).unwrap());
+    world.apply_version("v2");
+    world.settle();
+    let told = |run: &SmokeRun| -> serde_json::Value {
+        assert_eq!((run.runs.len(), run.runs[0].pod.as_ref(), run.runs[0].target.as_str()), (1, None, "tests.example.com:443"));
+        serde_json::from_str(run.runs[0].body.as_ref().unwrap()).unwrap()
+    };
+    let mut about = json!({"probe": "suite", "name": "shop", "namespace": "web", "revision": revision("v2"), "from": revision("v1"), "color": "green",
+        "images": "shop", "release": 2, "serves": false});
+    assert_eq!(told(world.plan.effects.smoke.as_ref().unwrap()), about);
+    world.undecided.clear();
+    world.until("it bakes", |world| world.phase() == PhaseName::Bake);
+    about["serves"] = json!(true);
+    assert_eq!(told(world.plan.effects.bake.as_ref().unwrap()), about);
+
+    let mut world = World::installed("v1", &json!({}));
+    world.edit(|spec| spec.smoke_probes = serde_json::from_value(probes).unwrap());
+    world.apply_version("v2");
+    world.settle();
+    let said = message(world.status(), ConditionType::Stalled);
+    assert!(said.starts_with("spec.smokeProbes[0].webhook.url: this operator may not ask tests.example.com:443; "), "{said}");
 }

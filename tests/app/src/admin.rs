@@ -3,6 +3,7 @@
 //! - `POST /drain` the pod is being left: end connections gently, soon. `GET /drain` how often that was said.
 //! - `POST /sessions?open=3` it has so many sessions from now on. `GET /metrics` shows the number as `app_sessions`, in the Prometheus text format.
 //! - `POST /fail?what=home&on=true` turns a [`Fault`] on or off. `GET /fail` shows the switches.
+//! - `POST /judge` is a webhook, for those who sign with the key; `POST /verdict?status=202` says what it answers. `GET /judge` shows what it was last asked.
 //!
 //! `POST` and `GET` of the others answer `{"ready":false,"home":true,"slow":false,"grpc":false,"drain":0,"sessions":0}`.
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{Query, State as Shared},
+    http::{HeaderMap, StatusCode},
     response::Response,
     routing::{get, post},
 };
@@ -26,6 +28,8 @@ pub fn router(state: Arc<State>) -> Router {
         .route("/fail", get(show).post(fail))
         .route("/sessions", post(sessions))
         .route("/metrics", get(metrics))
+        .route("/judge", get(judged).post(judge))
+        .route("/verdict", post(verdict))
         .with_state(state)
 }
 
@@ -57,6 +61,32 @@ struct Sessions {
 async fn sessions(Shared(state): Shared<Arc<State>>, Query(Sessions { open }): Query<Sessions>) -> Response {
     state.has(open);
     json_line(&json!(state.told()))
+}
+
+#[derive(Deserialize)]
+struct Verdict {
+    status: u16,
+}
+
+async fn verdict(Shared(state): Shared<Arc<State>>, Query(Verdict { status }): Query<Verdict>) -> Response {
+    state.judges().verdict = status;
+    json_line(&json!(state.told()))
+}
+
+/// What it was last asked to judge.
+async fn judged(Shared(state): Shared<Arc<State>>) -> String {
+    state.judges().last.clone()
+}
+
+/// A webhook: answers as it was told to, and to those who know the key only.
+async fn judge(Shared(state): Shared<Arc<State>>, headers: HeaderMap, body: String) -> StatusCode {
+    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned();
+    if !state.signed(&format!("{}.{body}", header("bluegreen-timestamp")), &header("bluegreen-signature")) {
+        return StatusCode::UNAUTHORIZED;
+    }
+    let mut judges = state.judges();
+    judges.last = body;
+    StatusCode::from_u16(judges.verdict).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
 async fn metrics(Shared(state): Shared<Arc<State>>) -> String {

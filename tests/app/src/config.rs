@@ -52,6 +52,9 @@ pub struct Config {
     /// A file that tells it to drain once it holds anything, such as a label in a downward API volume.
     #[arg(long, env = "APP_DRAIN_FILE")]
     pub drain_file: Option<PathBuf>,
+    /// The key with which requests to `POST /judge` of the admin port must be signed; without it none is taken.
+    #[arg(long, env = "APP_WEBHOOK_KEY")]
+    pub webhook_key: Option<String>,
     /// Size of each connection's send buffer in bytes (the kernel takes twice as much, at most twice net.core.wmem_max)
     /// [default: the kernel's own]. A large one lets `/bytes` close with much of the answer still unsent.
     #[arg(long, env = "APP_SEND_BUFFER")]

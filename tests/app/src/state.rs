@@ -1,8 +1,14 @@
 //! What all ports share: who the app is, what it was told, and what it shall get wrong.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
+use hmac::{Hmac, KeyInit, Mac};
 use serde::Serialize;
+use sha2::Sha256;
 use tokio::{sync::watch, time::Instant};
 
 use crate::config::{Config, Fault};
@@ -17,6 +23,8 @@ pub struct State {
     slow: Duration,
     ready_at: Instant,
     told: watch::Sender<Told>,
+    webhook_key: Option<String>,
+    judges: Mutex<Judges>,
 }
 
 /// Who answers.
@@ -47,6 +55,15 @@ pub struct Told {
     pub sessions: u64,
 }
 
+/// How an app judges as a webhook.
+#[derive(Debug)]
+pub struct Judges {
+    /// The status that it answers.
+    pub verdict: u16,
+    /// What it was last asked.
+    pub last: String,
+}
+
 impl Told {
     fn set(&mut self, fault: Fault, on: bool) {
         let switch = match fault {
@@ -73,7 +90,23 @@ impl State {
             slow: Duration::from_millis(config.slow_ms),
             ready_at: Instant::now() + Duration::from_secs(config.ready_after),
             told: watch::Sender::new(told),
+            webhook_key: config.webhook_key.clone(),
+            judges: Mutex::new(Judges { verdict: 200, last: String::new() }),
         }
+    }
+
+    /// How it judges.
+    pub fn judges(&self) -> MutexGuard<'_, Judges> {
+        self.judges.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a text was signed with the key (`sha256=` and the HMAC-SHA256 in hexadecimal digits).
+    #[must_use]
+    pub fn signed(&self, text: &str, signature: &str) -> bool {
+        let Some(mut mac) = self.webhook_key.as_ref().and_then(|key| Hmac::<Sha256>::new_from_slice(key.as_bytes()).ok()) else { return false };
+        mac.update(text.as_bytes());
+        let digits: Vec<String> = mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+        signature == format!("sha256={}", digits.concat())
     }
 
     /// What it was told so far.

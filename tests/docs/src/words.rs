@@ -138,8 +138,8 @@ pub const STALLED: &[Reason] = &[
         "`spec.drain.begin.http.path` or `spec.drain.metric.path` does not begin with `/`, or a path in `jsonPointer` of a smoke probe is no JSON pointer.",
     ),
     ("MetricInvalid", "`spec.drain.metric` names a series or a place in JSON that can't be one."),
-    ("UrlInvalid", "The URL of a Prometheus query is none, or has a user or a query."),
-    ("UrlNotAllowed", "A Prometheus query goes to where this operator may not ask (`allowedUrls` of its chart)."),
+    ("UrlInvalid", "The URL of a Prometheus query or a webhook is none, or has a user or a query."),
+    ("UrlNotAllowed", "A Prometheus query or a webhook goes to where this operator may not ask (`allowedUrls` of its chart)."),
     ("HeaderInvalid", "A header of a smoke probe can't be sent, or can't be in any answer."),
     ("WindowInvalid", "A window of `spec.promotion` can't be read, or never opens."),
     (

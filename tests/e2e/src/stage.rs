@@ -279,6 +279,18 @@ impl Stage {
         Ok(())
     }
 
+    /// Asks the admin port of a pod; the body of the answer.
+    pub fn ask(&self, pod: &Pod, path: &str) -> Result<String> {
+        let ip = pod_ip(pod);
+        let request = format!("GET {path} HTTP/1.1\r\nhost: {ip}\r\nconnection: close\r\n\r\n");
+        let shell = format!("exec 3<>/dev/tcp/{ip}/8081; printf '%s' \"$1\" >&3; cat <&3");
+        let mut command = self.world.cluster.command_in_node(1, ["timeout", "10", "bash", "-c", &shell, "bash", &request])?;
+        let output = tokio::task::block_in_place(|| command.output()).map_err(crate::failure::io("starting bash"))?;
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
+        body.ok_or_else(|| Failure::Claim(format!("GET {path} of pod {} was answered {text:?}", pod.name_any())))
+    }
+
     /// Events about `shop` with a reason.
     pub async fn events(&self, reason: &str) -> Result<Vec<Event>> {
         let list = self.api::<Event>().list(&ListParams::default().fields("involvedObject.kind=BlueGreenDeployment")).await?;

@@ -10,13 +10,15 @@ use cluster::{Cluster, Options};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::task::block_in_place;
 
 use crate::diagnosis;
 use crate::failure::{Failure, Result, io};
 use crate::manifest::APP_IMAGE;
 
+/// Secret with the key that webhooks are signed with.
+pub const WEBHOOK_KEY: &str = "webhook-key";
 /// Namespace of the operator.
 pub const SYSTEM: &str = "bluegreen-system";
 /// Helm release, and by the chart's rules the name of the Deployment.
@@ -73,8 +75,15 @@ impl World {
         let chart = sources().join("charts/bluegreen-operator");
         let chart = chart.to_string_lossy();
         let (repository, tag) = (format!("image.repository={IMAGE}"), format!("image.tag={TAG}"));
+        // Made here: no key is in the sources.
+        let key = std::fs::read_to_string("/proc/sys/kernel/random/uuid").map_err(io("reading random digits"))?;
+        self.kubectl_apply(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": SYSTEM}}))?;
+        self.kubectl_apply(&json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": WEBHOOK_KEY, "namespace": SYSTEM}, "stringData": {"key": key.trim()},
+        }))?;
+        let signed = format!("webhookKey.secret={WEBHOOK_KEY}");
         let mut words = vec!["install", RELEASE, &chart, "--namespace", SYSTEM, "--create-namespace", "--wait", "--timeout", "90s"];
-        for value in [repository.as_str(), &tag, "image.pullPolicy=Never"].iter().chain(values) {
+        for value in [repository.as_str(), &tag, "image.pullPolicy=Never", &signed].iter().chain(values) {
             words.extend(["--set", value]);
         }
         self.helm(&words).map(drop).map_err(|error| match error {

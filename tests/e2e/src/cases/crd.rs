@@ -88,7 +88,7 @@ fn query(bounds: Value, target: &str) -> Manifest {
 /// What can never work is refused with a sentence that says what to write instead.
 pub async fn crd_rules(stage: Arc<Stage>) -> Result {
     let metric = |more: Value| shop("v1").spec("/drain/source", "Metric").spec("/drain/metric", more);
-    let rules: [(&str, Manifest, &str); 27] = [
+    let rules: [(&str, Manifest, &str); 28] = [
         (
             "selector",
             shop("v1").spec("/template/metadata/labels", json!({"app": "other"})),
@@ -137,15 +137,21 @@ pub async fn crd_rules(stage: Arc<Stage>) -> Result {
         (
             "two actions",
             shop("v1").spec("/smokeProbes/0/tcpSocket", json!({"port": 1})),
-            "exactly one of httpGet, httpPost, tcpSocket, grpc, prometheus must be set",
+            "exactly one of httpGet, httpPost, tcpSocket, grpc, prometheus, webhook must be set",
         ),
         ("a query without a bound", query(json!({}), "EachPod"), "atMost or atLeast must be set, or both"),
         ("a bound that is no number", query(json!({"atMost": "1e3"}), "EachPod"), "write a number such as 0.01"),
         ("a query with a target", query(json!({"atMost": "1"}), "PreviewService"), "a query has no target: it is about the revision as a whole"),
         (
+            "a webhook with a target",
+            query(json!({"atMost": "1"}), "PreviewService")
+                .spec("/smokeProbes/0", json!({"name": "a", "webhook": {"url": "http://a"}, "target": "PreviewService"})),
+            "a webhook has no target: it is about the revision as a whole",
+        ),
+        (
             "two requests",
             shop("v1").spec("/smokeProbes/0/httpPost", json!({"port": 1})),
-            "exactly one of httpGet, httpPost, tcpSocket, grpc, prometheus must be set",
+            "exactly one of httpGet, httpPost, tcpSocket, grpc, prometheus, webhook must be set",
         ),
         (
             "latency beyond the timeout",

@@ -28,6 +28,7 @@ mod roles;
 mod services;
 mod smoke;
 mod superseding;
+mod webhooks;
 mod whole;
 
 use std::sync::Arc;
@@ -66,6 +67,7 @@ pub fn all() -> Vec<Case> {
         shared!(after::promoted_after_a_while, 150),
         shared!(gates::local_policy_gap, 240),
         shared!(queries::queries_decide, 240),
+        shared!(webhooks::webhooks_decide, 240),
         shared!(gitops::helm_waits, 300),
         shared!(gates::preview_replicas, 150),
         shared!(roles::pod_metadata_by_role, 200),

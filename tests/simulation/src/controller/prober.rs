@@ -5,7 +5,7 @@ use std::sync::{Mutex, Weak};
 use std::time::Duration;
 
 use bluegreen::controller::prober::Prober;
-use bluegreen::probe::{Check, Failure, Number, Query};
+use bluegreen::probe::{Check, Failure, Number, Question};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
@@ -79,7 +79,7 @@ impl Prober for SimProber {
         self.reach(path, address, timeout, true).boxed()
     }
 
-    fn ask<'a>(&'a self, query: &'a Query, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+    fn ask<'a>(&'a self, query: &'a Question, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
         // No object of a run has one.
         let what = query.what();
         async move { Err(Failure::ConnectionRefused { what }) }.boxed()
