@@ -283,14 +283,19 @@ pub(super) async fn unreached<A: ApiServer>(
     // Others that name it, such as one that was just taken out of the spec. Nobody moves them, so a person must hear of it.
     // A preview Service is ours: it may show a revision that is given up until its last pod, and follows by itself.
     let ours = |service: &Service| service.owner.as_ref().is_some_and(|owner| owner.uid == object.uid);
+    let leads = |selector: &BTreeMap<String, String>| match selector.get(keys::REVISION) {
+        Some(selected) => selected == revision,
+        // The mark of a move in which two revisions serve: they may have it.
+        None => selector.contains_key(keys::SERVING) && may_lead(selector, labels),
+    };
     let names = |service: &&Service| {
-        service.selector.get(keys::REVISION).is_some_and(|selected| selected == revision) && !services.contains(&service.name) && !ours(service)
+        let preview = ours(service) && !service.selector.contains_key(keys::SERVING);
+        leads(&service.selector) && !services.contains(&service.name) && !preview
     };
     let others: Vec<String> = context.world().services(namespace).filter(names).map(|service| service.name.clone()).collect();
     for name in others {
         let live = context.api.get(Resource::Service, namespace, &name).await?;
-        let selected = live.as_ref().and_then(|live| live.pointer("/spec/selector")?.get(keys::REVISION)?.as_str());
-        if selected == Some(revision) {
+        if live.is_some_and(|live| leads(&trim::strings(&live, "/spec/selector"))) {
             return Err(ApiError::Invalid(format!("Service \"{name}\" still selects revision {revision}; change its selector, or delete it")));
         }
     }

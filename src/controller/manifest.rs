@@ -204,6 +204,12 @@ pub fn release_patch(service: &Service, unpin: bool) -> Value {
     patch
 }
 
+/// Makes a Service that leads to two revisions lead to one.
+pub fn narrow_patch(service: &Service, revision: &str) -> Value {
+    let metadata = guarded(&service.uid, &service.resource_version);
+    json!({"metadata": metadata, "spec": {"selector": {keys::SERVING: null, keys::REVISION: revision}}})
+}
+
 /// A merge patch that turns `old` into `new`; `None` where they are equal.
 pub fn difference(old: &Value, new: &Value) -> Option<Value> {
     let (Value::Object(before), Value::Object(after)) = (old, new) else {

@@ -183,7 +183,7 @@ fn marked(object: &Object, pod: &Value, left: &Left) -> Value {
 fn owned(object: &Object, pod: &Value, left: &Left) -> Value {
     let mut metadata = guard(pod);
     metadata.insert("annotations".into(), json!({keys::LEFT: json!(left).to_string()}));
-    metadata.insert("labels".into(), json!({keys::REVISION: away(&left.revision)}));
+    metadata.insert("labels".into(), json!({keys::REVISION: away(&left.revision), keys::SERVING: null}));
     metadata.insert("ownerReferences".into(), owners(object, pod, true));
     json!({"metadata": metadata})
 }

@@ -91,6 +91,13 @@ async fn give_back<A: ApiServer>(context: &Context<A>, namespace: &str, name: &s
             return Ok(Look::Waits);
         }
     }
+    // Pods that come from now on lack the label of the move: the revision alone keeps them in.
+    if let (true, Some(selected)) = (service.selector.contains_key(keys::SERVING), &service.selected) {
+        let written =
+            context.api.patch(Resource::Service, namespace, name, false, Change::Merge(manifest::narrow_patch(&service, &selected.revision))).await?;
+        context.wrote(Resource::Service, &written);
+        return Ok(Look::Waits);
+    }
     let selected = [keys::REVISION, keys::SERVING].into_iter().filter_map(|key| Some((key, service.selector.get(key)?)));
     for (key, value) in selected.filter(|(_, value)| *value != keys::REVISION_NONE) {
         let which = Which { labels: Some(format!("{key}={value}")), limit: Some(1), ..Which::default() };

@@ -288,11 +288,10 @@ fn addresses_pods(service: &Value) -> Option<&'static str> {
         ("service.beta.kubernetes.io/aws-load-balancer-type", "nlb-ip"),
         ("alb.ingress.kubernetes.io/target-type", "ip"),
     ];
-    const NEG: &str = "cloud.google.com/neg";
+    // On clusters of GKE each Service may bear the wish for such groups; only where there are some does it bear their status.
+    const NEG: &str = "cloud.google.com/neg-status";
     let targets = TARGETS.into_iter().find(|(key, value)| annotation(service, key) == Some(value)).map(|(key, _)| key);
-    let groups = annotation(service, NEG).and_then(|text| serde_json::from_str::<Value>(text).ok());
-    let wanted = |groups: Value| groups.get("ingress") == Some(&Value::Bool(true)) || groups.get("exposed_ports").is_some();
-    targets.or_else(|| groups.is_some_and(wanted).then_some(NEG))
+    targets.or_else(|| annotation(service, NEG).is_some().then_some(NEG))
 }
 
 /// Managers other than this operator that own `spec.selector`: name, operation and time.

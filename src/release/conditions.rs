@@ -70,7 +70,7 @@ pub fn phase(view: &View<'_>, findings: &Findings) -> PhaseName {
         return PhaseName::Rejected;
     }
     match findings.convergence {
-        _ if view.intent.is_some_and(overlap::wide) => PhaseName::Switch,
+        _ if view.intent.is_some_and(|intent| overlap::together(view, intent)) => PhaseName::Switch,
         Convergence::Pending(..) if view.intent.is_some_and(|intent| intent.converged_at.is_none()) => PhaseName::Converge,
         _ if baking(view, findings).is_some() => PhaseName::Bake,
         _ if findings.drain.status.iter().any(|set| set.reason != KEPT_WARM) => PhaseName::Drain,
@@ -162,7 +162,9 @@ fn overdue(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
         let message = format!("a probe of the bake of revision {} came to no verdict within {limit} s after its end", intent.to);
         return Some(own(("ProgressDeadlineExceeded", message)));
     }
-    if let Some(message) = overlap::told(view).filter(|_| overlap::overdue_in(view).is_some_and(|seconds| seconds <= 0.0)) {
+    if let Some(message) =
+        overlap::told(view).filter(|_| !view.snapshot.object.spec.paused && overlap::overdue_in(view).is_some_and(|seconds| seconds <= 0.0))
+    {
         return Some(own(("ProgressDeadlineExceeded", format!("after {limit} s more than that, {message}"))));
     }
     let inactive = view.snapshot.object.status.inactive.as_ref().filter(|inactive| Some(inactive.revision.as_str()) == view.target())?;
@@ -181,7 +183,8 @@ fn overdue(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
 }
 
 fn drift_while_paused<'a>(view: &View<'a>) -> Option<&'a str> {
-    let intent = view.intent.filter(|_| view.snapshot.object.spec.paused && view.settled())?;
+    let paused = view.snapshot.object.spec.paused;
+    let intent = view.intent.filter(|intent| paused && (view.settled() || overlap::together(view, intent)))?;
     let names = view.snapshot.object.spec.traffic.services.iter();
     names.map(String::as_str).find(|name| switch::place(view, intent, name) == Place::Drifted)
 }

@@ -20,8 +20,12 @@ pub fn on_record<'a>(status: Option<&Switch>, sets: &'a [Set], services: impl It
         let valid = service.selected.as_ref().is_some_and(|selected| selected.revision == switch.to && selected.attempt == switch.attempt);
         valid.then_some(switch)
     });
-    let newest = fenced.chain(moved).max_by_key(|switch| (switch.attempt, &switch.to));
-    let newer = newest.filter(|switch| status.is_none_or(|status| switch.attempt > status.attempt));
+    let newest = fenced.chain(moved).max_by_key(|switch| (switch.attempt, &switch.to, switch.narrowed_at.is_some()));
+    // Also of one and the same move: that the old pods of two revisions were to leave is not forgotten.
+    let further = |switch: &Switch, status: &Switch| {
+        switch.attempt == status.attempt && switch.to == status.to && switch.narrowed_at.is_some() && status.narrowed_at.is_none()
+    };
+    let newer = newest.filter(|switch| status.is_none_or(|status| switch.attempt > status.attempt || further(switch, status)));
     newer.or(status).cloned()
 }
 

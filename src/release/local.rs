@@ -10,13 +10,12 @@ use super::set::Set;
 use super::snapshot::Service;
 use super::view::View;
 
-/// What keeps a set from taking over: a node whose users it would leave without a pod.
-pub fn gap(view: &View<'_>, incoming: &Set) -> Option<Block> {
+/// What keeps a set from taking over from another: a node whose users it would leave without a pod.
+pub fn gap(view: &View<'_>, active: &Set, incoming: &Set) -> Option<Block> {
     let traffic = &view.snapshot.object.spec.traffic;
     if traffic.allow_local_gap {
         return None;
     }
-    let active = view.active()?;
     let after = nodes(view, incoming);
     let node = nodes(view, active).into_iter().find(|node| !after.contains(node))?;
     let (index, service, field) = traffic.services.iter().enumerate().find_map(|(index, name)| {

@@ -76,7 +76,7 @@ fn role(view: &View<'_>, set: &Set) -> PodRole {
         () if set.loose.is_some() => PodRole::Draining,
         () if view.is_active(&set.revision) => PodRole::Active,
         // Until the Services have moved it serves beside the other.
-        () if view.intent.is_some_and(|intent| overlap::wide(intent) && intent.from.as_ref() == Some(&set.revision)) => PodRole::Active,
+        () if view.intent.is_some_and(|intent| overlap::together(view, intent) && intent.from.as_ref() == Some(&set.revision)) => PodRole::Active,
         () if view.served(set) => PodRole::Draining,
         () => PodRole::Inactive,
     }

@@ -10,7 +10,9 @@ use std::time::Duration;
 use crate::api::{Cutover, Switch, SwitchCause, keys};
 
 use super::action::{Action, PodRef};
-use super::snapshot::{Pod, Snapshot};
+use super::local;
+use super::services::{self, Block};
+use super::snapshot::{Pod, Service, Snapshot};
 use super::view::{View, count};
 
 /// So many pods are marked at a time: whatever happens meanwhile is looked at in between.
@@ -21,9 +23,15 @@ pub fn mark(switch: &Switch) -> String {
     format!("{}.{}", switch.to, switch.attempt)
 }
 
-/// Whether the Services of a move lead to both revisions for now.
+/// Whether the Services of a move are to lead to both revisions, as far as is on record.
 pub fn wide(switch: &Switch) -> bool {
     switch.cutover == Cutover::Overlap && switch.narrowed_at.is_none() && switch.completed_at.is_none()
+}
+
+/// Whether they are to do so now: with an old set that is gone, or was told to drain, there is nobody to overlap with, whatever an old record says.
+pub fn together(view: &View<'_>, switch: &Switch) -> bool {
+    let from = switch.from.as_deref().and_then(|revision| view.set(revision));
+    wide(switch) && from.is_some_and(|from| from.desired > 0 && view.warm(from))
 }
 
 /// Whether a Service with this selector leads to a revision, be it beside another one. `switch` is the move on record.
@@ -45,9 +53,14 @@ pub fn cutover(view: &View<'_>, cause: SwitchCause) -> Cutover {
 
 /// The selector that a Service needs in a move.
 pub fn selector(view: &View<'_>, switch: &Switch) -> BTreeMap<String, String> {
-    if !wide(switch) {
+    if !together(view, switch) {
         return view.selector(&switch.to);
     }
+    marked(view, switch)
+}
+
+/// The selector by which a Service leads to both.
+pub fn marked(view: &View<'_>, switch: &Switch) -> BTreeMap<String, String> {
     let mut selector = view.snapshot.object.spec.selector.match_labels.clone();
     selector.insert(keys::SERVING.into(), mark(switch));
     selector
@@ -55,7 +68,7 @@ pub fn selector(view: &View<'_>, switch: &Switch) -> BTreeMap<String, String> {
 
 /// Pods of the two revisions that lack the label: all of them have it before the first Service asks for it, or users would lose them.
 pub fn marks(view: &View<'_>, switch: &Switch) -> Vec<Action> {
-    if !wide(switch) {
+    if !together(view, switch) {
         return vec![];
     }
     let value = mark(switch);
@@ -85,12 +98,16 @@ impl Progress {
 /// How far the overlap of a move is; `None` where its Services do not lead to both revisions.
 pub fn progress(view: &View<'_>, switch: &Switch) -> Option<Progress> {
     let spec = &view.snapshot.object.spec;
-    if !wide(switch) {
+    if !together(view, switch) {
         return None;
     }
-    let ready = |revision: Option<&str>| revision.and_then(|revision| view.set(revision)).map_or(0, |set| view.ready(set));
-    let needed = if spec.replicas == 0 { 0 } else { spec.replicas.min(ready(switch.from.as_deref())).max(1) };
-    let pods: Vec<&Pod> = view.set(&switch.to).map(|set| view.pods(set).filter(|pod| pod.ready).collect()).unwrap_or_default();
+    let to = view.set(&switch.to);
+    let left = switch.from.as_deref().and_then(|revision| view.set(revision)).map_or(0, |set| view.ready(set));
+    // As many as the switch needed: what comes later is scaling, and a pod for which there is no room before the old ones leave is not waited for.
+    let frozen = to.and_then(|set| set.proof.as_ref()).map_or(i32::MAX, |proof| proof.needed);
+    let nobody = spec.replicas == 0 || leading(view.snapshot, switch).next().is_none();
+    let needed = if nobody { 0 } else { spec.replicas.min(left).min(frozen).max(1) };
+    let pods: Vec<&Pod> = to.map(|set| view.pods(set).filter(|pod| pod.ready).collect()).unwrap_or_default();
     let left: Vec<f64> = pods.iter().filter_map(|pod| seconds_left(view, pod)).collect();
     let joined = count(left.iter().filter(|left| **left <= 0.0).count());
     Some(Progress { joined, needed, next: left.into_iter().filter(|left| *left > 0.0).reduce(f64::min) })
@@ -103,12 +120,28 @@ fn seconds_left(view: &View<'_>, pod: &Pod) -> Option<f64> {
     Some(wanted - view.now.mono.saturating_sub(*since).as_secs_f64())
 }
 
-/// What goes on record when all Services are where they should be: that the old pods may leave, or that the move is made.
+/// What goes on record when all Services are where they should be: that the old pods may leave, or that the move is made. Nobody makes a revision
+/// serve alone that was given up meanwhile, or where the template means the old one again.
 pub fn next(view: &View<'_>, switch: &Switch) -> Option<Switch> {
     match progress(view, switch) {
         None => Some(Switch { completed_at: Some(view.now.wall), ..switch.clone() }),
-        Some(progress) => progress.over().then(|| Switch { narrowed_at: Some(view.now.wall), ..switch.clone() }),
+        Some(progress) => {
+            let over = progress.over() && !unwanted(view, switch) && gap(view).is_none();
+            over.then(|| Switch { narrowed_at: Some(view.now.wall), ..switch.clone() })
+        }
     }
+}
+
+/// Whether a move is not wanted any more.
+pub fn unwanted(view: &View<'_>, switch: &Switch) -> bool {
+    let given_up = view.rejected.is_some_and(|rejected| rejected.revision == switch.to);
+    given_up || switch.from.is_some() && view.target() == switch.from.as_deref()
+}
+
+/// A node that would be left without a pod.
+pub fn gap(view: &View<'_>) -> Option<Block> {
+    let switch = view.intent.filter(|switch| together(view, switch) && switch.cause == SwitchCause::Release)?;
+    local::gap(view, view.set(switch.from.as_deref()?)?, view.set(&switch.to)?)
 }
 
 /// What is said while the Services of a move lead to both revisions.
@@ -122,7 +155,7 @@ pub fn told(view: &View<'_>) -> Option<String> {
 
 /// Seconds until an overlap lasts too long; negative after that.
 pub fn overdue_in(view: &View<'_>) -> Option<f64> {
-    let switch = view.intent.filter(|switch| wide(switch))?;
+    let switch = view.intent.filter(|switch| together(view, switch))?;
     let spec = &view.snapshot.object.spec;
     let limit = f64::from(spec.traffic.overlap_seconds) + f64::from(spec.progress_deadline_seconds);
     Some(limit - view.now.seconds_since(switch.started_at))
@@ -134,21 +167,29 @@ pub fn due_in(view: &View<'_>) -> impl Iterator<Item = f64> {
     next.into_iter().chain(overdue_in(view).filter(|seconds| *seconds > 0.0))
 }
 
-/// Notes since when pods are ready endpoints of every declared Service, as far as this process has seen it.
+/// Notes since when pods are ready endpoints of every Service that leads to both revisions, as far as this process has seen it.
 pub fn note(present: &mut BTreeMap<String, Duration>, snapshot: &Snapshot, now: Duration) {
     // For a move in one write nobody asks.
-    if !snapshot.object.status.switch.as_ref().is_some_and(wide) {
+    let Some(switch) = snapshot.object.status.switch.as_ref().filter(|switch| wide(switch)) else {
         return present.clear();
-    }
-    present.retain(|uid, _| is_present(snapshot, uid));
-    for pod in snapshot.pods.iter().filter(|pod| is_present(snapshot, &pod.uid)) {
+    };
+    present.retain(|uid, _| is_present(snapshot, switch, uid));
+    for pod in snapshot.pods.iter().filter(|pod| is_present(snapshot, switch, &pod.uid)) {
         present.entry(pod.uid.clone()).or_insert(now);
     }
 }
 
-/// Whether a pod is a ready endpoint of every declared Service that exists. Where none does no pod is.
-fn is_present(snapshot: &Snapshot, pod: &str) -> bool {
-    let mut declared = snapshot.object.spec.traffic.services.iter().filter(|name| snapshot.services.contains_key(*name)).peekable();
-    declared.peek().is_some()
-        && declared.all(|name| snapshot.endpoints.get(name).is_some_and(|endpoints| endpoints.pods.get(pod).is_some_and(|ready| *ready)))
+/// Services that lead to both revisions of a move.
+fn leading<'a>(snapshot: &'a Snapshot, switch: &Switch) -> impl Iterator<Item = &'a Service> + use<'a> {
+    let mark = mark(switch);
+    let declared = snapshot.object.spec.traffic.services.iter().filter_map(|name| snapshot.services.get(name));
+    declared.filter(move |service| services::owned(snapshot, service) && service.selector.get(keys::SERVING) == Some(&mark))
+}
+
+/// Whether a pod is a ready endpoint of every Service that leads to both. Where none does no pod is.
+fn is_present(snapshot: &Snapshot, switch: &Switch, pod: &str) -> bool {
+    let mut leading = leading(snapshot, switch).peekable();
+    let ready =
+        |service: &Service| snapshot.endpoints.get(&service.name).is_some_and(|endpoints| endpoints.pods.get(pod).is_some_and(|ready| *ready));
+    leading.peek().is_some() && leading.all(ready)
 }

@@ -126,7 +126,12 @@ pub fn regroup(
     let replaced: BTreeSet<String> = sets.iter().filter(|set| !set.deleting && ready.contains(&set.uid)).map(|set| set.revision.clone()).collect();
     // Of pods in a ReplicaSet only the revision is known here: whatever else a Service asks for, they may have.
     let serves = |revision: Option<&String>, labels: Option<&BTreeMap<String, String>>| {
-        let of = |selector: &&&BTreeMap<String, String>| revision.is_some_and(|revision| overlap::leads_to(selector, revision, switch));
+        // The mark of another object's move could be anybody's.
+        let elsewhere = |asked: &BTreeMap<String, String>| {
+            asked.contains_key(keys::SERVING) && !asked.iter().all(|(key, value)| key == keys::SERVING || selector.get(key) == Some(value))
+        };
+        let of =
+            |asked: &&&BTreeMap<String, String>| !elsewhere(asked) && revision.is_some_and(|revision| overlap::leads_to(asked, revision, switch));
         services.iter().filter(of).any(|selector| labels.is_none_or(|labels| within(selector, labels)))
             && !revision.is_some_and(|revision| replaced.contains(revision))
     };

@@ -94,7 +94,7 @@ pub fn place(view: &View<'_>, intent: &Switch, name: &str) -> Place {
             match () {
                 () if service.selector == overlap::selector(view, intent) => Place::Right,
                 // Where this very move had it, and goes on.
-                () if service.selector.get(keys::SERVING) == Some(&overlap::mark(intent)) => Place::Behind,
+                () if intent.completed_at.is_none() && service.selector == overlap::marked(view, intent) => Place::Behind,
                 () => Place::Drifted,
             }
         }
@@ -188,17 +188,21 @@ pub fn finish(view: &View<'_>, intent: &Switch) -> Result<(bool, Vec<Action>), O
                 };
                 // One that is refused stays behind for a reason that status names; the others are moved all the same.
                 // What was on record when the move began was checked then, and needs only not to be another's by now.
-                let begun = !view.settled() && intent.services.iter().any(|moved| moved.name == *name);
+                let marked_by_it = service.selector.get(keys::SERVING) == Some(&overlap::mark(intent));
+                let begun = !view.settled() && (marked_by_it || intent.services.iter().any(|moved| moved.name == *name));
                 let free = service.owner.is_none() || services::owned(view.snapshot, service);
                 if why == Place::Behind && !(begun && free) && services::check(view.snapshot, "spec.traffic.services", name).is_err() {
                     continue;
                 }
                 done = false;
-                if !marked || why == Place::Drifted && !repair_is_due(view, name) {
+                // One that somebody changed is put back all the same: it may lead to anybody.
+                if why == Place::Behind && !marked || why == Place::Drifted && !repair_is_due(view, name) {
                     continue;
                 }
                 let why = if why == Place::Drifted { SelectWhy::Repair { editor: service.editor.clone() } } else { SelectWhy::Switch };
-                actions.push(move_it(view, service, intent, None, why));
+                // Once the old pods leave that goes on record beside the selector, too: nobody who has read an older status leads users to them again.
+                let narrowed = intent.narrowed_at.map(|_| intent);
+                actions.push(move_it(view, service, intent, narrowed, why));
             }
         }
     }
@@ -284,8 +288,11 @@ pub fn direction(view: &View<'_>, intent: &Switch) -> Direction {
     let from = intent.from.as_deref().and_then(|revision| view.set(revision));
     let ready = |set: Option<&Set>| set.map_or(0, |set| view.ready(set));
     let replicas = view.snapshot.object.spec.replicas;
-    // While both serve, one that is not ready leaves nobody without a pod.
-    let needed = if overlap::wide(intent) { 1 } else { replicas.min(ready(from)).max(1) };
+    // While both serve nobody is left without a pod; what ends that is decided elsewhere.
+    if overlap::together(view, intent) && to.is_some() {
+        return Direction::On;
+    }
+    let needed = replicas.min(ready(from)).max(1);
     if ready(to) >= needed || replicas == 0 {
         return Direction::On;
     }

@@ -104,7 +104,142 @@ fn one_pod_that_is_not_ready_undoes_nothing_and_none_ready_does() {
     world.run(1);
     assert_eq!((world.active(), world.selected("shop"), world.selected("shop-internal"), endpoints(&world)), ("v1", "v1", "v1", 3));
     assert_eq!(world.status().switch.as_ref().unwrap().cutover, Cutover::Atomic);
+    // Users had it: it is not tried on them again and again.
+    let rejected = world.status().rejected.clone().unwrap();
+    assert_eq!(rejected.reason, "LostAllReadyPods");
+    let (one, two) = (revision("v1"), revision("v2"));
+    assert_eq!(rejected.message, format!("revision {two} lost its last ready pod beside revision {one}; traffic went back to that"));
+}
+
+#[test]
+fn pods_that_come_during_a_pause_get_traffic_too() {
+    let mut world = both();
+    world.edit(|spec| spec.paused = true);
+    world.run(1);
+    world.snapshot.pods.clear();
+    world.run(3);
+    assert_eq!(endpoints(&world), 6);
+    assert_eq!(condition(world.status(), ConditionType::Stalled).0, False);
+}
+
+#[test]
+fn a_lost_or_older_status_does_not_lead_users_back_to_old_pods() {
+    for older in [false, true] {
+        let mut world = both();
+        let before = world.snapshot.object.status.clone();
+        world.open.insert(revision("v1"), 1);
+        world.edit(|spec| spec.drain.source = crate::api::DrainSource::Auto);
+        world.run(22);
+        assert_eq!((world.selected("shop"), endpoints(&world)), ("v2", 3));
+        world.transcript.clear();
+        if older {
+            world.snapshot.object.status.switch = before.switch.clone();
+        } else {
+            world.snapshot.object.status = crate::api::BlueGreenDeploymentStatus::default();
+        }
+        world.run(3);
+        assert_eq!((world.active(), world.selected("shop"), endpoints(&world)), ("v2", "v2", 3));
+        assert!(!world.transcript.iter().any(|line| line.starts_with("select") || line.starts_with("mark")), "{:#?}", world.transcript);
+    }
+}
+
+#[test]
+fn an_old_template_again_takes_the_new_one_out_at_once() {
+    let mut world = both();
+    world.run(5);
+    world.apply_version("v1");
+    world.settle();
+    assert_eq!((world.active(), world.selected("shop"), world.selected("shop-internal"), endpoints(&world)), ("v1", "v1", "v1", 3));
     assert_eq!(world.status().rejected, None);
+    world.until("it is over", |world| world.phase() == PhaseName::Complete);
+}
+
+#[test]
+fn what_was_given_up_is_never_made_to_serve_alone() {
+    let mut world = both();
+    world.idle = true;
+    let one = world.pods("v1")[0].uid.clone();
+    let ready = |world: &mut World, ready: bool| world.snapshot.pods.iter_mut().filter(|pod| pod.uid == one).for_each(|pod| pod.ready = ready);
+    ready(&mut world, false);
+    world.command(command::ABORT, revision("v2"));
+    world.run(40);
+    assert_eq!(endpoints(&world), 6, "the old ones are too few to take it all");
+    ready(&mut world, true);
+    world.run(1);
+    assert_eq!((world.active(), world.selected("shop")), ("v1", "v1"));
+}
+
+#[test]
+fn without_a_service_there_is_nothing_to_wait_for() {
+    let mut world = both();
+    world.edit(|spec| spec.traffic.services.clear());
+    world.run(3);
+    assert!(world.status().switch.as_ref().unwrap().completed_at.is_some());
+    assert_eq!((world.selected("shop"), world.selected("shop-internal")), ("v2", "v2"));
+    // One that can't be taken holds nothing up, either.
+    let mut world = both();
+    let mut other = service("other");
+    other.kind = "ExternalName".into();
+    world.snapshot.services.insert("other".into(), other);
+    world.edit(|spec| spec.traffic.services.push("other".into()));
+    world.run(25);
+    assert_eq!(world.selected("shop"), "v2");
+}
+
+#[test]
+fn a_selector_that_somebody_merges_into_is_put_back_and_told() {
+    let mut world = both();
+    world.service_mut("shop").selector.insert(keys::REVISION.into(), revision("v1"));
+    world.run(1);
+    assert!(world.transcript.iter().any(|line| line == "select shop v2@2 repair"), "{:#?}", world.transcript);
+    assert_eq!(endpoints(&world), 6);
+    // Also when it is over.
+    world.until("it is over", |world| world.phase() == PhaseName::Complete);
+    world.transcript.clear();
+    world.service_mut("shop").selector = labels(&[("app", SHOP), (keys::SERVING, &format!("{}.2", revision("v2")))]);
+    world.run(5);
+    assert_eq!((world.selected("shop"), world.transcript.iter().filter(|line| *line == "select shop v2@2 repair").count()), ("v2", 1));
+}
+
+#[test]
+fn an_overlap_that_does_not_end_makes_way_for_a_newer_template() {
+    let mut world = both();
+    world.edit(|spec| spec.progress_deadline_seconds = 60);
+    world.idle = true;
+    let one = world.pods("v2")[0].uid.clone();
+    world.snapshot.pods.iter_mut().filter(|pod| pod.uid == one).for_each(|pod| pod.ready = false);
+    world.run(10);
+    world.idle = false;
+    world.broken.insert(revision("v2"));
+    let others: Vec<String> = world.pods("v2").iter().skip(1).map(|pod| pod.uid.clone()).collect();
+    world.idle = true;
+    world.apply_version("v3");
+    world.run(2);
+    world.idle = false;
+    world.broken.clear();
+    world.run(1);
+    assert_eq!(world.active(), "v2", "the move is not over: {others:?}");
+    world.until("v3 serves", |world| world.active() == "v3" && world.phase() == PhaseName::Complete);
+}
+
+#[test]
+fn no_node_is_left_without_a_pod_when_the_old_ones_leave() {
+    let mut world = both();
+    world.service_mut("shop").internal_local = true;
+    let (old, new) = (world.pods("v1")[0].uid.clone(), world.set("v2").uid.clone());
+    for pod in &mut world.snapshot.pods {
+        if pod.uid == old {
+            pod.node = Some("node-2".into());
+        } else if pod.set_uid == new {
+            pod.node = Some("node-1".into());
+        }
+    }
+    world.run(30);
+    assert_eq!(endpoints(&world), 6);
+    assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "LocalPolicyGap".into()));
+    world.edit(|spec| spec.traffic.allow_local_gap = true);
+    world.run(1);
+    assert_eq!(endpoints(&world), 3);
 }
 
 #[test]
@@ -182,7 +317,7 @@ fn somebody_who_narrows_it_by_hand_is_told_and_put_right() {
 #[test]
 fn a_load_balancer_that_addresses_pods_needs_a_word() {
     let mut world = World::installed("v1", &json!({}));
-    world.service_mut("shop").addresses_pods = Some("cloud.google.com/neg");
+    world.service_mut("shop").addresses_pods = Some("cloud.google.com/neg-status");
     world.run(1);
     assert_eq!(condition(world.status(), ConditionType::Ready).0, True, "nothing is to be moved");
     world.apply_version("v2");
@@ -190,7 +325,10 @@ fn a_load_balancer_that_addresses_pods_needs_a_word() {
     assert_eq!(world.selected("shop"), "v1");
     assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "PodsAddressed".into()));
     let said = message(world.status(), ConditionType::Stalled);
-    assert!(said.starts_with("spec.traffic.services[0]: by its annotation cloud.google.com/neg ") && said.contains("spec.traffic.cutover"), "{said}");
+    assert!(
+        said.starts_with("spec.traffic.services[0]: by its annotation cloud.google.com/neg-status ") && said.contains("spec.traffic.cutover"),
+        "{said}"
+    );
     world.edit(|spec| spec.traffic.cutover = Some(Cutover::Atomic));
     world.run(1);
     assert_eq!(world.selected("shop"), "v2");

@@ -160,10 +160,11 @@ impl World {
         changed
     }
 
-    /// Notes since when pods are ready endpoints of every Service that is moved.
+    /// Notes since when pods are ready endpoints of every Service that leads to two revisions.
     fn note_joined(&mut self) {
         let snapshot = &self.snapshot;
-        let names: Vec<&String> = snapshot.object.spec.traffic.services.iter().filter(|name| snapshot.services.contains_key(*name)).collect();
+        let leads = |name: &&String| snapshot.services.get(*name).is_some_and(|service| service.selector.contains_key(keys::SERVING));
+        let names: Vec<&String> = snapshot.object.spec.traffic.services.iter().filter(leads).collect();
         let ready = |uid: &str| names.iter().all(|name| snapshot.endpoints.get(*name).is_some_and(|known| known.pods.get(uid) == Some(&true)));
         let joined: Vec<String> = snapshot.pods.iter().map(|pod| pod.uid.clone()).filter(|uid| ready(uid)).collect();
         self.joined_at.retain(|uid, _| joined.contains(uid));

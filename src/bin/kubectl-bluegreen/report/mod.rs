@@ -71,7 +71,7 @@ pub struct Revision {
     pub revision: String,
     /// `blue` or `green`; empty before its ReplicaSet exists.
     pub color: String,
-    /// `active`, `incoming`, `rejected` or `draining`.
+    /// `active`, `beside` (it serves beside the active one), `incoming`, `rejected` or `draining`.
     pub state: &'static str,
     /// Ready pods; of a draining one the pods that are left.
     pub ready: i32,
@@ -189,6 +189,21 @@ fn revisions(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus, s
     };
     let mut all: Vec<Revision> = status.active.iter().map(|set| row(set, "active")).collect();
     all.extend(status.inactive.iter().map(|set| row(set, "incoming")));
+    // Status has no row for the one that serves beside it for now.
+    if let Some(switch) = status.switch.as_ref().filter(|switch| overlap::wide(switch))
+        && let Some(set) = sets.iter().find(|set| Some(&set.revision) == switch.from.as_ref() && set.loose.is_none())
+        && all.iter().all(|known| known.revision != set.revision)
+    {
+        all.push(Revision {
+            revision: set.revision.clone(),
+            color: set.color.name().into(),
+            state: "beside",
+            ready: set.counted.unwrap_or(0),
+            wanted: set.desired,
+            since: None,
+            images: images(&set.revision),
+        });
+    }
     // One that is on its way back while it drains has its row already.
     let drains = status.draining.iter().filter(|set| all.iter().all(|known| known.revision != set.revision));
     let draining = drains.map(|set| Revision {

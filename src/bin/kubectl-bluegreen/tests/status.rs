@@ -79,12 +79,17 @@ shop in shops  revision new serves; the old pods drain
 #[test]
 fn two_revisions_that_serve_together_are_shown_as_such() {
     let said = "revisions old and new serve together until 2 new pods have been endpoints for 60 s; 1 by now";
-    let mut object = coming("{}", "Switch", said);
-    object.status.as_mut().unwrap().switch = serde_json::from_value(switch(Some("old"), "new")).unwrap();
+    let mut moved = switch(Some("old"), "new");
+    moved["cutover"] = "Overlap".into();
+    moved["completedAt"] = Value::Null;
+    let fields = json!({"phase": "Switch", "revision": "new", "switch": moved, "active": row("new", "green", 2)});
+    let object = with("{}", &fields.to_string(), &[("Reconciling", "Switch", said)]);
     let attempt = object.status.as_ref().unwrap().switch.as_ref().unwrap().attempt;
-    let text = shown(&object, &[], &selecting(&[("shop", "bluegreen.dev/serving", &format!("new.{attempt}"))]));
+    let services = selecting(&[("shop", "bluegreen.dev/serving", &format!("new.{attempt}"))]);
+    let text = shown(&object, &sets(&[("old", "serving@1", 2), ("new", "serving@2", 2)]), &services);
     assert!(text.contains("  ▶ switch    revisions old and new serve together until 2 new pods have been\n"), "{text}");
     assert!(text.contains("  Service  shop → green new and blue old\n"), "{text}");
+    assert!(text.contains("  old       blue   beside  2/2"), "{text}");
 }
 
 #[test]
