@@ -58,8 +58,12 @@ impl Sim {
             let to = json::selects(body).unwrap_or_default();
             let service = self.store.get(Resource::Service, &call.namespace, &call.name);
             let from = service.and_then(|service| json::selects(service)).unwrap_or_default();
-            if json::overlaps(body) {
-                basis.bare = self.bare(process, json::member(body, "/spec/selector", keys::SERVING), &[to, from]);
+            // One that somebody changed meanwhile is put back all the same.
+            let first = json::annotation(body, keys::SELECTED) != service.and_then(|service| json::annotation(service, keys::SELECTED));
+            if json::overlaps(body) && first {
+                let left = self.intent().filter(|intent| json::text(intent, "/to") == to).map(|intent| json::text(&intent, "/from").to_owned());
+                let from = left.unwrap_or_else(|| from.to_owned());
+                basis.bare = self.bare(process, json::member(body, "/spec/selector", keys::SERVING), &[to, &from]);
             }
             basis.ready = Some(Move { to: self.believed_ready(process, to), from: self.believed_ready(process, from) });
         }

@@ -14,7 +14,7 @@ use crate::bystander::is_its;
 use crate::controller::api::{Call, Request};
 use crate::faults::Phase;
 use crate::json;
-use crate::sim::{NAME, Sim};
+use crate::sim::{NAME, NAMESPACE, Sim};
 
 /// So long kube-proxy may be late.
 const FOLLOW: Duration = Duration::from_secs(3);
@@ -378,9 +378,10 @@ impl Sim {
         }
     }
 
-    /// Ready endpoints of every active Service that exists, as a process has been told.
+    /// Ready endpoints of every active Service that leads to two revisions, as a process has been told.
     fn believed_joined(&self, process: usize) -> BTreeSet<String> {
-        let there = |name: &&String| self.delivered(process, Resource::Service).any(|service| json::name(service) == *name);
+        // What a process has written of a Service it knows at once, and not by its watch.
+        let there = |name: &&String| self.store.get(Resource::Service, NAMESPACE, name).is_some_and(|service| json::overlaps(service));
         let of = |name: &String| -> BTreeSet<String> {
             let slices = self.delivered(process, Resource::EndpointSlice);
             let slices = slices.filter(|slice| json::label(slice, "kubernetes.io/service-name") == Some(name));
