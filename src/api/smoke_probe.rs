@@ -14,7 +14,7 @@ use super::{HttpGet, HttpPost, Prometheus, Webhook};
     validation = Rule::new("[has(self.httpGet), has(self.httpPost), has(self.tcpSocket), has(self.grpc), has(self.prometheus), has(self.webhook)].filter(x, x).size() == 1").message("exactly one of httpGet, httpPost, tcpSocket, grpc, prometheus, webhook must be set"),
     validation = Rule::new("!has(self.prometheus) || self.target == 'EachPod'").message("a query has no target: it is about the revision as a whole").field_path(".target"),
     validation = Rule::new("!has(self.webhook) || self.target == 'EachPod'").message("a webhook has no target: it is about the revision as a whole").field_path(".target"),
-    validation = Rule::new("(!has(self.httpGet) || !has(self.httpGet.expect.maxLatencyMillis) || self.httpGet.expect.maxLatencyMillis <= self.timeoutSeconds * 1000) && (!has(self.httpPost) || !has(self.httpPost.expect.maxLatencyMillis) || self.httpPost.expect.maxLatencyMillis <= self.timeoutSeconds * 1000)").message("maxLatencyMillis must not exceed timeoutSeconds, after which an attempt has failed anyway")
+    validation = Rule::new("(!has(self.httpGet) || !has(self.httpGet.expect.maxLatencyMillis) || self.httpGet.expect.maxLatencyMillis <= self.timeoutSeconds * 1000) && (!has(self.httpPost) || !has(self.httpPost.expect.maxLatencyMillis) || self.httpPost.expect.maxLatencyMillis <= self.timeoutSeconds * 1000) && (!has(self.webhook) || !has(self.webhook.expect.maxLatencyMillis) || self.webhook.expect.maxLatencyMillis <= self.timeoutSeconds * 1000)").message("maxLatencyMillis must not exceed timeoutSeconds, after which an attempt has failed anyway")
 )]
 pub struct SmokeProbe {
     /// Name of the probe, unique in the list; it stands in status and Events.

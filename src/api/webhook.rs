@@ -10,10 +10,10 @@ use super::Expect;
 #[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Webhook {
-    /// Where it answers, such as `https://tests.example.com/blue-green`. The operator must have been installed with leave to ask there (`allowedUrls`).
+    /// Where it answers, such as `https://tests.example.com/blue-green`. The operator must have been installed with leave to ask there (`allowedWebhooks`).
     #[schemars(length(min = 1, max = 512))]
     pub url: String,
-    /// What a good answer looks like. Without it any status from 200 to 399 passes, but for 202.
+    /// What a good answer looks like. Without it any status from 200 to 299 passes, but for 202.
     #[serde(default)]
     pub expect: Expect,
 }

@@ -11,7 +11,7 @@ use crate::release::revision::{meant, revision_name, template_identity};
 use crate::release::services::may_lead;
 use crate::release::{Begun, Identity, Object, OwnerState, Refusal, Role, Service, Snapshot};
 
-use super::api::{ApiError, ApiServer, Change, Dependents, Resource};
+use super::api::{ApiError, ApiServer, Change, Dependents, Resource, Which};
 use super::context::Context;
 use super::hooks;
 use super::manifest;
@@ -295,7 +295,17 @@ pub(super) async fn unreached<A: ApiServer>(
     let others: Vec<String> = context.world().services(namespace).filter(names).map(|service| service.name.clone()).collect();
     for name in others {
         let live = context.api.get(Resource::Service, namespace, &name).await?;
-        if live.is_some_and(|live| leads(&trim::strings(&live, "/spec/selector"))) {
+        let selector = live.map(|live| trim::strings(&live, "/spec/selector")).unwrap_or_default();
+        // One that leads by the mark of a move leads here only if a pod has it.
+        let marked = match selector.get(keys::SERVING).filter(|_| !selector.contains_key(keys::REVISION)) {
+            Some(mark) => {
+                let which =
+                    Which { labels: Some(format!("{}={mark},{}={revision}", keys::SERVING, keys::REVISION)), limit: Some(1), ..Which::default() };
+                !context.api.list(Resource::Pod, namespace, which).await?.is_empty()
+            }
+            None => true,
+        };
+        if leads(&selector) && marked {
             return Err(ApiError::Invalid(format!("Service \"{name}\" still selects revision {revision}; change its selector, or delete it")));
         }
     }

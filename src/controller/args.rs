@@ -28,9 +28,12 @@ pub struct Args {
     /// Values of runtimeClassName behind which the agent sees a pod's sockets; pods without one always count.
     #[arg(long, value_delimiter = ',')]
     pub runtime_classes: Vec<String>,
-    /// Where Prometheus queries and webhooks of probes may go, such as http://prometheus.monitoring:9090, separated by commas; nowhere if empty.
+    /// Where Prometheus queries of probes may go, such as http://prometheus.monitoring:9090, separated by commas; nowhere if empty.
     #[arg(long, value_delimiter = ',', value_parser = place)]
     pub allow_urls: Vec<Endpoint>,
+    /// Below which URLs webhooks of probes may be, such as https://tests.example.com/blue-green, separated by commas; nowhere if empty.
+    #[arg(long, value_delimiter = ',', value_parser = Endpoint::parse)]
+    pub allow_webhooks: Vec<Endpoint>,
     /// A file with the key, of at least 16 bytes, with which requests to webhooks are signed; without it they are not.
     #[arg(long)]
     pub webhook_key_file: Option<PathBuf>,
@@ -57,6 +60,7 @@ impl Args {
             runtime_classes: self.runtime_classes.clone(),
             cluster_wide: self.watch_namespaces.is_empty(),
             allowed_urls: Some(self.allow_urls.clone()),
+            allowed_webhooks: Some(self.allow_webhooks.clone()),
         }
     }
 }

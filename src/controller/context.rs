@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::probe::Endpoint;
+use crate::probe::Question;
 use crate::release::action::Notice;
 use crate::release::{Now, Object};
 
@@ -127,8 +127,12 @@ impl<A: ApiServer> Context<A> {
     }
 
     /// Why somebody who is no pod is not asked; `None` if he may be.
-    pub fn refuses_question(&self, endpoint: &Endpoint) -> Option<String> {
-        let allowed = self.installation.allowed_urls.iter().flatten().any(|allowed| allowed.same_origin(endpoint));
+    pub fn refuses_question(&self, question: &Question) -> Option<String> {
+        let endpoint = question.endpoint();
+        let allowed = match question {
+            Question::Query(_) => self.installation.allowed_urls.iter().flatten().any(|allowed| allowed.same_origin(endpoint)),
+            Question::Webhook(_) => self.installation.allowed_webhooks.iter().flatten().any(|allowed| allowed.covers(endpoint)),
+        };
         (!allowed).then(|| format!("it is not asked: this operator may not ask {}", endpoint.authority()))
     }
 

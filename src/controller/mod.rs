@@ -79,9 +79,6 @@ pub enum ControllerError {
         /// Why.
         error: std::io::Error,
     },
-    /// Webhooks are to be signed, and can't be.
-    #[error("--webhook-key-file: {0}; write at least 16 random bytes or letters into it, or leave the flag out")]
-    WebhookKey(String),
     /// The caches did not become complete.
     #[error("the cluster could not be read completely in {} s; look above for the watch that fails, and at the RBAC rules and CRDs of the chart", SYNC.as_secs())]
     Sync,
@@ -140,7 +137,10 @@ async fn lead(
         checked = schema::check(&client, needs, schema::PATIENCE) => checked?,
     }
     let network = Network { key_file: args.webhook_key_file.clone() };
-    network.signing_key().await.map_err(ControllerError::WebhookKey)?;
+    if let Err(error) = network.signing_key().await {
+        // Releases without a webhook go on.
+        tracing::warn!("--webhook-key-file: {error}; no webhook is called before that is mended");
+    }
     let leadership = Arc::new(Leadership::default());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let raw = KubeApi::new(client.clone(), &args.identity);

@@ -24,6 +24,8 @@ pub struct Installation {
     pub cluster_wide: bool,
     /// Where queries may go; `None` where that is not known.
     pub allowed_urls: Option<Vec<Endpoint>>,
+    /// Below which places webhooks may be.
+    pub allowed_webhooks: Option<Vec<Endpoint>>,
 }
 
 /// Reads everything that concerns one object; `None` where it does not exist (any more).
@@ -99,6 +101,7 @@ pub fn observe(
         orphans: world.orphans(&key.namespace, &key.name).into_iter().cloned().collect(),
         refused: remembered.refused.clone(),
         allowed_urls: installation.allowed_urls.clone(),
+        allowed_webhooks: installation.allowed_webhooks.clone(),
         jobs: remembered.jobs.clone(),
         hooks_checked: remembered.hooks_checked(now.mono),
         services: BTreeMap::new(),

@@ -58,7 +58,14 @@ pub async fn write<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, chan
 /// Reads the pod live, as its version changes with every word of its kubelet, and writes it at that version.
 async fn set<A: ApiServer>(context: &Context<A>, object: &Object, pod: &PodRef, role: PodRole, wanted: &RoleMetadata) -> Result<(), ApiError> {
     match part::alive(context, object, pod).await? {
-        Some(live) => part::write(context, object, pod, patch(&live, role, wanted, &object.spec.selector.match_labels)).await,
+        Some(live) => {
+            // What tells a pod that it is being left is another step's, and stays.
+            let mut others = object.spec.selector.match_labels.clone();
+            others.extend(
+                object.spec.drain.begin.iter().filter_map(|begin| begin.label.as_ref()).map(|label| (label.key.clone(), label.value.clone())),
+            );
+            part::write(context, object, pod, patch(&live, role, wanted, &others)).await
+        }
         None => Ok(()),
     }
 }

@@ -184,7 +184,7 @@ impl Tasks {
             let refused = match run.address {
                 Some(address) => context.refuses(address.ip(), claim),
                 None => question(run)
-                    .map_or_else(|| Some("it is not asked: its URL can't be read".into()), |question| context.refuses_question(question.endpoint())),
+                    .map_or_else(|| Some("it is not asked: its URL can't be read".into()), |question| context.refuses_question(&question)),
             };
             if let Some(why) = refused {
                 not_sent(context, home.as_ref(), key, uid, untried(of, run, why, home.now().wall));

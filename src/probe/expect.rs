@@ -19,6 +19,8 @@ pub struct Expect {
     pub body_contains: Option<String>,
     /// JSON pointers into the body, and what must stand there, written as text.
     pub json: Vec<(String, String)>,
+    /// Without codes: 200 to 299 alone. A login page that somebody is led to is no good word.
+    pub success_only: bool,
     /// A code that is no verdict.
     pub undecided: Option<u16>,
     /// Longest time from the beginning of the attempt to the end of the answer.
@@ -40,6 +42,7 @@ impl Expect {
             return Err(Failure::NotYet { what: what.to_owned(), got: got.as_u16() });
         }
         let allowed = match self.status.as_slice() {
+            [] if self.success_only => got.is_success(),
             [] => (200..=399).contains(&got.as_u16()),
             some => some.contains(&got.as_u16()),
         };
@@ -79,6 +82,7 @@ impl Expect {
 
     fn wanted(&self) -> String {
         match self.status.as_slice() {
+            [] if self.success_only => "200 to 299".to_owned(),
             [] => "200 to 399".to_owned(),
             some => shorten(&some.iter().map(u16::to_string).collect::<Vec<_>>().join(" or ")),
         }

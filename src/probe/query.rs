@@ -48,6 +48,8 @@ pub struct Endpoint {
     pub port: u16,
     /// What its paths begin with; empty, or with a slash before and none behind.
     pub base: String,
+    /// The path as it was written.
+    pub path: String,
 }
 
 impl Endpoint {
@@ -76,12 +78,20 @@ impl Endpoint {
             Scheme::Http => 80,
             Scheme::Https => 443,
         });
-        Ok(Self { scheme, host, port, base: parsed.path().trim_end_matches('/').to_owned() })
+        Ok(Self { scheme, host, port, base: parsed.path().trim_end_matches('/').to_owned(), path: parsed.path().to_owned() })
     }
 
     /// Host and port as one writes them.
     pub fn authority(&self) -> String {
         if self.host.contains(':') { format!("[{}]:{}", self.host, self.port) } else { format!("{}:{}", self.host, self.port) }
+    }
+
+    /// Whether another one is this place, or below its path.
+    pub fn covers(&self, other: &Self) -> bool {
+        let below = other.base.strip_prefix(&self.base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+        // Servers may take such a path for another one.
+        let plain = !other.path.split('/').any(|part| part == ".." || part.contains('%') || part.contains('\\'));
+        self.same_origin(other) && below && (self.base.is_empty() || plain)
     }
 
     /// Whether both are the same place, whatever their paths.

@@ -43,7 +43,7 @@ impl SigningKey {
     /// Where it is too short to keep anything safe.
     pub fn new(bytes: &[u8]) -> Result<Self, String> {
         const LEAST: usize = 16;
-        let key = bytes.trim_ascii_end();
+        let key = bytes.strip_suffix(b"\n").map_or(bytes, |key| key.strip_suffix(b"\r").unwrap_or(key));
         if key.len() < LEAST { Err(format!("the key has {} bytes, and needs at least {LEAST}", key.len())) } else { Ok(Self(key.to_vec())) }
     }
 
@@ -66,7 +66,7 @@ impl Webhook {
     /// Asks once, on a new connection.
     pub(super) async fn ask(&self, key: Option<&SigningKey>, address: SocketAddr, timeout: Duration) -> Result<(), Failure> {
         let deadline = Deadline::new(timeout);
-        let Endpoint { scheme, base, .. } = &self.endpoint;
+        let Endpoint { scheme, path, .. } = &self.endpoint;
         let timestamp = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let mut headers = vec![(TIMESTAMP.to_owned(), timestamp.to_string())];
         headers.extend(key.map(|key| (SIGNATURE.to_owned(), key.sign(timestamp, &self.body))));
@@ -74,14 +74,14 @@ impl Webhook {
             method: Method::Post(self.body.clone()),
             scheme: *scheme,
             host: self.endpoint.authority(),
-            path: base.clone(),
+            path: path.clone(),
             headers,
             expect: Expect::default(),
         };
         let mut request = request::of(&check, address)?;
         request.what = self.what();
         let undecided = Some(NOT_YET).filter(|status| !self.expect.status.contains(status));
-        let expect = Expect { undecided, ..self.expect.clone() };
+        let expect = Expect { undecided, success_only: true, ..self.expect.clone() };
         match exchange::exchange(request, *scheme, address, &expect, deadline).await {
             Err(Failure::ConnectionRefused { what }) => Err(Failure::Unreachable { what, why: "connection refused; nothing listens there" }),
             outcome => outcome,

@@ -21,6 +21,8 @@ use super::view::{View, count, counted};
 
 /// Why a set that has drained is still there.
 pub const KEPT_WARM: &str = "KeptWarm";
+/// So many pods get the label that tells them in one pass.
+const TOLD_AT_ONCE: usize = 16;
 /// Old pods behind a headless Service stay at least so long.
 const HEADLESS_SECONDS: i32 = 60;
 
@@ -288,11 +290,17 @@ fn begin(view: &View<'_>, set: &Set, pods: &[&Pod], outcome: &mut Outcome) -> bo
     };
     let mut all = true;
     let mut newly = vec![];
+    let mut labelled = 0;
     for pod in pods.iter().filter(|pod| pod.node.is_some() && !told.contains(&pod.uid)) {
         match view.snapshot.begun.get(&pod.uid) {
             Some(Begun::Told) => newly.push(pod.uid.clone()),
             Some(Begun::Failed(_)) => {}
-            None => all &= !tell(begin, pod, outcome),
+            // Not all of many in one pass: whatever happens meanwhile is looked at in between.
+            None if begin.label.is_some() && labelled >= TOLD_AT_ONCE => all = false,
+            None => {
+                labelled += 1;
+                all &= !tell(begin, pod, outcome);
+            }
         }
     }
     // One write for all of them, when the last one has been told.

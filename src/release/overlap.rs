@@ -104,7 +104,8 @@ pub fn progress(view: &View<'_>, switch: &Switch) -> Option<Progress> {
     let to = view.set(&switch.to);
     let left = switch.from.as_deref().and_then(|revision| view.set(revision)).map_or(0, |set| view.ready(set));
     // As many as the switch needed: what comes later is scaling, and a pod for which there is no room before the old ones leave is not waited for.
-    let frozen = to.and_then(|set| set.proof.as_ref()).map_or(i32::MAX, |proof| proof.needed);
+    // The proof of one that comes back is of another time.
+    let frozen = to.filter(|_| switch.cause == SwitchCause::Release).and_then(|set| set.proof.as_ref()).map_or(i32::MAX, |proof| proof.needed);
     let nobody = spec.replicas == 0 || leading(view.snapshot, switch).next().is_none();
     let needed = if nobody { 0 } else { spec.replicas.min(left).min(frozen).max(1) };
     let pods: Vec<&Pod> = to.map(|set| view.pods(set).filter(|pod| pod.ready).collect()).unwrap_or_default();
@@ -132,10 +133,14 @@ pub fn next(view: &View<'_>, switch: &Switch) -> Option<Switch> {
     }
 }
 
-/// Whether a move is not wanted any more.
+/// Whether a move is not wanted any more: the revision was given up, the template means the old one again, or a newer one, and the overlap does not
+/// end. Then that comes beside the old one, of which load balancers know, and not beside pods that never got all.
 pub fn unwanted(view: &View<'_>, switch: &Switch) -> bool {
-    let given_up = view.rejected.is_some_and(|rejected| rejected.revision == switch.to);
-    given_up || switch.from.is_some() && view.target() == switch.from.as_deref()
+    // Whatever the template means by now.
+    let rejected = view.snapshot.object.status.rejected.as_ref();
+    let given_up = rejected.is_some_and(|rejected| rejected.revision == switch.to);
+    let stuck = || view.target().is_some() && overdue_in(view).is_some_and(|seconds| seconds <= 0.0);
+    given_up || switch.from.is_some() && view.target() == switch.from.as_deref() || stuck()
 }
 
 /// A node that would be left without a pod.

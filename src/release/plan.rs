@@ -216,7 +216,7 @@ fn steps(view: &View<'_>) -> Plan {
     let proven = tested.actions.is_empty();
     let next = may_take_over(view, &smoke);
     // It comes after bring up: a set may have to grow to close a gap. A return is not held up by it.
-    let block = block.or_else(|| local::gap(view, view.active()?, next.filter(|_| view.forward())?)).or_else(|| overlap::gap(view));
+    let block = block.or_else(|| local::gap(view, view.active()?, next.filter(|_| view.forward())?));
     let next = next.filter(|_| block.is_none() && proven && record.is_none());
     let (at_gate, gate) = match (&bring_up, next) {
         (BringUp::Hooks(gate), _) => (Some(HookPoint::BeforeBringUp), gate.clone()),
@@ -245,6 +245,8 @@ fn steps(view: &View<'_>) -> Plan {
         begin: std::mem::take(&mut drain.begin),
         reads: std::mem::take(&mut drain.reads),
     };
+    // That of an overlap holds up its end, and nothing else.
+    let block = block.or_else(|| overlap::gap(view));
     let findings = Findings { block, bring_up, smoke, gate, convergence, bake, drain };
     let mut status = status::make(view, &findings);
     status.hooks = hooked.rows;
@@ -328,10 +330,8 @@ fn baked(view: &View<'_>, bake: &Bake) -> Option<Switch> {
 /// The set that may take over: tested with its full size, granted, and nothing is on its way before it.
 fn may_take_over<'a>(view: &View<'a>, smoke: &Smoke) -> Option<&'a Set> {
     let revision = view.target()?;
-    // A move that can be neither finished nor undone, or whose overlap does not end, ends with the next one: that moves every Service, with a higher
-    // number.
-    let stuck = || overlap::overdue_in(view).is_some_and(|seconds| seconds <= 0.0);
-    let free = view.intent.is_none_or(|intent| view.settled() || switch::direction(view, intent) == Direction::Wait || stuck());
+    // A move that can be neither finished nor undone ends with the next one: that moves every Service, with a higher number.
+    let free = view.intent.is_none_or(|intent| view.settled() || switch::direction(view, intent) == Direction::Wait);
     // With the size for the tests it has passed; with its full size it has to pass again.
     let ready = matches!(smoke, Smoke::Passed { .. }) && bring_up::preview(view).is_none();
     view.set(revision).filter(|_| ready && free && !view.snapshot.object.spec.paused && promotion::granted(view, revision))

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-use crate::api::{DrainSource, ExpectedHeader, HookPoint, HttpHeader, ProbeTarget, SmokeProbe};
+use crate::api::{DrainSource, Expect, ExpectedHeader, HookPoint, HttpHeader, ProbeTarget, SmokeProbe};
 
 use super::services::{self, Block};
 use super::smoke::port_of_service;
@@ -177,17 +177,28 @@ fn probe_port(snapshot: &Snapshot, path: &str, probe: &SmokeProbe) -> Result<(),
 
 /// What can't be sent, or can't be in any answer, would fail every attempt, and reject the revision for what is a fault of the probe.
 fn probe_words(path: &str, probe: &SmokeProbe) -> Result<(), Block> {
+    if let Some(webhook) = &probe.webhook {
+        return expected(&format!("{path}.webhook"), &webhook.expect);
+    }
     let Some(http) = probe.http() else { return Ok(()) };
     let field = format!("{path}.{}", http.field);
-    let header = |path: String, why: String| Block::new("HeaderInvalid", format!("{path}: {why}; correct it, or remove it"));
     for (place, HttpHeader { name, value }) in http.headers.iter().enumerate() {
         crate::probe::sendable(name, value).map_err(|why| header(format!("{field}.httpHeaders[{place}]"), why))?;
     }
-    for (place, ExpectedHeader { name, value }) in http.expect.headers.iter().enumerate() {
+    expected(&field, http.expect)
+}
+
+fn header(path: String, why: String) -> Block {
+    Block::new("HeaderInvalid", format!("{path}: {why}; correct it, or remove it"))
+}
+
+/// What can't be in any answer.
+fn expected(field: &str, expect: &Expect) -> Result<(), Block> {
+    for (place, ExpectedHeader { name, value }) in expect.headers.iter().enumerate() {
         let value = value.as_deref().unwrap_or_default();
         crate::probe::comparable(name, value).map_err(|why| header(format!("{field}.expect.headers[{place}]"), why))?;
     }
-    for (place, wanted) in http.expect.json_pointer.iter().enumerate() {
+    for (place, wanted) in expect.json_pointer.iter().enumerate() {
         crate::probe::pointer(&wanted.path).map_err(|why| Block::new("PathInvalid", format!("{field}.expect.jsonPointer[{place}].path: {why}")))?;
     }
     Ok(())
@@ -195,17 +206,21 @@ fn probe_words(path: &str, probe: &SmokeProbe) -> Result<(), Block> {
 
 /// Where the controller may ask is decided by whoever installs it: a spec could lead it anywhere.
 fn probe_url(snapshot: &Snapshot, path: &str, probe: &SmokeProbe) -> Result<(), Block> {
-    let query = probe.prometheus.as_ref().map(|asked| ("prometheus", &asked.url));
-    let Some((field, url)) = query.or_else(|| probe.webhook.as_ref().map(|asked| ("webhook", &asked.url))) else { return Ok(()) };
-    let path = format!("{path}.{field}.url");
-    let endpoint = Endpoint::parse(url).map_err(|why| Block::new("UrlInvalid", format!("{path}: {why}")))?;
-    match &snapshot.allowed_urls {
-        Some(allowed) if !allowed.iter().any(|allowed| allowed.same_origin(&endpoint)) => Err(Block::new(
-            "UrlNotAllowed",
-            format!("{path}: this operator may not ask {}; whoever installs it can add that to allowedUrls", endpoint.authority()),
-        )),
-        _ => Ok(()),
+    let refused = |path: &str, endpoint: &Endpoint, list: &str| {
+        let who = endpoint.authority();
+        Block::new("UrlNotAllowed", format!("{path}: this operator may not ask {who}; whoever installs it can add that to {list}"))
+    };
+    if let Some(asked) = &probe.prometheus {
+        let path = format!("{path}.prometheus.url");
+        let endpoint = Endpoint::parse(&asked.url).map_err(|why| Block::new("UrlInvalid", format!("{path}: {why}")))?;
+        let allowed = snapshot.allowed_urls.as_ref().is_none_or(|list| list.iter().any(|allowed| allowed.same_origin(&endpoint)));
+        return if allowed { Ok(()) } else { Err(refused(&path, &endpoint, "allowedUrls")) };
     }
+    let Some(asked) = &probe.webhook else { return Ok(()) };
+    let path = format!("{path}.webhook.url");
+    let endpoint = Endpoint::parse(&asked.url).map_err(|why| Block::new("UrlInvalid", format!("{path}: {why}")))?;
+    let allowed = snapshot.allowed_webhooks.as_ref().is_none_or(|list| list.iter().any(|allowed| allowed.covers(&endpoint)));
+    if allowed { Ok(()) } else { Err(refused(&path, &endpoint, "allowedWebhooks")) }
 }
 
 fn drain_ports(snapshot: &Snapshot) -> Result<(), Block> {

@@ -188,9 +188,12 @@ fn on_webhook(view: &View<'_>, set: &Set, probe: &SmokeProbe) -> Option<ProbeRun
         Some(intent) if active => (intent.from.as_deref().unwrap_or_default(), intent.attempt),
         other => (other.map_or("", |intent| intent.to.as_str()), view.next_attempt()),
     };
+    // Another one after each retry, and for each time in which the revision comes: the same words would get the same answer.
+    let inactive = object.status.inactive.as_ref().filter(|inactive| inactive.revision == set.revision).map(|inactive| inactive.since);
+    let since = if active { view.intent.map(|intent| intent.started_at) } else { inactive };
     let body = serde_json::json!({
         "probe": probe.name, "name": object.name, "namespace": object.namespace, "revision": set.revision, "from": from,
-        "color": set.color.name(), "images": set.images, "release": release, "serves": active,
+        "color": set.color.name(), "images": set.images, "release": release, "serves": active, "since": since,
     });
     Some(ProbeRun { probe: probe.clone(), pod: None, target, address: None, body: Some(body.to_string()) })
 }

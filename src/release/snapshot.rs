@@ -75,6 +75,8 @@ pub struct Snapshot {
     pub peer_names: BTreeMap<String, Option<String>>,
     /// Where queries may go; `None` where that is not known.
     pub allowed_urls: Option<Vec<Endpoint>>,
+    /// Below which places webhooks may be; `None` where that is not known.
+    pub allowed_webhooks: Option<Vec<Endpoint>>,
     /// Jobs of hooks that were looked at, by name.
     pub jobs: BTreeMap<String, JobSeen>,
     /// The hooks that the API server was last asked about, by hash, and what it has against them.

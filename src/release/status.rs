@@ -60,7 +60,8 @@ pub fn make(view: &View<'_>, findings: &Findings) -> BlueGreenDeploymentStatus {
         switch: view.intent.cloned(),
         active: active_status,
         inactive,
-        rejected: view.rejected.cloned(),
+        // What a person gave up in the middle of a move to it stays given up whatever the template means by now.
+        rejected: view.rejected.or(before.rejected.as_ref().filter(|rejected| under_way(view, &rejected.revision))).cloned(),
         smoke_probes: probes(view),
         hooks: before.hooks.clone(),
         replicas: shown.map_or(0, |set| count(view.pods(set).count())),
@@ -75,6 +76,11 @@ pub fn make(view: &View<'_>, findings: &Findings) -> BlueGreenDeploymentStatus {
         }),
         draining,
     }
+}
+
+/// Whether the Services are being moved to a revision.
+fn under_way(view: &View<'_>, revision: &str) -> bool {
+    view.intent.is_some_and(|intent| intent.to == revision && intent.completed_at.is_none())
 }
 
 fn set_status(view: &View<'_>, set: &Set, since: Timestamp) -> SetStatus {

@@ -292,7 +292,9 @@ pub fn direction(view: &View<'_>, intent: &Switch) -> Direction {
     if overlap::together(view, intent) && to.is_some() {
         return Direction::On;
     }
-    let needed = replicas.min(ready(from)).max(1);
+    // That was decided by what was needed then, and growth since is no new gate.
+    let decided = intent.narrowed_at.is_some() && intent.completed_at.is_none();
+    let needed = if decided { 1 } else { replicas.min(ready(from)).max(1) };
     if ready(to) >= needed || replicas == 0 {
         return Direction::On;
     }

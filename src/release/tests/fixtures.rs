@@ -142,6 +142,7 @@ pub fn snapshot(version: &str, changes: &Value) -> Snapshot {
         ignored_addresses: BTreeMap::new(),
         peer_names: BTreeMap::new(),
         allowed_urls: Some(vec![]),
+        allowed_webhooks: Some(vec![]),
         jobs: BTreeMap::new(),
         hooks_checked: None,
         refused: None,

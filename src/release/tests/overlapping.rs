@@ -209,17 +209,47 @@ fn an_overlap_that_does_not_end_makes_way_for_a_newer_template() {
     let one = world.pods("v2")[0].uid.clone();
     world.snapshot.pods.iter_mut().filter(|pod| pod.uid == one).for_each(|pod| pod.ready = false);
     world.run(10);
-    world.idle = false;
-    world.broken.insert(revision("v2"));
-    let others: Vec<String> = world.pods("v2").iter().skip(1).map(|pod| pod.uid.clone()).collect();
-    world.idle = true;
     world.apply_version("v3");
     world.run(2);
+    assert_eq!((world.active(), endpoints(&world)), ("v2", 6), "it may end yet");
+    world.run(80);
+    // It comes beside the one that load balancers know.
+    assert_eq!((world.active(), world.selected("shop"), endpoints(&world)), ("v1", "v1", 3));
     world.idle = false;
-    world.broken.clear();
-    world.run(1);
-    assert_eq!(world.active(), "v2", "the move is not over: {others:?}");
     world.until("v3 serves", |world| world.active() == "v3" && world.phase() == PhaseName::Complete);
+    let went: Vec<&String> = world.transcript.iter().filter(|line| line.starts_with("select shop ")).collect();
+    assert_eq!(went, ["select shop v2@2 beside", "select shop v1@3", "select shop v3@4 beside", "select shop v3@4"]);
+}
+
+#[test]
+fn what_was_given_up_stays_so_whatever_the_template_means_then() {
+    let mut world = both();
+    world.idle = true;
+    let one = world.pods("v1")[0].uid.clone();
+    world.snapshot.pods.iter_mut().filter(|pod| pod.uid == one).for_each(|pod| pod.ready = false);
+    world.command(command::ABORT, revision("v2"));
+    world.run(2);
+    world.apply_version("v3");
+    world.run(40);
+    assert_eq!((world.active(), endpoints(&world)), ("v2", 6), "the old ones are too few to take it all, and the new ones are not wanted");
+    world.idle = false;
+    world.until("v3 serves", |world| world.active() == "v3" && world.phase() == PhaseName::Complete);
+    assert!(!world.transcript.iter().any(|line| line == "select shop v2@2"), "{:#?}", world.transcript);
+    assert_eq!(world.status().rejected, None);
+}
+
+#[test]
+fn a_pod_that_falters_after_that_was_decided_turns_nothing_round() {
+    let mut world = both();
+    world.run(10);
+    world.idle = true;
+    let one = world.pods("v2")[0].uid.clone();
+    world.snapshot.pods.iter_mut().filter(|pod| pod.uid == one).for_each(|pod| pod.ready = false);
+    let now = world.now().wall;
+    world.snapshot.object.status.switch.as_mut().unwrap().narrowed_at = Some(now);
+    world.run(1);
+    assert_eq!((world.active(), world.selected("shop"), world.selected("shop-internal")), ("v2", "v2", "v2"));
+    assert!(!world.transcript.iter().any(|line| line.starts_with("intent v1")), "{:#?}", world.transcript);
 }
 
 #[test]

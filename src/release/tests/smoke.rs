@@ -434,7 +434,10 @@ fn a_webhook_is_told_what_it_is_about() {
     let url = "https://tests.example.com/judge";
     let probes = json!([{"name": "suite", "webhook": {"url": url}, "successThreshold": 1}]);
     let mut world = World::installed("v1", &json!({}));
-    world.snapshot.allowed_urls = Some(vec![crate::probe::Endpoint::parse("https://tests.example.com").unwrap()]);
+    let allowed = |url: &str| Some(vec![crate::probe::Endpoint::parse(url).unwrap()]);
+    // Leave to ask Prometheus there is none to post.
+    world.snapshot.allowed_urls = allowed("https://tests.example.com");
+    world.snapshot.allowed_webhooks = allowed("https://tests.example.com/judge");
     world.undecided.insert(revision("v2"));
     world.edit(|spec| spec.smoke_probes = serde_json::from_value(probes.clone()).unwrap());
     world.edit(|spec| spec.bake = serde_json::from_value(json!({"seconds": 60, "probes": probes})).unwrap());
@@ -442,7 +445,9 @@ fn a_webhook_is_told_what_it_is_about() {
     world.settle();
     let told = |run: &SmokeRun| -> serde_json::Value {
         assert_eq!((run.runs.len(), run.runs[0].pod.as_ref(), run.runs[0].target.as_str()), (1, None, "tests.example.com:443"));
-        serde_json::from_str(run.runs[0].body.as_ref().unwrap()).unwrap()
+        let mut body: serde_json::Value = serde_json::from_str(run.runs[0].body.as_ref().unwrap()).unwrap();
+        assert!(body.as_object_mut().unwrap().remove("since").unwrap().is_string());
+        body
     };
     let mut about = json!({"probe": "suite", "name": "shop", "namespace": "web", "revision": revision("v2"), "from": revision("v1"), "color": "green",
         "images": "shop", "release": 2, "serves": false});
@@ -453,9 +458,22 @@ fn a_webhook_is_told_what_it_is_about() {
     assert_eq!(told(world.plan.effects.bake.as_ref().unwrap()), about);
 
     let mut world = World::installed("v1", &json!({}));
-    world.edit(|spec| spec.smoke_probes = serde_json::from_value(probes).unwrap());
+    world.snapshot.allowed_urls = allowed("https://tests.example.com");
+    world.snapshot.allowed_webhooks = allowed("https://tests.example.com/jud");
+    world.edit(|spec| spec.smoke_probes = serde_json::from_value(probes.clone()).unwrap());
     world.apply_version("v2");
     world.settle();
     let said = message(world.status(), ConditionType::Stalled);
     assert!(said.starts_with("spec.smokeProbes[0].webhook.url: this operator may not ask tests.example.com:443; "), "{said}");
+    assert!(said.ends_with("add that to allowedWebhooks"), "{said}");
+
+    let mut world = World::installed("v1", &json!({}));
+    world.snapshot.allowed_webhooks = allowed("https://tests.example.com");
+    world.edit(|spec| spec.smoke_probes = serde_json::from_value(probes).unwrap());
+    let wrong = json!({"jsonPointer": [{"path": "ok", "value": "true"}]});
+    world.edit(|spec| spec.smoke_probes[0].webhook.as_mut().unwrap().expect = serde_json::from_value(wrong).unwrap());
+    world.apply_version("v2");
+    world.settle();
+    let said = message(world.status(), ConditionType::Stalled);
+    assert!(said.starts_with("spec.smokeProbes[0].webhook.expect.jsonPointer[0].path: "), "{said}");
 }

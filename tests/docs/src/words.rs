@@ -139,7 +139,7 @@ pub const STALLED: &[Reason] = &[
     ),
     ("MetricInvalid", "`spec.drain.metric` names a series or a place in JSON that can't be one."),
     ("UrlInvalid", "The URL of a Prometheus query or a webhook is none, or has a user or a query."),
-    ("UrlNotAllowed", "A Prometheus query or a webhook goes to where this operator may not ask (`allowedUrls` of its chart)."),
+    ("UrlNotAllowed", "A Prometheus query or a webhook goes to where this operator may not ask (`allowedUrls`, `allowedWebhooks` of its chart)."),
     ("HeaderInvalid", "A header of a smoke probe can't be sent, or can't be in any answer."),
     ("WindowInvalid", "A window of `spec.promotion` can't be read, or never opens."),
     (

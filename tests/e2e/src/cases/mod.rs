@@ -28,7 +28,7 @@ mod roles;
 mod services;
 mod smoke;
 mod superseding;
-mod webhooks;
+pub mod webhooks;
 mod whole;
 
 use std::sync::Arc;

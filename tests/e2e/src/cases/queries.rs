@@ -20,7 +20,7 @@ const ADDRESS: &str = "198.19.0.14";
 /// A name for it, in the operator's own namespace, as those of cases are not known before.
 const NAME: &str = "metrics.bluegreen-system.svc";
 /// Where the shared cluster's operator may ask, as a value of its chart.
-pub const ALLOWED: &str = "allowedUrls={http://198.19.0.14:9090,http://metrics.bluegreen-system.svc:9090,http://198.19.0.15:8081}";
+pub const ALLOWED: &str = "allowedUrls={http://198.19.0.14:9090,http://metrics.bluegreen-system.svc:9090}";
 
 fn query(query: &str, bounds: &Value) -> Value {
     query_to(ADDRESS, query, bounds)

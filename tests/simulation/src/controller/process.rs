@@ -115,7 +115,13 @@ impl Sim {
         let world = World::new(vec![], true);
         let scopes = world.scopes();
         let agent = self.scenario.agent.then_some(AGENT);
-        let installation = Installation { agent: self.scenario.agent, runtime_classes: vec![], cluster_wide: true, allowed_urls: Some(vec![]) };
+        let installation = Installation {
+            agent: self.scenario.agent,
+            runtime_classes: vec![],
+            cluster_wide: true,
+            allowed_urls: Some(vec![]),
+            allowed_webhooks: Some(vec![]),
+        };
         let prober = Arc::new(SimProber::new(self.me(), id));
         let outlets = Outlets { wake, wanted: want, events: tell };
         let context = Arc::new(Context::new(fenced, shared, prober, installation, world, outlets));
