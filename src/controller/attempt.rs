@@ -123,7 +123,7 @@ mod tests {
     fn every_field_of_a_query_reaches_it() {
         let of = |probe: serde_json::Value| query(&serde_json::from_value(probe).unwrap());
         let asked = json!({"url": "http://p:9090/base", "query": "up", "atMost": "0.5", "atLeast": "-1", "noData": "Fail"});
-        let endpoint = Endpoint { scheme: probe::Scheme::Http, host: "p".into(), port: 9090, base: "/base".into(), path: "/base/".into() };
+        let endpoint = Endpoint { scheme: probe::Scheme::Http, host: "p".into(), port: 9090, base: "/base".into(), path: "/base".into() };
         let wanted = Query { endpoint, text: "up".into(), at_most: Some(0.5), at_least: Some(-1.0), no_data: Empty::Fail };
         assert_eq!(of(json!({"name": "a", "prometheus": asked})), Some(wanted));
         let plain = of(json!({"name": "a", "prometheus": {"url": "http://p", "query": "up", "atMost": "1"}})).unwrap();
