@@ -155,7 +155,8 @@ fn long_tables_take_milliseconds() {
     assert_eq!(parse(text.as_bytes(), Family::V4).unwrap(), rows);
     let took = start.elapsed();
     println!("10,000 rows: {took:?}");
-    assert!(took.as_millis() < 200, "{took:?}");
+    // About 3 ms; 209 were seen at the lowest priority on a machine that had other things to do.
+    assert!(took.as_millis() < 2000, "{took:?}");
 }
 
 fn any_row() -> impl Strategy<Value = Row> {

@@ -20,6 +20,15 @@ async fn loose(stage: &Stage, revision: &str) -> Result<Vec<Pod>> {
     stage.pods(&format!("left.{revision}")).await
 }
 
+/// Waits until no pod of a revision that has left its ReplicaSet is there any more.
+async fn all_left(stage: &Stage, revision: &str) -> Result {
+    wait_for("the last one has left", 40, || async {
+        let left = loose(stage, revision).await?.len();
+        Ok(when(left == 0, || format!("{left} are left")))
+    })
+    .await
+}
+
 /// Idle old pods go, and the one that somebody holds stays alone until he lets go; back in between, new pods serve beside it.
 pub async fn drain_one_by_one(stage: Arc<Stage>) -> Result {
     let first = stage.installed(&alone("v1")).await?;
@@ -49,11 +58,7 @@ pub async fn drain_one_by_one(stage: Arc<Stage>) -> Result {
     claim!(!names.contains(&held) && names.len() == before.len(), "the old pod serves again beside {names:?}");
     claim!(echo.failures().is_empty(), "the held connection was cut: {:?}", echo.failures().first());
     echo.stop_clean()?;
-    wait_for("the last one has left", 40, || async {
-        let left = loose(&stage, &first).await?.len();
-        Ok(when(left == 0, || format!("{left} are left")))
-    })
-    .await?;
+    all_left(&stage, &first).await?;
     let summary = users.stop_clean()?;
     stage.notes.say(format!("{} requests, 0 failed; {held} left last", summary.ok));
     Ok(())
@@ -84,11 +89,7 @@ pub async fn one_by_one_after_the_bake(stage: Arc<Stage>) -> Result {
     let took = baked.duration_since(moved).as_secs_f64();
     claim!(took >= 8.0, "it baked for {took:.1} s");
     echo.stop_clean()?;
-    wait_for("the last one has left", 40, || async {
-        let left = loose(&stage, &first).await?.len();
-        Ok(when(left == 0, || format!("{left} are left")))
-    })
-    .await?;
+    all_left(&stage, &first).await?;
     let summary = users.stop_clean()?;
     stage.notes.say(format!("baked for {took:.1} s; {} requests, 0 failed", summary.ok));
     Ok(())
