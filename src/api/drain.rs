@@ -7,7 +7,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::DrainMetric;
+use super::{DrainMetric, Exec};
 
 /// How the pods that are being left come to an end.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -63,7 +63,7 @@ pub struct Drain {
 /// Tells each old pod once that it is being left.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = Rule::new("has(self.http) != has(self.label)").message("exactly one of http and label is needed"))]
+#[x_kube(validation = Rule::new("[has(self.http), has(self.label), has(self.exec)].filter(x, x).size() == 1").message("exactly one of http, label and exec is needed"))]
 pub struct Begin {
     /// An HTTP POST with an empty body to each old pod. Any 2xx answer is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -71,6 +71,9 @@ pub struct Begin {
     /// A label that each old pod gets, for applications that read their labels from a file of a downward API volume.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<BeginLabel>,
+    /// A command in a container of each old pod, such as one that sends a signal. Exit code 0 is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<Exec>,
 }
 
 /// A label that a pod gets when it is being left. It takes the place of a value that the template has.

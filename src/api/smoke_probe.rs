@@ -5,13 +5,14 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{HttpGet, HttpPost, Prometheus, Webhook};
+use super::{Exec, HttpGet, HttpPost, Prometheus, Webhook};
 
-/// One test of the incoming revision. Exactly one of httpGet, httpPost, tcpSocket, grpc, prometheus and webhook is set.
+/// One test of the incoming revision. Exactly one of httpGet, httpPost, tcpSocket, grpc, exec, prometheus and webhook is set.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.httpGet), has(self.httpPost), has(self.tcpSocket), has(self.grpc), has(self.prometheus), has(self.webhook)].filter(x, x).size() == 1").message("exactly one of httpGet, httpPost, tcpSocket, grpc, prometheus, webhook must be set"),
+    validation = Rule::new("[has(self.httpGet), has(self.httpPost), has(self.tcpSocket), has(self.grpc), has(self.exec), has(self.prometheus), has(self.webhook)].filter(x, x).size() == 1").message("exactly one of httpGet, httpPost, tcpSocket, grpc, exec, prometheus, webhook must be set"),
+    validation = Rule::new("!has(self.exec) || self.target == 'EachPod'").message("a command runs in each pod, and not through a Service; remove the target").field_path(".target"),
     validation = Rule::new("!has(self.prometheus) || self.target == 'EachPod'").message("a query has no target: it is about the revision as a whole").field_path(".target"),
     validation = Rule::new("!has(self.webhook) || self.target == 'EachPod'").message("a webhook has no target: it is about the revision as a whole").field_path(".target"),
     validation = Rule::new("(!has(self.httpGet) || !has(self.httpGet.expect.maxLatencyMillis) || self.httpGet.expect.maxLatencyMillis <= self.timeoutSeconds * 1000) && (!has(self.httpPost) || !has(self.httpPost.expect.maxLatencyMillis) || self.httpPost.expect.maxLatencyMillis <= self.timeoutSeconds * 1000) && (!has(self.webhook) || !has(self.webhook.expect.maxLatencyMillis) || self.webhook.expect.maxLatencyMillis <= self.timeoutSeconds * 1000)").message("maxLatencyMillis must not exceed timeoutSeconds, after which an attempt has failed anyway")
@@ -32,6 +33,9 @@ pub struct SmokeProbe {
     /// The gRPC health protocol; passes when the answer is SERVING.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grpc: Option<Grpc>,
+    /// A command in a container of each pod; passes when it ends with exit code 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exec: Option<Exec>,
     /// A Prometheus query about the revision as a whole, asked once its pods are available; passes by the numbers in the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<Prometheus>,

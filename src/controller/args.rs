@@ -37,6 +37,9 @@ pub struct Args {
     /// A file with the key, of at least 16 bytes, with which requests to webhooks are signed; without it they are not.
     #[arg(long)]
     pub webhook_key_file: Option<PathBuf>,
+    /// Run the commands of probes and of drain.begin in the pods of releases. It needs the right to `pods/exec`.
+    #[arg(long)]
+    pub allow_exec: bool,
     /// Where /healthz and /readyz are served.
     #[arg(long, default_value = "[::]:8080")]
     pub health_address: SocketAddr,
@@ -61,6 +64,7 @@ impl Args {
             cluster_wide: self.watch_namespaces.is_empty(),
             allowed_urls: Some(self.allow_urls.clone()),
             allowed_webhooks: Some(self.allow_webhooks.clone()),
+            allowed_exec: Some(self.allow_exec),
         }
     }
 }

@@ -136,6 +136,11 @@ impl<A: ApiServer> Context<A> {
         (!allowed).then(|| format!("it is not asked: this operator may not ask {}", endpoint.authority()))
     }
 
+    /// Why no command is run in a pod; `None` if one may be.
+    pub fn refuses_exec(&self) -> Option<String> {
+        (self.installation.allowed_exec != Some(true)).then(|| "nothing is run: this operator may not run commands in pods".into())
+    }
+
     /// What is remembered about one object.
     pub fn remember<T>(&self, uid: &str, change: impl FnOnce(&mut Remembered) -> T) -> T {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);

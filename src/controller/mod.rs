@@ -7,6 +7,7 @@ pub mod apply;
 pub mod args;
 mod attempt;
 pub mod context;
+mod exec;
 #[cfg(test)]
 #[path = "tests/fake.rs"]
 mod fake;
@@ -136,7 +137,7 @@ async fn lead(
         () = &mut *stop => return Ok(()),
         checked = schema::check(&client, needs, schema::PATIENCE) => checked?,
     }
-    let network = Network { key_file: args.webhook_key_file.clone() };
+    let network = Network { key_file: args.webhook_key_file.clone(), client: args.allow_exec.then(|| client.clone()) };
     if let Err(error) = network.signing_key().await {
         // Releases without a webhook go on.
         tracing::warn!("--webhook-key-file: {error}; no webhook is called before that is mended");

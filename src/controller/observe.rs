@@ -26,6 +26,8 @@ pub struct Installation {
     pub allowed_urls: Option<Vec<Endpoint>>,
     /// Below which places webhooks may be.
     pub allowed_webhooks: Option<Vec<Endpoint>>,
+    /// Whether commands may be run in pods.
+    pub allowed_exec: Option<bool>,
 }
 
 /// Reads everything that concerns one object; `None` where it does not exist (any more).
@@ -102,6 +104,7 @@ pub fn observe(
         refused: remembered.refused.clone(),
         allowed_urls: installation.allowed_urls.clone(),
         allowed_webhooks: installation.allowed_webhooks.clone(),
+        allowed_exec: installation.allowed_exec,
         jobs: remembered.jobs.clone(),
         hooks_checked: remembered.hooks_checked(now.mono),
         services: BTreeMap::new(),

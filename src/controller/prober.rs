@@ -9,8 +9,10 @@ use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::api::Exec;
 use crate::probe::{self, Check, Failure, Number, Question, SigningKey};
 
+use super::exec;
 use super::reach;
 
 /// Talks to pods.
@@ -21,15 +23,31 @@ pub trait Prober: Send + Sync + 'static {
     fn ask<'a>(&'a self, question: &'a Question, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>>;
     /// Reads a number that a pod tells of itself.
     fn read<'a>(&'a self, path: &'a str, number: &'a Number, address: SocketAddr, timeout: Duration) -> BoxFuture<'a, Result<f64, Failure>>;
+    /// Runs a command in a pod, and waits for its end.
+    fn run<'a>(&'a self, pod: PodName<'a>, exec: &'a Exec, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        // Only the network itself has a way to do that.
+        exec::run(None, pod, exec, timeout).boxed()
+    }
     /// Tells a pod that it is being left: an HTTP POST without a body.
     fn tell<'a>(&'a self, path: &'a str, address: SocketAddr, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>>;
 }
 
+/// A pod by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PodName<'a> {
+    /// `metadata.namespace`.
+    pub namespace: &'a str,
+    /// `metadata.name`.
+    pub name: &'a str,
+}
+
 /// Over the network.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct Network {
     /// Where the key stands with which requests to webhooks are signed. It is read each time, so that it can be changed.
     pub key_file: Option<PathBuf>,
+    /// The way to the API server, through which commands are run; without it none is.
+    pub client: Option<kube::Client>,
 }
 
 impl Network {
@@ -67,6 +85,10 @@ impl Prober for Network {
 
     fn read<'a>(&'a self, path: &'a str, number: &'a Number, address: SocketAddr, timeout: Duration) -> BoxFuture<'a, Result<f64, Failure>> {
         probe::number(path, number, address, timeout).boxed()
+    }
+
+    fn run<'a>(&'a self, pod: PodName<'a>, exec: &'a Exec, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        exec::run(self.client.as_ref(), pod, exec, timeout).boxed()
     }
 
     fn tell<'a>(&'a self, path: &'a str, address: SocketAddr, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>> {

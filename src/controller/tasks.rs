@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use crate::api::ProbeResult;
 use crate::probe::Failure;
-use crate::release::action::{BeginCall, ProbeRun, SmokeRun};
+use crate::release::action::{BeginCall, ProbeRun, SmokeRun, Telling};
 use crate::release::metric::{Reading, Reads};
 use crate::release::reached::FOLLOW;
 use crate::release::{Begun, Now, ProbeObservation};
@@ -18,7 +18,7 @@ use crate::release::{Begun, Now, ProbeObservation};
 use super::api::ApiServer;
 use super::attempt::{check, question};
 use super::context::Context;
-use super::prober::Prober;
+use super::prober::{PodName, Prober};
 use super::reach::Claim;
 use super::readings::poll;
 use super::world::Key;
@@ -180,13 +180,7 @@ impl Tasks {
             if decided.contains(&about(of, run)) || running.contains_key(&place(of, run)) {
                 continue;
             }
-            let claim = if run.pod.is_some() { Claim::Pod } else { Claim::Service };
-            let refused = match run.address {
-                Some(address) => context.refuses(address.ip(), claim),
-                None => question(run)
-                    .map_or_else(|| Some("it is not asked: its URL can't be read".into()), |question| context.refuses_question(&question)),
-            };
-            if let Some(why) = refused {
+            if let Some(why) = refusal(context, run) {
                 not_sent(context, home.as_ref(), key, uid, untried(of, run, why, home.now().wall));
                 continue;
             }
@@ -216,7 +210,11 @@ impl Tasks {
         running.retain(|pod, _| wanted.iter().any(|call| &call.pod == pod));
         let turns = self.turns(uid);
         for call in wanted.iter().filter(|call| !running.contains_key(&call.pod)).collect::<Vec<_>>() {
-            if let Some(why) = context.refuses(call.address, Claim::Pod) {
+            let refused = match &call.how {
+                Telling::Post { address, .. } => context.refuses(*address, Claim::Pod),
+                Telling::Run(_) => context.refuses_exec(),
+            };
+            if let Some(why) = refused {
                 tracing::warn!(namespace = key.namespace, name = key.name, pod = call.name, "the pod is not told to drain: {why}");
                 home.report(uid, key, Found::Begun(call.pod.clone(), Begun::Failed(why)));
                 continue;
@@ -282,6 +280,19 @@ impl Tasks {
     }
 }
 
+/// Why a probe is not sent; `None` if it may be.
+fn refusal<A: ApiServer>(context: &Context<A>, run: &ProbeRun) -> Option<String> {
+    if run.probe.exec.is_some() {
+        return context.refuses_exec();
+    }
+    let claim = if run.pod.is_some() { Claim::Pod } else { Claim::Service };
+    match (run.address, question(run)) {
+        (Some(address), _) => context.refuses(address.ip(), claim),
+        (None, Some(question)) => context.refuses_question(&question),
+        (None, None) => Some("it is not asked: its URL can't be read".into()),
+    }
+}
+
 fn about(of: &SmokeRun, run: &ProbeRun) -> ProbeKey {
     (of.set_uid.clone(), of.probes.clone(), run.probe.name.clone(), run.pod.clone())
 }
@@ -337,11 +348,12 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
     loop {
         ticks.tick().await;
         let turn = turns.take().await;
-        let outcome = match (address, &question) {
-            (Some(address), _) => home.prober().attempt(&check, address, timeout).await,
-            (None, Some(question)) => home.prober().ask(question, timeout).await,
+        let outcome = match (&probe.exec, address, &question) {
+            (Some(exec), _, _) => home.prober().run(PodName { namespace: &key.namespace, name: &observation.target }, exec, timeout).await,
+            (None, Some(address), _) => home.prober().attempt(&check, address, timeout).await,
+            (None, None, Some(question)) => home.prober().ask(question, timeout).await,
             // Made of a question, always.
-            (None, None) => return,
+            (None, None, None) => return,
         };
         drop(turn);
         observation.attempts += 1;
@@ -399,7 +411,10 @@ async fn tell(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, call: Be
     let mut last = String::new();
     for pause in TELL_AGAIN.iter().map(Some).chain([None]) {
         let turn = turns.take().await;
-        let answer = home.prober().tell(&call.path, SocketAddr::new(call.address, call.port), TELL).await;
+        let answer = match &call.how {
+            Telling::Post { address, port, path } => home.prober().tell(path, SocketAddr::new(*address, *port), TELL).await,
+            Telling::Run(exec) => home.prober().run(PodName { namespace: &key.namespace, name: &call.name }, exec, TELL).await,
+        };
         drop(turn);
         match answer {
             Ok(()) => return home.report(&uid, &key, Found::Begun(call.pod, Begun::Told)),

@@ -216,6 +216,22 @@ pub enum Failure {
         /// Milliseconds from the spec.
         most: u128,
     },
+    /// A command ended with another exit code than 0.
+    #[error("{what}: ended with exit code {code}")]
+    Exit {
+        /// Which command, and where.
+        what: String,
+        /// Its exit code.
+        code: i32,
+    },
+    /// A command was still running when its time was up.
+    #[error("{what}: had not ended after {after:?}")]
+    NotEnded {
+        /// Which command, and where.
+        what: String,
+        /// The attempt's timeout.
+        after: Duration,
+    },
     /// The health service says NOT_SERVING, or that it does not know yet.
     #[error("{what}: answered {status}, expected SERVING")]
     GrpcNotServing {
@@ -288,6 +304,8 @@ impl Failure {
             Self::NoData { .. } | Self::NoDataYet { .. } => "NoData",
             Self::NotYet { .. } => "NotYet",
             Self::TooSlow { .. } => "TooSlow",
+            Self::Exit { .. } => "ExitCode",
+            Self::NotEnded { .. } => "NotEnded",
             Self::GrpcNotServing { .. } => "NotServing",
             Self::GrpcUnknownService { .. } => "UnknownService",
             Self::GrpcUnimplemented { .. } => "HealthServiceMissing",

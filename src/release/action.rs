@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 
-use crate::api::{BlueGreenDeploymentStatus, HookPoint, RoleMetadata, SmokeProbe, Switch};
+use crate::api::{BlueGreenDeploymentStatus, Exec, HookPoint, RoleMetadata, SmokeProbe, Switch};
 
 use super::metadata::PodRole;
 use super::metric::Reads;
@@ -73,7 +73,7 @@ pub struct ProbeRun {
     pub pod: Option<String>,
     /// Name of the pod or Service, or who is asked.
     pub target: String,
-    /// Where to; `None` for a query or a webhook, whose URL says it.
+    /// Where to; `None` for a query or a webhook, whose URL says it, and for a command.
     pub address: Option<SocketAddr>,
     /// What a webhook is told.
     pub body: Option<String>,
@@ -101,12 +101,24 @@ pub struct BeginCall {
     pub pod: String,
     /// Its name.
     pub name: String,
-    /// Where to.
-    pub address: IpAddr,
-    /// Where to.
-    pub port: u16,
-    /// Path of the POST.
-    pub path: String,
+    /// How.
+    pub how: Telling,
+}
+
+/// How a pod is told that it is being left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Telling {
+    /// By a POST.
+    Post {
+        /// Where to.
+        address: IpAddr,
+        /// Where to.
+        port: u16,
+        /// Path with its query.
+        path: String,
+    },
+    /// By a command.
+    Run(Exec),
 }
 
 /// Pods that do not bear yet what belongs to their role.

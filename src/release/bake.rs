@@ -117,7 +117,7 @@ pub fn overdue_in(view: &View<'_>, left: f64) -> f64 {
 }
 
 fn runs(view: &View<'_>, set: &Set, probes: &[SmokeProbe]) -> Vec<ProbeRun> {
-    let pods = || view.pods(set).filter(|pod| pod.ready && !pod.host_network);
+    let pods = || view.pods(set).filter(|pod| pod.ready);
     let each = probes.iter().flat_map(|probe| pods().filter_map(move |pod| smoke::on_pod(probe, pod)));
     each.chain(probes.iter().filter_map(|probe| smoke::on_the_whole(view, set, probe))).collect()
 }

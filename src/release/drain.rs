@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use crate::api::keys::command;
 use crate::api::{Begin, DrainSource, DrainingStatus, Holder, ScaleDown, SwitchCause};
 
-use super::action::{Action, BeginCall, Notice, PodRef, SetChange, SetRef, WatchPod};
+use super::action::{Action, BeginCall, Notice, PodRef, SetChange, SetRef, Telling, WatchPod};
 use super::bake;
 use super::judge::{self, PodState};
 use super::metric::{self, Reads};
@@ -317,13 +317,18 @@ fn tell(begin: &Begin, pod: &Pod, outcome: &mut Outcome) -> bool {
         outcome.actions.push(Action::TellByLabel { pod: PodRef::of(pod), key: label.key.clone(), value: label.value.clone() });
         return true;
     }
+    let call = |how| BeginCall { pod: pod.uid.clone(), name: pod.name.clone(), how };
+    if let Some(exec) = &begin.exec {
+        outcome.begin.push(call(Telling::Run(exec.clone())));
+        return true;
+    }
     // A pod in its node's network has the node's address, where the port may be anybody's. An old template may lack the port that a new spec
     // names: nobody there can be told, and waiting would not help.
     let Some(http) = begin.http.as_ref().filter(|_| !pod.host_network) else { return false };
     let port = super::smoke::resolve(&http.port, pod).and_then(|port| u16::try_from(port).ok());
     let address = pod.addresses.first().and_then(|address| address.parse().ok());
     let (Some(port), Some(address)) = (port, address) else { return false };
-    outcome.begin.push(BeginCall { pod: pod.uid.clone(), name: pod.name.clone(), address, port, path: http.path.clone() });
+    outcome.begin.push(call(Telling::Post { address, port, path: http.path.clone() }));
     true
 }
 

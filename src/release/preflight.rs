@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-use crate::api::{DrainSource, Expect, ExpectedHeader, HookPoint, HttpHeader, ProbeTarget, SmokeProbe};
+use crate::api::{DrainSource, Exec, Expect, ExpectedHeader, HookPoint, HttpHeader, ProbeTarget, SmokeProbe};
 
 use super::services::{self, Block};
 use super::smoke::port_of_service;
@@ -23,7 +23,7 @@ pub fn problems(snapshot: &Snapshot) -> impl Iterator<Item = Block> {
     let probes = lists.into_iter().flat_map(|(list, probes)| probes.iter().enumerate().map(move |(index, probe)| (list, index, probe)));
     let probes = probes.flat_map(|(list, index, probe)| {
         let path = format!("spec.{list}[{index}]");
-        [probe_port(snapshot, &path, probe), probe_words(&path, probe), probe_url(snapshot, &path, probe)]
+        [probe_port(snapshot, &path, probe), probe_words(&path, probe), probe_url(snapshot, &path, probe), probe_command(snapshot, &path, probe)]
     });
     let first = std::iter::once_with(|| template(snapshot)).chain(std::iter::once_with(|| host_ports(snapshot)));
     let found = first.chain(probes).chain(std::iter::once_with(|| drain_ports(snapshot)));
@@ -223,6 +223,24 @@ fn probe_url(snapshot: &Snapshot, path: &str, probe: &SmokeProbe) -> Result<(), 
     if allowed { Ok(()) } else { Err(refused(&path, &endpoint, "allowedWebhooks")) }
 }
 
+fn probe_command(snapshot: &Snapshot, path: &str, probe: &SmokeProbe) -> Result<(), Block> {
+    probe.exec.as_ref().map_or(Ok(()), |exec| command(snapshot, &format!("{path}.exec"), exec))
+}
+
+/// Whether commands are run at all is decided by whoever installs the controller.
+fn command(snapshot: &Snapshot, path: &str, exec: &Exec) -> Result<(), Block> {
+    if snapshot.allowed_exec == Some(false) {
+        let why = "this operator may not run commands in pods; whoever installs it can set allowExec";
+        return Err(Block::new("ExecNotAllowed", format!("{path}: {why}")));
+    }
+    let names: Vec<&str> = containers(snapshot).filter_map(|(_, _, container)| container.get("name")?.as_str()).collect();
+    if names.contains(&exec.container.as_str()) {
+        return Ok(());
+    }
+    let message = format!("{path}.container: no container of the template is named \"{}\"; it has {}", exec.container, names.join(", "));
+    Err(Block::new("ContainerUnknown", message))
+}
+
 fn drain_ports(snapshot: &Snapshot) -> Result<(), Block> {
     let drain = &snapshot.object.spec.drain;
     for (index, port) in drain.ports.iter().enumerate() {
@@ -233,6 +251,9 @@ fn drain_ports(snapshot: &Snapshot) -> Result<(), Block> {
         if !http.path.starts_with('/') {
             return Err(Block::new("PathInvalid", format!("spec.drain.begin.http.path: \"{}\" does not begin with /", http.path)));
         }
+    }
+    if let Some(exec) = drain.begin.as_ref().and_then(|begin| begin.exec.as_ref()) {
+        command(snapshot, "spec.drain.begin.exec", exec)?;
     }
     if let Some(metric) = &drain.metric {
         known_port(snapshot, "spec.drain.metric.port", &metric.port)?;

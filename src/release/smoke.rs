@@ -154,11 +154,9 @@ fn runs(view: &View<'_>, set: &Set, needed: i32) -> Vec<ProbeRun> {
                 let asks = proven.is_empty() && count(view.available(set).count()) >= needed;
                 runs.extend(on_the_whole(view, set, probe).filter(|_| asks));
             }
-            ProbeTarget::EachPod => runs.extend(
-                view.pods(set)
-                    .filter(|pod| pod.ready && !pod.host_network && !proven.contains(pod.uid.as_str()))
-                    .filter_map(|pod| on_pod(probe, pod)),
-            ),
+            ProbeTarget::EachPod => {
+                runs.extend(view.pods(set).filter(|pod| pod.ready && !proven.contains(pod.uid.as_str())).filter_map(|pod| on_pod(probe, pod)))
+            }
             ProbeTarget::PreviewService if proven.is_empty() => runs.extend(on_preview(view, set, probe)),
             ProbeTarget::PreviewService => {}
         }
@@ -166,11 +164,16 @@ fn runs(view: &View<'_>, set: &Set, needed: i32) -> Vec<ProbeRun> {
     runs
 }
 
-/// A probe of one pod, by its own address.
+/// A probe of one pod, by its own address, or inside of it.
 pub fn on_pod(probe: &SmokeProbe, pod: &Pod) -> Option<ProbeRun> {
-    let (_, port) = port_of(probe)?;
-    let address = SocketAddr::new(pod.addresses.first()?.parse().ok()?, u16::try_from(resolve(port, pod)?).ok()?);
-    Some(ProbeRun { probe: probe.clone(), pod: Some(pod.uid.clone()), target: pod.name.clone(), address: Some(address), body: None })
+    let address = if probe.exec.is_some() { None } else { Some(address_of(probe, pod)?) };
+    Some(ProbeRun { probe: probe.clone(), pod: Some(pod.uid.clone()), target: pod.name.clone(), address, body: None })
+}
+
+/// A pod in its node's network has the node's address, where the port may be anybody's.
+fn address_of(probe: &SmokeProbe, pod: &Pod) -> Option<SocketAddr> {
+    let (_, port) = port_of(probe).filter(|_| !pod.host_network)?;
+    Some(SocketAddr::new(pod.addresses.first()?.parse().ok()?, u16::try_from(resolve(port, pod)?).ok()?))
 }
 
 /// A question about a set to somebody else.

@@ -57,6 +57,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [""]
   resources: [pods]
   verbs: [get, list, watch, patch, delete]
+{{- if .Values.allowExec }}
+# Commands in pods of releases. From Kubernetes 1.35 on the API server wants create also of those who ask by WebSocket, which is a GET.
+- apiGroups: [""]
+  resources: [pods/exec]
+  verbs: [get, create]
+{{- end }}
 # Hooks of a release (spec.hooks).
 - apiGroups: [batch]
   resources: [jobs]

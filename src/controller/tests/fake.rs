@@ -284,8 +284,14 @@ impl Stage {
         let (want, wanted) = unbounded_channel();
         let (tell, said) = unbounded_channel();
         let outlets = Outlets { wake, wanted: want, events: tell };
-        let installation =
-            Installation { agent: true, runtime_classes: vec![], cluster_wide: false, allowed_urls: Some(vec![]), allowed_webhooks: Some(vec![]) };
+        let installation = Installation {
+            agent: true,
+            runtime_classes: vec![],
+            cluster_wide: false,
+            allowed_urls: Some(vec![]),
+            allowed_webhooks: Some(vec![]),
+            allowed_exec: Some(false),
+        };
         let context = Arc::new(Context::new(api.clone(), Arc::new(clock.clone()), prober, installation, World::new(vec![], true), outlets));
         Self { api, clock, context, wakes, wanted, said }
     }

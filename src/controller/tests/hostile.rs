@@ -279,8 +279,14 @@ fn looks(objects: &[(Resource, Value)]) -> Vec<Plan> {
     KINDS.iter().for_each(|kind| drop(world.relisted(*kind, "")));
     world.agent_pods(true);
     let (mut remembered, mut reports) = (Remembered::default(), Reports::default());
-    let installation =
-        Installation { agent: true, runtime_classes: vec![], cluster_wide: true, allowed_urls: Some(vec![]), allowed_webhooks: Some(vec![]) };
+    let installation = Installation {
+        agent: true,
+        runtime_classes: vec![],
+        cluster_wide: true,
+        allowed_urls: Some(vec![]),
+        allowed_webhooks: Some(vec![]),
+        allowed_exec: Some(false),
+    };
     let mut plans = vec![];
     for key in world.keys() {
         for seconds in [0, 3, 700] {

@@ -94,8 +94,14 @@ impl Stage {
         let (wake, _) = unbounded_channel();
         let (wanted, _) = unbounded_channel();
         let (events, said) = unbounded_channel();
-        let installation =
-            Installation { agent: true, runtime_classes: vec![], cluster_wide, allowed_urls: Some(vec![]), allowed_webhooks: Some(vec![]) };
+        let installation = Installation {
+            agent: true,
+            runtime_classes: vec![],
+            cluster_wide,
+            allowed_urls: Some(vec![]),
+            allowed_webhooks: Some(vec![]),
+            allowed_exec: Some(false),
+        };
         let world = World::new(vec![], true);
         let context =
             Context::new(api.clone(), Arc::new(watch.clone()), Arc::new(Network::default()), installation, world, Outlets { wake, wanted, events });

@@ -129,8 +129,11 @@ async fn where_no_pod_can_be_nothing_is_sent_and_that_is_said_once() {
 #[tokio::test(start_paused = true)]
 async fn nobody_is_told_to_drain_where_no_pod_can_be() {
     let (pods, stage) = holding();
-    let call =
-        |address: &str| BeginCall { pod: address.into(), name: "p".into(), address: address.parse().unwrap(), port: 10250, path: "/run".into() };
+    let call = |address: &str| BeginCall {
+        pod: address.into(),
+        name: "p".into(),
+        how: Telling::Post { address: address.parse().unwrap(), port: 10250, path: "/run".into() },
+    };
     let wanted = ["127.0.0.1", "::ffff:169.254.169.254", "10.0.0.7"].map(call);
     stage.context.tasks.begin(&stage.context, &key(), "u", &wanted);
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -138,6 +141,69 @@ async fn nobody_is_told_to_drain_where_no_pod_can_be() {
     let begun = stage.context.remember("u", |remembered| remembered.begun.clone());
     assert_eq!(begun.keys().collect::<Vec<_>>(), ["127.0.0.1", "::ffff:169.254.169.254"]);
     assert!(begun.values().all(|outcome| matches!(outcome, Begun::Failed(why) if why.starts_with("nothing is sent there"))), "{begun:?}");
+}
+
+/// What was installed may differ from what the preflight knew.
+#[tokio::test(start_paused = true)]
+async fn no_command_is_run_where_none_may_be() {
+    let exec = crate::api::Exec { command: vec!["/app".into()], container: "app".into() };
+    for allowed in [false, true] {
+        let ran = Arc::new(Runs::default());
+        let mut stage = Stage::with_pods(ran.clone());
+        Arc::get_mut(&mut stage.context).unwrap().installation.allowed_exec = Some(allowed);
+        stage.context.tasks.at_home(stage.context.clone());
+        let mut wanted = run("10.0.0.7");
+        wanted.runs[0].address = None;
+        wanted.runs[0].pod = Some("uid".into());
+        wanted.runs[0].target = "pod".into();
+        wanted.runs[0].probe.tcp_socket = None;
+        wanted.runs[0].probe.exec = Some(exec.clone());
+        wanted.runs[0].probe.success_threshold = 1;
+        stage.context.tasks.probe(&stage.context, &key(), "u", &[&wanted]);
+        let call = BeginCall { pod: "old".into(), name: "old-pod".into(), how: Telling::Run(exec.clone()) };
+        stage.context.tasks.begin(&stage.context, &key(), "u", &[call]);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let begun = stage.context.remember("u", |remembered| remembered.begun.get("old").cloned()).unwrap();
+        let mut names = ran.0.lock().unwrap().clone();
+        names.sort();
+        if allowed {
+            assert_eq!(
+                (names, seen(&stage).0, begun),
+                (vec![(key().namespace, "old-pod".into()), (key().namespace, "pod".to_owned())], ProbeResult::Passed, Begun::Told)
+            );
+        } else {
+            assert_eq!(names, []);
+            let why = "nothing is run: this operator may not run commands in pods";
+            assert_eq!((seen(&stage), begun), ((ProbeResult::Running, why.to_owned()), Begun::Failed(why.into())));
+        }
+    }
+}
+
+/// Runs every command, which passes.
+#[derive(Default)]
+struct Runs(Mutex<Vec<(String, String)>>);
+
+impl Prober for Runs {
+    fn attempt<'a>(&'a self, _: &'a Check, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { panic!("it is a command") })
+    }
+
+    fn ask<'a>(&'a self, _: &'a Question, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { panic!("it is a command") })
+    }
+
+    fn read<'a>(&'a self, _: &'a str, _: &'a Number, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<f64, Failure>> {
+        Box::pin(async { panic!("it is a command") })
+    }
+
+    fn run<'a>(&'a self, pod: PodName<'a>, _: &'a crate::api::Exec, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        self.0.lock().unwrap().push((pod.namespace.to_owned(), pod.name.to_owned()));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn tell<'a>(&'a self, _: &'a str, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        Box::pin(async { panic!("it is a command") })
+    }
 }
 
 #[tokio::test(start_paused = true)]

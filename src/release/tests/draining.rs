@@ -203,6 +203,21 @@ fn a_pod_in_its_nodes_network_is_not_told_as_its_address_is_the_nodes() {
 }
 
 #[test]
+fn a_pod_may_be_told_by_a_command_in_it() {
+    let begin = json!({"begin": {"exec": {"command": ["/app", "--bye"], "container": "app"}}});
+    let mut world = moved(&begin);
+    world.snapshot.allowed_exec = Some(true);
+    // Its address does not matter.
+    for pod in &mut world.snapshot.pods {
+        pod.host_network = true;
+    }
+    world.until("told", |world| !world.plan.effects.begin.is_empty() || !world.told.is_empty());
+    world.until("told", |world| world.told.len() == 3);
+    world.run(60);
+    assert!(world.told.values().all(|times| *times == 1), "{:?}", world.told);
+}
+
+#[test]
 fn a_pod_that_can_not_be_told_does_not_hold_the_others() {
     let mut world = moved(&serde_json::from_str(BEGIN).unwrap());
     for pod in world.pods("v1").iter().map(|pod| pod.uid.clone()).collect::<Vec<_>>() {

@@ -143,6 +143,7 @@ pub fn snapshot(version: &str, changes: &Value) -> Snapshot {
         peer_names: BTreeMap::new(),
         allowed_urls: Some(vec![]),
         allowed_webhooks: Some(vec![]),
+        allowed_exec: Some(false),
         jobs: BTreeMap::new(),
         hooks_checked: None,
         refused: None,

@@ -477,3 +477,50 @@ fn a_webhook_is_told_what_it_is_about() {
     let said = message(world.status(), ConditionType::Stalled);
     assert!(said.starts_with("spec.smokeProbes[0].webhook.expect.jsonPointer[0].path: "), "{said}");
 }
+
+#[test]
+fn a_command_is_run_in_each_pod_if_it_may_be() {
+    let probes = json!([{"name": "inside", "exec": {"command": ["/app"], "container": "app"}, "successThreshold": 1}]);
+    let asking = |allowed: Option<bool>| {
+        let mut world = World::installed("v1", &json!({}));
+        world.snapshot.allowed_exec = allowed;
+        world.undecided.insert(revision("v2"));
+        world.edit(|spec| spec.smoke_probes = serde_json::from_value(probes.clone()).unwrap());
+        world
+    };
+    let mut world = asking(Some(true));
+    world.edit(|spec| spec.bake = serde_json::from_value(json!({"seconds": 60, "probes": probes})).unwrap());
+    world.apply_version("v2");
+    world.settle();
+    // Also where their address is their node's, which nothing is sent to.
+    for pod in &mut world.snapshot.pods {
+        pod.host_network = true;
+    }
+    world.settle();
+    let inside = |world: &World, run: &SmokeRun| {
+        let mut names: Vec<String> = world.pods("v2").iter().map(|pod| pod.name.clone()).collect();
+        let mut targets: Vec<String> = run.runs.iter().map(|run| run.target.clone()).collect();
+        names.sort();
+        targets.sort();
+        assert!(run.runs.iter().all(|run| run.address.is_none() && run.pod.is_some()));
+        assert_eq!((names.len(), targets), (3, names));
+    };
+    inside(&world, world.plan.effects.smoke.as_ref().unwrap());
+    world.undecided.clear();
+    world.until("it bakes", |world| world.phase() == PhaseName::Bake);
+    inside(&world, world.plan.effects.bake.as_ref().unwrap());
+
+    let mut world = asking(Some(false));
+    world.apply_version("v2");
+    world.settle();
+    let said = message(world.status(), ConditionType::Stalled);
+    assert_eq!(said, "spec.smokeProbes[0].exec: this operator may not run commands in pods; whoever installs it can set allowExec");
+
+    // Where that is not known, as to kubectl, only what the spec itself says is looked at.
+    let mut world = asking(None);
+    world.edit(|spec| spec.smoke_probes[0].exec.as_mut().unwrap().container = "proxy".into());
+    world.apply_version("v2");
+    world.settle();
+    let said = message(world.status(), ConditionType::Stalled);
+    assert!(said.starts_with("spec.smokeProbes[0].exec.container: no container of the template is named \"proxy\"; it has "), "{said}");
+}

@@ -52,6 +52,9 @@ pub struct Config {
     /// A file that tells it to drain once it holds anything, such as a label in a downward API volume.
     #[arg(long, env = "APP_DRAIN_FILE")]
     pub drain_file: Option<PathBuf>,
+    /// Do nothing but send SIGUSR1 to process 1, which drains by it: a command in a container of an image that has no `kill`.
+    #[arg(long)]
+    pub signal_drain: bool,
     /// The key with which requests to `POST /judge` of the admin port must be signed; without it none is taken.
     #[arg(long, env = "APP_WEBHOOK_KEY")]
     pub webhook_key: Option<String>,

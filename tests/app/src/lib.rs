@@ -38,6 +38,7 @@ use std::{
 
 use tokio::{
     net::{TcpListener, TcpSocket},
+    signal::unix::{SignalKind, signal},
     task::JoinSet,
 };
 
@@ -94,8 +95,9 @@ impl App {
         servers.spawn(websocket::serve(websocket, state.clone()));
         servers.spawn(echo::serve(echo, state.clone()));
         if let Some(file) = config.drain_file.clone() {
-            servers.spawn(drain_by(file, state));
+            servers.spawn(drain_by(file, state.clone()));
         }
+        servers.spawn(drain_by_signal(state));
         Ok(App { http: http_address, grpc: grpc_address, echo: echo_address, websocket: websocket_address, admin: admin_address, servers })
     }
 
@@ -111,6 +113,14 @@ async fn drain_by(file: PathBuf, state: Arc<State>) {
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     state.drain();
+}
+
+/// Drains when SIGUSR1 comes.
+async fn drain_by_signal(state: Arc<State>) {
+    let Ok(mut signals) = signal(SignalKind::user_defined1()) else { return };
+    while signals.recv().await.is_some() {
+        state.drain();
+    }
 }
 
 /// A listening socket, and its address (the port may have been 0: any free one).

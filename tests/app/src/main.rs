@@ -4,11 +4,22 @@ use std::process::ExitCode;
 
 use app::{App, config::Config};
 use clap::Parser;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tokio::signal::unix::{SignalKind, signal};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let config = Config::parse();
+    if config.signal_drain {
+        return match kill(Pid::from_raw(1), Signal::SIGUSR1) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("app: process 1 got no signal: {error}");
+                ExitCode::FAILURE
+            }
+        };
+    }
     // As process 1 of a container it would not get a signal without a handler.
     let signals = signal(SignalKind::terminate()).and_then(|terminate| Ok((terminate, signal(SignalKind::interrupt())?)));
     let (mut terminate, mut interrupt) = match signals {

@@ -140,6 +140,8 @@ pub const STALLED: &[Reason] = &[
     ("MetricInvalid", "`spec.drain.metric` names a series or a place in JSON that can't be one."),
     ("UrlInvalid", "The URL of a Prometheus query or a webhook is none, or has a user or a query."),
     ("UrlNotAllowed", "A Prometheus query or a webhook goes to where this operator may not ask (`allowedUrls`, `allowedWebhooks` of its chart)."),
+    ("ExecNotAllowed", "A command is to be run in pods, which this operator may not (`allowExec` of its chart)."),
+    ("ContainerUnknown", "A command is to be run in a container that the template does not have."),
     ("HeaderInvalid", "A header of a smoke probe can't be sent, or can't be in any answer."),
     ("WindowInvalid", "A window of `spec.promotion` can't be read, or never opens."),
     (

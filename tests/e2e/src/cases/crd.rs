@@ -88,7 +88,7 @@ fn query(bounds: Value, target: &str) -> Manifest {
 /// What can never work is refused with a sentence that says what to write instead.
 pub async fn crd_rules(stage: Arc<Stage>) -> Result {
     let metric = |more: Value| shop("v1").spec("/drain/source", "Metric").spec("/drain/metric", more);
-    let rules: [(&str, Manifest, &str); 28] = [
+    let rules: [(&str, Manifest, &str); 29] = [
         (
             "selector",
             shop("v1").spec("/template/metadata/labels", json!({"app": "other"})),
@@ -115,8 +115,12 @@ pub async fn crd_rules(stage: Arc<Stage>) -> Result {
             "quietSeconds must not exceed convergenceTimeoutSeconds, or the move could never count as done",
         ),
         ("minimum", shop("v1").spec("/drain/minimumSeconds", 500), "minimumSeconds must not exceed deadlineSeconds"),
-        ("told in no way", shop("v1").spec("/drain/begin", json!({})), "exactly one of http and label is needed"),
-        ("told twice", shop("v1").told().spec("/drain/begin/label", json!({"key": "a", "value": "b"})), "exactly one of http and label is needed"),
+        ("told in no way", shop("v1").spec("/drain/begin", json!({})), "exactly one of http, label and exec is needed"),
+        (
+            "told twice",
+            shop("v1").told().spec("/drain/begin/label", json!({"key": "a", "value": "b"})),
+            "exactly one of http, label and exec is needed",
+        ),
         (
             "told by a label of ours",
             shop("v1").spec("/drain/begin", json!({"label": {"key": "bluegreen.dev/revision", "value": "x"}})),
@@ -137,7 +141,7 @@ pub async fn crd_rules(stage: Arc<Stage>) -> Result {
         (
             "two actions",
             shop("v1").spec("/smokeProbes/0/tcpSocket", json!({"port": 1})),
-            "exactly one of httpGet, httpPost, tcpSocket, grpc, prometheus, webhook must be set",
+            "exactly one of httpGet, httpPost, tcpSocket, grpc, exec, prometheus, webhook must be set",
         ),
         ("a query without a bound", query(json!({}), "EachPod"), "atMost or atLeast must be set, or both"),
         ("a bound that is no number", query(json!({"atMost": "1e3"}), "EachPod"), "write a number such as 0.01"),
@@ -149,9 +153,15 @@ pub async fn crd_rules(stage: Arc<Stage>) -> Result {
             "a webhook has no target: it is about the revision as a whole",
         ),
         (
+            "a command with a target",
+            query(json!({"atMost": "1"}), "PreviewService")
+                .spec("/smokeProbes/0", json!({"name": "a", "exec": {"command": ["/app"], "container": "app"}, "target": "PreviewService"})),
+            "a command runs in each pod, and not through a Service; remove the target",
+        ),
+        (
             "two requests",
             shop("v1").spec("/smokeProbes/0/httpPost", json!({"port": 1})),
-            "exactly one of httpGet, httpPost, tcpSocket, grpc, prometheus, webhook must be set",
+            "exactly one of httpGet, httpPost, tcpSocket, grpc, exec, prometheus, webhook must be set",
         ),
         (
             "latency beyond the timeout",

@@ -9,6 +9,7 @@ mod commands;
 mod crd;
 mod drain;
 mod endpoints;
+pub mod exec;
 mod failing;
 mod faults;
 mod fidelity;
@@ -68,6 +69,8 @@ pub fn all() -> Vec<Case> {
         shared!(gates::local_policy_gap, 240),
         shared!(queries::queries_decide, 240),
         shared!(webhooks::webhooks_decide, 240),
+        shared!(exec::commands_in_pods_decide, 240),
+        shared!(exec::release_kept_told_by_a_signal, 300),
         shared!(gitops::helm_waits, 300),
         shared!(gates::preview_replicas, 150),
         shared!(roles::pod_metadata_by_role, 200),

@@ -121,6 +121,7 @@ impl Sim {
             cluster_wide: true,
             allowed_urls: Some(vec![]),
             allowed_webhooks: Some(vec![]),
+            allowed_exec: Some(false),
         };
         let prober = Arc::new(SimProber::new(self.me(), id));
         let outlets = Outlets { wake, wanted: want, events: tell };
