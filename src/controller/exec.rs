@@ -10,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Status;
 use kube::api::{Api, AttachParams, AttachedProcess};
 use kube::{Client, Error};
 use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::time::Instant;
 
 use crate::api::Exec;
 use crate::probe::Failure;
@@ -18,6 +19,7 @@ use super::prober::PodName;
 
 /// Most bytes that a command may write, to keep a chatty one from going through API server and controller for as long as its timeout allows.
 const MOST_BYTES: u64 = 64 * 1024;
+const AWAY: &str = "the API server or the pod's kubelet could not be reached";
 
 /// Runs a command once, and waits for its end. Exit code 0 is a pass.
 ///
@@ -26,14 +28,16 @@ const MOST_BYTES: u64 = 64 * 1024;
 pub async fn run(client: Option<&Client>, pod: PodName<'_>, exec: &Exec, timeout: Duration) -> Result<(), Failure> {
     let what = what(exec);
     let Some(client) = client else { return Err(Failure::NotTried { what, why: "this operator may not run commands in pods" }) };
-    let attempt = async {
-        // One of the streams must be asked for; with both of them a command meets what it meets under a kubelet's probe.
-        let params = AttachParams::default().stdout(true).stderr(true).stdin(false).container(&exec.container);
-        let pods: Api<Pod> = Api::namespaced(client.clone(), pod.namespace);
-        let process = pods.exec(pod.name, &exec.command, &params).await.map_err(|error| refused(&what, &error))?;
-        ended(&what, process).await
+    let deadline = Instant::now() + timeout;
+    // One of the streams must be asked for; with both of them a command meets what it meets under a kubelet's probe.
+    let params = AttachParams::default().stdout(true).stderr(true).stdin(false).container(&exec.container);
+    let pods: Api<Pod> = Api::namespaced(client.clone(), pod.namespace);
+    // That the API server is slow says nothing about the command.
+    let Ok(begun) = tokio::time::timeout_at(deadline, pods.exec(pod.name, &exec.command, &params)).await else {
+        return Err(Failure::NotTried { what, why: AWAY });
     };
-    match tokio::time::timeout(timeout, attempt).await {
+    let process = begun.map_err(|error| refused(&what, &error))?;
+    match tokio::time::timeout_at(deadline, ended(&what, process)).await {
         Ok(outcome) => outcome,
         Err(_) => Err(Failure::NotEnded { what, after: timeout }),
     }
@@ -46,8 +50,6 @@ fn what(exec: &Exec) -> String {
 
 async fn ended(what: &str, mut process: AttachedProcess) -> Result<(), Failure> {
     let (out, err, status) = (process.stdout(), process.stderr(), process.take_status());
-    let too_much = || Failure::BadAnswer { what: what.to_owned(), why: "it wrote more than 64 KiB; send that elsewhere" };
-    let (quiet_out, quiet_err) = (quiet(out), quiet(err));
     let verdict = async {
         let status = match status {
             Some(status) => status.await,
@@ -55,16 +57,18 @@ async fn ended(what: &str, mut process: AttachedProcess) -> Result<(), Failure> 
         };
         judge(what, status.as_ref())
     };
-    let silence = async { if tokio::join!(quiet_out, quiet_err) == (true, true) { Ok(()) } else { Err(too_much()) } };
-    tokio::try_join!(verdict, silence).map(drop)
+    // Each by itself: while one of the streams is not read on, neither the other nor the verdict comes any more.
+    tokio::try_join!(verdict, quiet(what, out), quiet(what, err)).map(drop)
 }
 
-/// Reads to the end; whether that came before too much had.
-async fn quiet(stream: Option<impl AsyncRead + Unpin>) -> bool {
-    let Some(stream) = stream else { return true };
-    let read = tokio::io::copy(&mut stream.take(MOST_BYTES + 1), &mut tokio::io::sink()).await;
-    // A stream that breaks leaves no verdict either, which is told as that.
-    read.is_err() || read.is_ok_and(|read| read <= MOST_BYTES)
+/// Reads to the end, which must come before too much has.
+async fn quiet(what: &str, stream: Option<impl AsyncRead + Unpin>) -> Result<(), Failure> {
+    let Some(stream) = stream else { return Ok(()) };
+    match tokio::io::copy(&mut stream.take(MOST_BYTES + 1), &mut tokio::io::sink()).await {
+        Ok(read) if read > MOST_BYTES => Err(Failure::BadAnswer { what: what.to_owned(), why: "it wrote more than 64 KiB; send that elsewhere" }),
+        // A stream that breaks leaves no verdict either, which is told as that.
+        _ => Ok(()),
+    }
 }
 
 /// What the kubelet says of the end (`v4.channel.k8s.io`: a Status, with the exit code among its causes).
@@ -95,7 +99,7 @@ fn refused(what: &str, error: &Error) -> Failure {
             "the API server refuses it; the right to pods/exec is missing, or a policy of the cluster forbids it"
         }
         Error::Api(status) if status.code == 404 => "the pod is gone",
-        _ => "the API server or the pod's kubelet could not be reached",
+        _ => AWAY,
     };
     Failure::NotTried { what, why }
 }
@@ -141,10 +145,11 @@ mod tests {
 
     #[tokio::test]
     async fn what_it_writes_is_bounded() {
-        let much = |bytes: usize| async move { quiet(Some(&vec![0_u8; bytes][..])).await };
+        let much = |bytes: usize| async move { quiet("x", Some(&vec![0_u8; bytes][..])).await.is_ok() };
         assert!(much(0).await && much(65_536).await);
         assert!(!much(65_537).await);
-        assert!(quiet(Some(tokio::io::repeat(b'y'))).await == false, "an endless one comes to its end");
+        let endless = quiet("/app in container app", Some(tokio::io::repeat(b'y'))).await.unwrap_err();
+        assert_eq!(endless.to_string(), "/app in container app: it wrote more than 64 KiB; send that elsewhere");
     }
 
     #[tokio::test]

@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::api::keys::command;
-use crate::api::{Begin, DrainSource, DrainingStatus, Holder, ScaleDown, SwitchCause};
+use crate::api::{DrainSource, DrainingStatus, Holder, ScaleDown, SwitchCause};
 
-use super::action::{Action, BeginCall, Notice, PodRef, SetChange, SetRef, Telling, WatchPod};
+use super::action::{Action, BeginCall, Notice, SetChange, SetRef, WatchPod};
 use super::bake;
+use super::begin;
 use super::judge::{self, PodState};
 use super::metric::{self, Reads};
 use super::overlap;
@@ -16,13 +17,11 @@ use super::part;
 use super::reached::{Reach, reach};
 use super::services::may_lead;
 use super::set::Set;
-use super::snapshot::{Begun, Identity, Pod, Snapshot};
+use super::snapshot::{Identity, Pod, Snapshot};
 use super::view::{View, count, counted};
 
 /// Why a set that has drained is still there.
 pub const KEPT_WARM: &str = "KeptWarm";
-/// So many pods get the label that tells them in one pass.
-const TOLD_AT_ONCE: usize = 16;
 /// Old pods behind a headless Service stay at least so long.
 const HEADLESS_SECONDS: i32 = 60;
 
@@ -158,7 +157,7 @@ fn left(view: &View<'_>, set: &Set, outcome: &mut Outcome) {
     };
     let drained = states.iter().filter(|(_, state)| done(state)).count();
     outcome.reads.extend(metric::reads(view, set));
-    let begun = begin(view, set, &pods, outcome);
+    let begun = begin::step(view, set, &pods, outcome);
     let rest = intent.converged_at.map(|at| later(at, minimum_seconds(view)));
     let rested = rest.is_some_and(|at| view.now.wall >= at);
     // A person may end a drain, too.
@@ -272,64 +271,6 @@ fn cut(entry: &DrainingStatus, deadline: Option<i32>) -> Notice {
     let message =
         format!("revision {} {how} with {open} ({}); {} of {} pods had drained", entry.revision, entry.reason, entry.drained_pods, entry.pods);
     Notice { warning: true, reason, message }
-}
-
-/// Tells each pod once. The set is marked first: whatever happens, these pods never serve again.
-fn begin(view: &View<'_>, set: &Set, pods: &[&Pod], outcome: &mut Outcome) -> bool {
-    let object = &view.snapshot.object;
-    let Some(begin) = object.spec.drain.begin.as_ref() else {
-        return true;
-    };
-    if object.spec.paused || view.intent.is_none_or(|intent| intent.converged_at.is_none()) {
-        return false;
-    }
-    let Some(told) = &set.drain_begun else {
-        let change = SetChange { drain_begun: Some(vec![]), ..SetChange::default() };
-        outcome.actions.push(Action::PatchSet { set: SetRef::of(set), change });
-        return false;
-    };
-    let mut all = true;
-    let mut newly = vec![];
-    let mut labelled = 0;
-    for pod in pods.iter().filter(|pod| pod.node.is_some() && !told.contains(&pod.uid)) {
-        match view.snapshot.begun.get(&pod.uid) {
-            Some(Begun::Told) => newly.push(pod.uid.clone()),
-            Some(Begun::Failed(_)) => {}
-            // Not all of many in one pass: whatever happens meanwhile is looked at in between.
-            None if begin.label.is_some() && labelled >= TOLD_AT_ONCE => all = false,
-            None => {
-                labelled += 1;
-                all &= !tell(begin, pod, outcome);
-            }
-        }
-    }
-    // One write for all of them, when the last one has been told.
-    if all && !newly.is_empty() {
-        let known = told.iter().cloned().chain(newly).collect();
-        outcome.actions.push(Action::PatchSet { set: SetRef::of(set), change: SetChange { drain_begun: Some(known), ..SetChange::default() } });
-    }
-    all
-}
-
-/// Asks for one pod to be told; whether that can be done at all.
-fn tell(begin: &Begin, pod: &Pod, outcome: &mut Outcome) -> bool {
-    if let Some(label) = &begin.label {
-        outcome.actions.push(Action::TellByLabel { pod: PodRef::of(pod), key: label.key.clone(), value: label.value.clone() });
-        return true;
-    }
-    let call = |how| BeginCall { pod: pod.uid.clone(), name: pod.name.clone(), how };
-    if let Some(exec) = &begin.exec {
-        outcome.begin.push(call(Telling::Run(exec.clone())));
-        return true;
-    }
-    // A pod in its node's network has the node's address, where the port may be anybody's. An old template may lack the port that a new spec
-    // names: nobody there can be told, and waiting would not help.
-    let Some(http) = begin.http.as_ref().filter(|_| !pod.host_network) else { return false };
-    let port = super::smoke::resolve(&http.port, pod).and_then(|port| u16::try_from(port).ok());
-    let address = pod.addresses.first().and_then(|address| address.parse().ok());
-    let (Some(port), Some(address)) = (port, address) else { return false };
-    outcome.begin.push(call(Telling::Post { address, port, path: http.path.clone() }));
-    true
 }
 
 fn watch(view: &View<'_>, pod: &Pod, attempt: i64) -> Option<WatchPod> {

@@ -4,6 +4,7 @@
 
 pub mod action;
 pub mod bake;
+pub mod begin;
 pub mod bring_up;
 pub mod command;
 pub mod conditions;

@@ -204,14 +204,18 @@ fn a_pod_in_its_nodes_network_is_not_told_as_its_address_is_the_nodes() {
 
 #[test]
 fn a_pod_may_be_told_by_a_command_in_it() {
-    let begin = json!({"begin": {"exec": {"command": ["/app", "--bye"], "container": "app"}}});
-    let mut world = moved(&begin);
+    let begin = json!({"exec": {"command": ["/shop", "--bye"], "container": "web"}});
+    let mut world = World::installed("v1", &json!({}));
     world.snapshot.allowed_exec = Some(true);
+    world.edit(|spec| spec.drain.begin = serde_json::from_value(begin.clone()).unwrap());
+    world.apply_version("v2");
+    world.settle();
     // Its address does not matter.
-    for pod in &mut world.snapshot.pods {
-        pod.host_network = true;
+    let old: Vec<String> = world.pods("v1").iter().map(|pod| pod.uid.clone()).collect();
+    for pod in world.snapshot.pods.iter_mut().filter(|pod| old.contains(&pod.uid)) {
+        pod.addresses.clear();
     }
-    world.until("told", |world| !world.plan.effects.begin.is_empty() || !world.told.is_empty());
+    world.open.insert(revision("v1"), 1);
     world.until("told", |world| world.told.len() == 3);
     world.run(60);
     assert!(world.told.values().all(|times| *times == 1), "{:?}", world.told);
