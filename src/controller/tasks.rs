@@ -359,7 +359,13 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
         observation.attempts += 1;
         let was = observation.result;
         // Many of them take a verdict back that was good once: what it rested on is not seen any more.
-        nothing = if matches!(outcome, Err(Failure::NoDataYet { .. } | Failure::NotYet { .. })) { nothing + 1 } else { 0 };
+        let no_verdict = match &outcome {
+            Err(Failure::NoDataYet { .. } | Failure::NotYet { .. }) => true,
+            // Rights or a kubelet may be missing for long.
+            Err(Failure::NotTried { .. }) => probe.exec.is_some(),
+            _ => false,
+        };
+        nothing = if no_verdict { nothing + 1 } else { 0 };
         if nothing >= probe.failure_threshold {
             passes = 0;
         } else if nothing > 0 && (passes > 0 || failures > 0) {
@@ -417,7 +423,8 @@ async fn tell(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, call: Be
         };
         drop(turn);
         match answer {
-            Ok(()) => return home.report(&uid, &key, Found::Begun(call.pod, Begun::Told)),
+            // A command that has been begun goes on in its container; to begin it again would be to tell the pod twice.
+            Ok(()) | Err(Failure::NotEnded { .. }) => return home.report(&uid, &key, Found::Begun(call.pod, Begun::Told)),
             Err(failure) => last = failure.to_string(),
         }
         if let Some(pause) = pause {

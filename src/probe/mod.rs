@@ -33,7 +33,7 @@ pub use expect::{Expect, comparable};
 pub use failure::Failure;
 pub use json::pointer;
 pub use number::{Number, number, written};
-pub use query::{Empty, Endpoint, Query};
+pub use query::{Empty, Endpoint, Query, component};
 pub use series::Series;
 pub use webhook::{SigningKey, Webhook};
 

@@ -170,7 +170,7 @@ impl Query {
 }
 
 /// A text as the value of a query (RFC 3986): everything but unreserved characters is encoded.
-fn component(text: &str) -> String {
+pub fn component(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

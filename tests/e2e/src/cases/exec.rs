@@ -13,11 +13,8 @@ use crate::stage::Stage;
 /// That the shared cluster's operator may run commands, as a value of its chart.
 pub const ALLOWED: &str = "allowExec=true";
 
-fn tested(version: &str, command: &Value, more: &[(&str, Value)]) -> Manifest {
-    let mut probe = json!([{"name": "inside", "exec": {"command": command, "container": "app"}, "failureThreshold": 2, "successThreshold": 2}]);
-    for (field, value) in more {
-        probe[0][*field] = value.clone();
-    }
+fn tested(version: &str, command: &Value) -> Manifest {
+    let probe = json!([{"name": "inside", "exec": {"command": command, "container": "app"}, "failureThreshold": 2, "successThreshold": 2}]);
     shop(version).spec("/smokeProbes", probe)
 }
 
@@ -25,23 +22,23 @@ fn tested(version: &str, command: &Value, more: &[(&str, Value)]) -> Manifest {
 /// what they are, and the traffic stays.
 pub async fn commands_in_pods_decide(stage: Arc<Stage>) -> Result {
     let good = json!(["/app", "--version"]);
-    let first = stage.installed(&tested("v1", &good, &[])).await?;
+    let first = stage.installed(&tested("v1", &good)).await?;
     let status = stage.shop().await?.status.unwrap_or_default();
     let passed: Vec<&str> = status.smoke_probes.iter().filter(|row| row.name == "inside").map(|row| row.target.as_str()).collect();
     claim!(passed.len() == 2, "the command passed on {passed:?}");
     let users = stage.users().await?;
     // The sample app ends with 2 at a word that it does not know.
-    stage.apply(&tested("v2", &json!(["/app", "--nonsense"]), &[])).await?;
+    stage.apply(&tested("v2", &json!(["/app", "--nonsense"]))).await?;
     given_up(&stage, "/app in container app: ended with exit code 2").await?;
-    stage.apply(&tested("v3", &json!(["/nothing"]), &[])).await?;
+    stage.apply(&tested("v3", &json!(["/nothing"]))).await?;
     given_up(&stage, "/nothing in container app: it could not be started; is that program in the image, and executable?").await?;
     let endless = json!(["/app", "--http-port=0", "--grpc-port=0", "--echo-port=0", "--websocket-port=0", "--admin-port=0"]);
-    stage.apply(&tested("v4", &endless, &[("timeoutSeconds", json!(2))])).await?;
+    stage.apply(&tested("v4", &endless).spec("/smokeProbes/0/timeoutSeconds", 2)).await?;
     given_up(&stage, "/app in container app: had not ended after 2s").await?;
-    stage.apply(&tested("v5", &good, &[]).spec("/smokeProbes/0/exec/container", "proxy")).await?;
+    stage.apply(&tested("v5", &good).spec("/smokeProbes/0/exec/container", "proxy")).await?;
     stage.told("spec.smokeProbes[0].exec.container: no container of the template is named \"proxy\"; it has app", 60).await?;
     claim!(stage.selected("shop").await? == first, "the traffic moved");
-    stage.apply(&tested("v6", &good, &[])).await?;
+    stage.apply(&tested("v6", &good)).await?;
     stage.complete(60).await?;
     users.only("v6", 20).await?;
     let summary = users.stop_clean()?;
