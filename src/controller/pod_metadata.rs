@@ -170,6 +170,21 @@ mod tests {
     }
 
     #[test]
+    fn the_label_that_tells_a_pod_that_it_is_left_stays() {
+        let begin = BTreeMap::from([("app".into(), "shop".into()), ("draining".into(), "true".into())]);
+        let wanted = metadata(&[("draining", "soon")], &[]);
+        let told = pod(&json!({"app": "shop", "draining": "true"}), &json!({}));
+        let draining = patched(told.clone(), &patch(&told, PodRole::Draining, &wanted, &begin));
+        assert_eq!(draining["metadata"]["labels"]["draining"], "true");
+        // Also where the same key had come with the role before.
+        let first = pod(&json!({"app": "shop"}), &json!({}));
+        let mut active = patched(first.clone(), &patch(&first, PodRole::Active, &wanted, &begin));
+        active["metadata"]["labels"]["draining"] = json!("true");
+        let bare = patched(active.clone(), &patch(&active, PodRole::Draining, &RoleMetadata::default(), &begin));
+        assert_eq!(bare["metadata"]["labels"], json!({"app": "shop", "draining": "true"}));
+    }
+
+    #[test]
     fn a_pod_is_written_as_it_was_read() {
         let patch = patch(&pod(&json!({}), &json!({})), PodRole::Active, &metadata(&[], &[]), &selector());
         assert_eq!((&patch["metadata"]["uid"], &patch["metadata"]["resourceVersion"]), (&json!("u"), &json!("7")));

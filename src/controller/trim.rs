@@ -356,6 +356,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_load_balancer_that_addresses_pods_is_known_by_its_annotation() {
+        for (key, value, found) in [
+            ("service.beta.kubernetes.io/aws-load-balancer-nlb-target-type", "ip", true),
+            ("service.beta.kubernetes.io/aws-load-balancer-nlb-target-type", "instance", false),
+            ("service.beta.kubernetes.io/aws-load-balancer-type", "nlb-ip", true),
+            ("service.beta.kubernetes.io/aws-load-balancer-type", "external", false),
+            ("alb.ingress.kubernetes.io/target-type", "ip", true),
+            ("alb.ingress.kubernetes.io/target-type", "instance", false),
+            ("cloud.google.com/neg-status", "{}", true),
+            // Only the wish for one, which clusters of GKE put on each Service.
+            ("cloud.google.com/neg", r#"{"ingress":true}"#, false),
+        ] {
+            let service = json!({"metadata": {"annotations": {key: value}}});
+            assert_eq!(addresses_pods(&service), found.then_some(key), "{key}: {value}");
+        }
+        assert_eq!(addresses_pods(&json!({"metadata": {}})), None);
+    }
+
+    #[test]
     fn a_service_knows_who_applies_its_selector() {
         let object = json!({
             "metadata": {"name": "shop", "uid": "u", "resourceVersion": "5",

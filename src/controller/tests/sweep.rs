@@ -63,3 +63,19 @@ async fn an_owner_that_lives_unseen_is_asked_for_ever_less_often() {
     assert!((8..=16).contains(&reads), "{reads} questions in 10 minutes");
     assert!(trim::annotation(&stage.api.only(Resource::Service), keys::OWNER).is_some());
 }
+
+/// Its object went in the middle of a move with both revisions in traffic. Pods that are born from then on lack the label of that move.
+#[tokio::test(start_paused = true)]
+async fn a_service_that_leads_to_two_revisions_leads_to_the_newer_one_until_that_has_no_pod() {
+    let both = || {
+        let mut service = left(Some("shop/gone"), json!({"app": "shop", keys::SERVING: "new.4"}));
+        service["metadata"]["annotations"][keys::SELECTED] = json!("new@4");
+        service
+    };
+    let pod = json!({"metadata": {"name": "p", "namespace": "n", "labels": {"app": "shop", keys::REVISION: "new"},
+        "ownerReferences": [{"kind": "ReplicaSet", "name": "shop-new", "uid": "gone", "controller": true}]}, "spec": {"containers": []}});
+    let stage = swept(both(), &[(Resource::Pod, pod)], 60).await;
+    assert_eq!(stage.api.only(Resource::Service)["spec"]["selector"], json!({"app": "shop", keys::REVISION: "new"}));
+    let stage = swept(both(), &[], 60).await;
+    assert_eq!(stage.api.only(Resource::Service)["spec"]["selector"], json!({"app": "shop"}));
+}
