@@ -179,9 +179,47 @@ async fn no_command_is_run_where_none_may_be() {
     }
 }
 
-/// Runs every command, which passes.
+/// A verdict of a command rests on what was seen of late: who may not run it any more has none.
+#[tokio::test(start_paused = true)]
+async fn a_command_that_is_not_tried_any_more_has_not_passed() {
+    let why = "the API server refuses it";
+    let ran = Arc::new(Runs(Mutex::default(), Mutex::new(vec![Ok(()), Err(Failure::NotTried { what: "/app".into(), why })])));
+    let mut stage = Stage::with_pods(ran.clone());
+    Arc::get_mut(&mut stage.context).unwrap().installation.allowed_exec = Some(true);
+    stage.context.tasks.at_home(stage.context.clone());
+    let mut wanted = run("10.0.0.7");
+    wanted.endless = true;
+    wanted.runs[0].address = None;
+    wanted.runs[0].probe.tcp_socket = None;
+    wanted.runs[0].probe.exec = Some(crate::api::Exec { command: vec!["/app".into()], container: "app".into() });
+    (wanted.runs[0].probe.success_threshold, wanted.runs[0].probe.failure_threshold) = (1, 3);
+    stage.context.tasks.probe(&stage.context, &key(), "u", &[&wanted]);
+    tokio::time::sleep(Duration::from_millis(2500)).await;
+    assert_eq!((ran.0.lock().unwrap().len(), seen(&stage).0), (3, ProbeResult::Passed));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let (result, message) = seen(&stage);
+    assert!(result == ProbeResult::Running && message.contains(why), "{result:?} {message}");
+}
+
+/// It goes on in its container: to begin it again would be to tell the pod twice.
+#[tokio::test(start_paused = true)]
+async fn a_pod_whose_command_takes_long_is_told_once() {
+    let endless = Err(Failure::NotEnded { what: "/app".into(), after: Duration::from_secs(5) });
+    let ran = Arc::new(Runs(Mutex::default(), Mutex::new(vec![endless])));
+    let mut stage = Stage::with_pods(ran.clone());
+    Arc::get_mut(&mut stage.context).unwrap().installation.allowed_exec = Some(true);
+    stage.context.tasks.at_home(stage.context.clone());
+    let exec = crate::api::Exec { command: vec!["/app".into()], container: "app".into() };
+    let call = BeginCall { pod: "old".into(), name: "old-pod".into(), how: Telling::Run(exec) };
+    stage.context.tasks.begin(&stage.context, &key(), "u", &[call]);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(ran.0.lock().unwrap().len(), 1);
+    assert_eq!(stage.context.remember("u", |remembered| remembered.begun.get("old").cloned()), Some(Begun::Told));
+}
+
+/// Runs commands: answers with what stands here, one after the other, and then with the last; without any it passes.
 #[derive(Default)]
-struct Runs(Mutex<Vec<(String, String)>>);
+struct Runs(Mutex<Vec<(String, String)>>, Mutex<Vec<Result<(), Failure>>>);
 
 impl Prober for Runs {
     fn attempt<'a>(&'a self, _: &'a Check, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
@@ -198,7 +236,9 @@ impl Prober for Runs {
 
     fn run<'a>(&'a self, pod: PodName<'a>, _: &'a crate::api::Exec, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
         self.0.lock().unwrap().push((pod.namespace.to_owned(), pod.name.to_owned()));
-        Box::pin(async { Ok(()) })
+        let mut left = self.1.lock().unwrap();
+        let next = if left.len() > 1 { left.remove(0) } else { left.first().cloned().unwrap_or(Ok(())) };
+        Box::pin(async move { next })
     }
 
     fn tell<'a>(&'a self, _: &'a str, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
