@@ -10,6 +10,8 @@ use crate::failure::Result;
 use crate::manifest::{Manifest, shop};
 use crate::stage::Stage;
 
+use super::release::let_go;
+
 /// That the shared cluster's operator may run commands, as a value of its chart.
 pub const ALLOWED: &str = "allowExec=true";
 
@@ -63,12 +65,5 @@ pub async fn release_kept_told_by_a_signal(stage: Arc<Stage>) -> Result {
     stage.apply(&told("v2")).await?;
     stage.until("connections hold v1", 60, |status| status.draining.iter().any(|row| row.open_connections.is_some_and(|open| open > 0))).await?;
     let begun = Instant::now();
-    stage.gone(&first, 150).await?;
-    stage.notes.say(format!("the old set was gone {:.1} s after connections were seen there; its deadline is 600 s", begun.elapsed().as_secs_f64()));
-    stage.complete(30).await?;
-    users.only("v2", 15).await?;
-    let summary = users.stop_clean()?;
-    claim!(summary.connections.told_to_close > 0, "no connection was asked to close");
-    stage.notes.say(format!("{} requests, 0 failed; {} connections were asked to close", summary.ok, summary.connections.told_to_close));
-    Ok(())
+    let_go(&stage, &first, users, begun).await
 }
