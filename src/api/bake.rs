@@ -10,6 +10,7 @@ use super::SmokeProbe;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.probes.size() == 0 || self.seconds > 0").message("probes of a bake need seconds above zero: they run for that long after the switch").field_path(".seconds"),
+    validation = Rule::new("self.probes.all(p, !has(p.job))").message("a Job ends, and a bake goes on: use spec.smokeProbes, or spec.hooks.afterSwitch").field_path(".probes"),
     validation = Rule::new("self.probes.all(p, p.target == 'EachPod')").message("the preview Service follows the next revision; use the target EachPod").field_path(".probes")
 )]
 pub struct Bake {

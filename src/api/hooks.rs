@@ -6,6 +6,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::BlueGreenDeploymentSpec;
+
 /// Jobs that run at certain points of a release. Those of one object run one at a time, in the order in which they stand here, each once a release; the API server's copy of the Job is the proof.
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -37,15 +39,43 @@ pub struct Hooks {
     pub on_rollback: Vec<Hook>,
 }
 
-impl Hooks {
-    /// Those of one point.
-    pub fn at(&self, point: HookPoint) -> &[Hook] {
-        match point {
-            HookPoint::BeforeBringUp => &self.before_bring_up,
-            HookPoint::BeforeSwitch => &self.before_switch,
-            HookPoint::AfterSwitch => &self.after_switch,
-            HookPoint::AfterDrain => &self.after_drain,
-            HookPoint::OnRollback => &self.on_rollback,
+impl BlueGreenDeploymentSpec {
+    /// The Jobs of one point, in their order.
+    pub fn jobs_at(&self, point: HookPoint) -> Vec<JobOf<'_>> {
+        let hooks = match point {
+            HookPoint::BeforeBringUp => &self.hooks.before_bring_up,
+            HookPoint::SmokeProbes => {
+                let probes = self.smoke_probes.iter().enumerate();
+                return probes.filter_map(|(index, probe)| Some(JobOf { point, index, name: &probe.name, template: probe.job.as_ref()? })).collect();
+            }
+            HookPoint::BeforeSwitch => &self.hooks.before_switch,
+            HookPoint::AfterSwitch => &self.hooks.after_switch,
+            HookPoint::AfterDrain => &self.hooks.after_drain,
+            HookPoint::OnRollback => &self.hooks.on_rollback,
+        };
+        hooks.iter().enumerate().map(|(index, hook)| JobOf { point, index, name: &hook.name, template: &hook.job_template }).collect()
+    }
+}
+
+/// A Job that the spec asks for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct JobOf<'a> {
+    /// Where in the release.
+    pub point: HookPoint,
+    /// Its place in the list where it stands.
+    pub index: usize,
+    /// Name of the hook, or of the probe.
+    pub name: &'a str,
+    /// The Job, as in a CronJob.
+    pub template: &'a Value,
+}
+
+impl JobOf<'_> {
+    /// Path of its template.
+    pub fn path(&self) -> String {
+        match self.point {
+            HookPoint::SmokeProbes => format!("spec.smokeProbes[{}].job", self.index),
+            point => format!("spec.hooks.{}[{}].jobTemplate", point.field(), self.index),
         }
     }
 }
@@ -63,7 +93,7 @@ pub struct Hook {
 }
 
 /// A whole schema of a Job would cost 60 KB each time; the API server looks at it when the Job is asked about, before the first pod starts.
-fn job_template(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+pub fn job_template(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 
@@ -72,6 +102,8 @@ fn job_template(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
 pub enum HookPoint {
     /// `spec.hooks.beforeBringUp`.
     BeforeBringUp,
+    /// Probes of `spec.smokeProbes` that are Jobs.
+    SmokeProbes,
     /// `spec.hooks.beforeSwitch`.
     BeforeSwitch,
     /// `spec.hooks.afterSwitch`.
@@ -84,12 +116,13 @@ pub enum HookPoint {
 
 impl HookPoint {
     /// All of them, in the order of a release.
-    pub const ALL: [Self; 5] = [Self::BeforeBringUp, Self::BeforeSwitch, Self::AfterSwitch, Self::OnRollback, Self::AfterDrain];
+    pub const ALL: [Self; 6] = [Self::BeforeBringUp, Self::SmokeProbes, Self::BeforeSwitch, Self::AfterSwitch, Self::OnRollback, Self::AfterDrain];
 
-    /// The field of `spec.hooks`.
+    /// The field of `spec.hooks`, or of `spec`.
     pub fn field(self) -> &'static str {
         match self {
             Self::BeforeBringUp => "beforeBringUp",
+            Self::SmokeProbes => "smokeProbes",
             Self::BeforeSwitch => "beforeSwitch",
             Self::AfterSwitch => "afterSwitch",
             Self::AfterDrain => "afterDrain",
@@ -99,17 +132,17 @@ impl HookPoint {
 
     /// Whether the release waits for it, and ends when it fails.
     pub fn gates(self) -> bool {
-        matches!(self, Self::BeforeBringUp | Self::BeforeSwitch)
+        matches!(self, Self::BeforeBringUp | Self::SmokeProbes | Self::BeforeSwitch)
     }
 }
 
-/// One run of a hook.
+/// One run of a hook, or of a probe that is a Job.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct HookStatus {
     /// Where in the release.
     pub point: HookPoint,
-    /// Name of the hook.
+    /// Name of the hook, or of the probe.
     pub name: String,
     /// The revision that it is about.
     pub revision: String,

@@ -4,15 +4,18 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{Exec, HttpGet, HttpPost, Prometheus, Webhook};
 
-/// One test of the incoming revision. Exactly one of httpGet, httpPost, tcpSocket, grpc, exec, prometheus and webhook is set.
+/// One test of the incoming revision. Exactly one of httpGet, httpPost, tcpSocket, grpc, exec, job, prometheus and webhook is set.
 #[derive(KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("[has(self.httpGet), has(self.httpPost), has(self.tcpSocket), has(self.grpc), has(self.exec), has(self.prometheus), has(self.webhook)].filter(x, x).size() == 1").message("exactly one of httpGet, httpPost, tcpSocket, grpc, exec, prometheus, webhook must be set"),
+    validation = Rule::new("[has(self.httpGet), has(self.httpPost), has(self.tcpSocket), has(self.grpc), has(self.exec), has(self.job), has(self.prometheus), has(self.webhook)].filter(x, x).size() == 1").message("exactly one of httpGet, httpPost, tcpSocket, grpc, exec, job, prometheus, webhook must be set"),
     validation = Rule::new("!has(self.exec) || self.target == 'EachPod'").message("a command runs in each pod, and not through a Service; remove the target").field_path(".target"),
+    validation = Rule::new("!has(self.job) || self.target == 'EachPod'").message("a Job has no target: it is about the revision as a whole").field_path(".target"),
+    validation = Rule::new("!has(self.job) || self.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')").message("the name of a probe that is a Job stands in the Job's name: small letters, digits and dashes").field_path(".name"),
     validation = Rule::new("!has(self.prometheus) || self.target == 'EachPod'").message("a query has no target: it is about the revision as a whole").field_path(".target"),
     validation = Rule::new("!has(self.webhook) || self.target == 'EachPod'").message("a webhook has no target: it is about the revision as a whole").field_path(".target"),
     validation = Rule::new("(!has(self.httpGet) || !has(self.httpGet.expect.maxLatencyMillis) || self.httpGet.expect.maxLatencyMillis <= self.timeoutSeconds * 1000) && (!has(self.httpPost) || !has(self.httpPost.expect.maxLatencyMillis) || self.httpPost.expect.maxLatencyMillis <= self.timeoutSeconds * 1000) && (!has(self.webhook) || !has(self.webhook.expect.maxLatencyMillis) || self.webhook.expect.maxLatencyMillis <= self.timeoutSeconds * 1000)").message("maxLatencyMillis must not exceed timeoutSeconds, after which an attempt has failed anyway")
@@ -36,6 +39,10 @@ pub struct SmokeProbe {
     /// A command in a container of each pod; passes when it ends with exit code 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exec: Option<Exec>,
+    /// A Job about the revision as a whole, as in a CronJob, such as a suite of tests against the preview Service; passes when it completes. It runs once a release, when the pods have passed all other probes; its own backoffLimit and activeDeadlineSeconds hold in place of the fields below. What its containers get as environment and what is taken out of it is as in hooks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "super::hooks::job_template")]
+    pub job: Option<Value>,
     /// A Prometheus query about the revision as a whole, asked once its pods are available; passes by the numbers in the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prometheus: Option<Prometheus>,
@@ -71,7 +78,7 @@ impl SmokeProbe {
 
     /// Whether every pod must pass it by itself.
     pub fn on_each_pod(&self) -> bool {
-        !self.of_the_whole() && self.target == ProbeTarget::EachPod
+        !self.of_the_whole() && self.job.is_none() && self.target == ProbeTarget::EachPod
     }
 }
 

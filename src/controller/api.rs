@@ -4,7 +4,8 @@
 use std::future::Future;
 use std::time::Duration;
 
-use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{ApiResource, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams, PostParams, Preconditions};
 use kube::core::GroupVersionKind;
 use kube::{Api, Client};
 use serde_json::Value;
@@ -144,6 +145,8 @@ pub trait ApiServer: Send + Sync + 'static {
         guard: (&str, Option<&str>),
         dependents: Dependents,
     ) -> impl Future<Output = Result<(), ApiError>> + Send;
+    /// The last lines of the log of a container, some KiB at most.
+    fn log_end(&self, namespace: &str, pod: &str, container: &str) -> impl Future<Output = Result<String, ApiError>> + Send;
     /// An Event about an object.
     fn publish(&self, about: &Value, notice: &Notice) -> impl Future<Output = Result<(), ApiError>> + Send;
 }
@@ -227,6 +230,11 @@ impl ApiServer for KubeApi {
             Ok(_) | Err(ApiError::NotFound) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    async fn log_end(&self, namespace: &str, pod: &str, container: &str) -> Result<String, ApiError> {
+        let parameters = LogParams { container: Some(container.into()), tail_lines: Some(10), limit_bytes: Some(16 * 1024), ..LogParams::default() };
+        within(Api::<Pod>::namespaced(self.client.clone(), namespace).logs(pod, &parameters)).await
     }
 
     async fn publish(&self, about: &Value, notice: &Notice) -> Result<(), ApiError> {

@@ -85,6 +85,10 @@ impl<A: ApiServer> ApiServer for Fenced<A> {
         self.inner.delete(resource, namespace, name, guard, dependents).await
     }
 
+    async fn log_end(&self, namespace: &str, pod: &str, container: &str) -> Result<String, ApiError> {
+        self.inner.log_end(namespace, pod, container).await
+    }
+
     async fn publish(&self, about: &Value, notice: &Notice) -> Result<(), ApiError> {
         self.check()?;
         self.inner.publish(about, notice).await

@@ -11,6 +11,7 @@ use crate::release::{JobSeen, JobState, Object, Snapshot};
 
 use super::api::{ApiError, ApiServer, Dependents, Resource};
 use super::context::Context;
+use super::job_log;
 use super::manifest::owner_reference;
 use super::trim;
 
@@ -21,13 +22,8 @@ const REFUSED: Duration = Duration::from_secs(60);
 
 /// Every Job of a spec as the API server is asked about it, with the path of its template.
 pub fn asked(object: &Object) -> Vec<(String, Value)> {
-    let of = |point: HookPoint| {
-        object.spec.hooks.at(point).iter().enumerate().map(move |(index, hook)| {
-            let path = format!("spec.hooks.{}[{index}].jobTemplate", point.field());
-            (path, job(object, &Labels { point, revision: "" }, None, &hook.job_template, &[]))
-        })
-    };
-    HookPoint::ALL.into_iter().flat_map(of).collect()
+    let all = HookPoint::ALL.into_iter().flat_map(|point| object.spec.jobs_at(point));
+    all.map(|of| (of.path(), job(object, &Labels { point: of.point, revision: "" }, None, of.template, &[]))).collect()
 }
 
 /// Asks the API server about every Job of the spec. What it has against one of them is remembered, and asked again when the hooks change.
@@ -98,7 +94,12 @@ async fn look<A: ApiServer>(context: &Context<A>, object: &Object, run: &HookRun
     if run.uid.is_none() && found.as_ref().is_some_and(|found| found.pointer("/metadata/deletionTimestamp").is_some()) {
         return Err(ApiError::Conflict);
     }
-    let seen = found.as_ref().map(|found| (trim::text(found, "/metadata/uid"), state(found)));
+    let mut seen = found.as_ref().map(|found| (trim::text(found, "/metadata/uid"), state(found)));
+    if let Some((_, JobState::Failed(why))) = &mut seen
+        && let Some(words) = job_log::last_words(context, &object.namespace, &run.job).await
+    {
+        why.push_str(&format!("; its log ends: {words}"));
+    }
     // Another Job of that name is not the one that was begun.
     let same = seen.as_ref().is_some_and(|(uid, _)| run.uid.is_none() || run.uid == *uid);
     let (uid, state) = seen.filter(|_| same).unwrap_or((None, JobState::Gone));

@@ -14,6 +14,7 @@ mod fake;
 pub mod fenced;
 pub mod health;
 pub mod hooks;
+mod job_log;
 pub mod keeper;
 pub mod late;
 pub mod lease;

@@ -28,6 +28,8 @@ pub struct Installation {
     pub allowed_webhooks: Option<Vec<Endpoint>>,
     /// Whether commands may be run in pods.
     pub allowed_exec: Option<bool>,
+    /// Whether the last words of a Job that failed may be shown.
+    pub job_logs: bool,
 }
 
 /// Reads everything that concerns one object; `None` where it does not exist (any more).

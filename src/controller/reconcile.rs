@@ -170,7 +170,7 @@ fn refused<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, action: &Act
             format!("the selector of Service \"{}\" can't be written", service.name)
         }
         Action::RunHook { run } => format!("Job \"{}\" can't be created or read", run.job),
-        Action::CheckHooks { .. } => "the Jobs of spec.hooks can't be created".into(),
+        Action::CheckHooks { .. } => "the Jobs of the spec can't be created".into(),
         Action::DeleteJob { name, .. } => format!("Job \"{name}\" can't be deleted"),
         Action::RemoveCommand { key, .. } => format!("annotation {key} can't be removed"),
         Action::LookUpOwner { owner } => {

@@ -55,12 +55,12 @@ pub fn phase(view: &View<'_>, findings: &Findings) -> PhaseName {
         return match findings.smoke {
             Smoke::Passed { .. } if promotion::granted(view, revision) => PhaseName::Switch,
             Smoke::Passed { .. } => PhaseName::AwaitPromotion,
-            Smoke::Running { .. } | Smoke::Failed { .. }
+            Smoke::Running { .. } | Smoke::Job(_) | Smoke::Failed { .. }
                 if !view.snapshot.object.spec.smoke_probes.is_empty() && findings.bring_up == BringUp::Up =>
             {
                 PhaseName::Smoke
             }
-            Smoke::None | Smoke::Running { .. } | Smoke::Failed { .. } => PhaseName::BringUp,
+            Smoke::None | Smoke::Running { .. } | Smoke::Job(_) | Smoke::Failed { .. } => PhaseName::BringUp,
         };
     }
     if view.revision.is_none() {
@@ -202,6 +202,7 @@ fn progress(view: &View<'_>, findings: &Findings) -> String {
             let last = last.map(|probe| format!("; {} on {}: {}", probe.probe, probe.target, probe.message)).unwrap_or_default();
             format!("{passed} of {needed} pods passed the smoke probes{last}")
         }
+        (_, Smoke::Job(why)) => format!("the pods passed, and {why}"),
         (_, Smoke::Failed { message }) => message.clone(),
         (_, Smoke::Passed { .. }) => "its pods are ready".into(),
         _ => "it has no pods yet".into(),
@@ -268,7 +269,9 @@ fn releasing(view: &View<'_>, findings: &Findings) -> String {
             Gate::Waits(message) | Gate::Failed(message) => format!("revision {revision} passed; {message}"),
             Gate::Open => format!("revision {revision} passed; the switch begins"),
         },
-        Smoke::None | Smoke::Running { .. } | Smoke::Failed { .. } => format!("revision {revision} is brought up: {}", progress(view, findings)),
+        Smoke::None | Smoke::Running { .. } | Smoke::Job(_) | Smoke::Failed { .. } => {
+            format!("revision {revision} is brought up: {}", progress(view, findings))
+        }
     }
 }
 
@@ -329,6 +332,7 @@ fn smoke_tested(view: &View<'_>, findings: &Findings) -> Says {
     match (&findings.smoke, view.target()) {
         (Smoke::Running { .. }, Some(_)) if none => says(Unknown, "NoProbes", "spec.smokeProbes is empty"),
         (Smoke::Running { passed, needed }, Some(_)) => says(Unknown, "Running", format!("{passed} of {needed} pods passed the smoke probes")),
+        (Smoke::Job(why), Some(_)) => says(Unknown, "Running", format!("the pods passed, and {why}")),
         (Smoke::Failed { message }, Some(_)) => says(False, "SmokeFailed", message.clone()),
         (Smoke::Passed { needed }, Some(revision)) if !none => {
             says(True, "Passed", format!("{} of revision {revision} passed the smoke probes", counted(i64::from(*needed), "pod")))

@@ -1,4 +1,4 @@
-//! Hooks: Jobs that run at certain points of a release, one at a time and each once a release.
+//! Hooks, and smoke probes that are Jobs: Jobs that run at certain points of a release, one at a time and each once a release.
 //!
 //! A run is put on record in status before its Job is created, and the Job's name follows from what it is for: whoever comes next, after
 //! any crash, finds the same Job and never a second one. Its result goes on record before anything follows from it, and a Job that has
@@ -6,12 +6,12 @@
 
 use std::time::Duration;
 
-use crate::api::{Hook, HookPoint, HookResult, HookStatus, Switch, SwitchCause, keys};
+use crate::api::{HookPoint, HookResult, HookStatus, JobOf, Switch, SwitchCause, keys};
 
 use super::action::{Action, HookRun, Notice};
 use super::conditions::short;
 use super::drain::soonest;
-use super::revision::{hooks_hash, job_name};
+use super::revision::{job_name, jobs_hash};
 use super::services::Block;
 use super::snapshot::{JobState, Pod};
 use super::view::View;
@@ -54,16 +54,16 @@ pub fn gate(view: &View<'_>, point: HookPoint, revision: &str) -> Gate {
     if !view.forward() {
         return Gate::Open;
     }
-    let hooks = &view.snapshot.object.spec.hooks;
+    let spec = &view.snapshot.object.spec;
     if question(view).is_some() {
-        return Gate::Waits("the API server is asked about the Jobs of spec.hooks".into());
+        return Gate::Waits("the API server is asked about the Jobs of the spec".into());
     }
     let attempt = view.next_attempt();
-    for hook in hooks.at(point) {
-        let what = format!("hook \"{}\" of {}", hook.name, point.field());
-        return match row(view, point, &hook.name, revision, attempt) {
+    for job in spec.jobs_at(point) {
+        let what = what(point, job.name);
+        return match row(view, &job, revision, attempt) {
             Some(row) if row.result == HookResult::Succeeded => continue,
-            Some(row) if row.result == HookResult::Failed => Gate::Failed(failure(row)),
+            Some(row) if row.result == HookResult::Failed => Gate::Failed(failure(view, row)),
             Some(row) if row.result == HookResult::Running => Gate::Waits(format!("{what} is running: Job \"{}\"", row.job)),
             _ => match view.snapshot.object.status.hooks.iter().find(|row| row.result == HookResult::Running) {
                 Some(other) => Gate::Waits(format!("{what} waits for the end of Job \"{}\", of {}", other.job, other.point.field())),
@@ -74,35 +74,48 @@ pub fn gate(view: &View<'_>, point: HookPoint, revision: &str) -> Gate {
     Gate::Open
 }
 
-/// The latest run of a hook.
-fn row<'a>(view: &View<'a>, point: HookPoint, name: &str, revision: &str, attempt: i64) -> Option<&'a HookStatus> {
+/// The latest run of a Job.
+fn row<'a>(view: &View<'a>, job: &JobOf<'_>, revision: &str, attempt: i64) -> Option<&'a HookStatus> {
     let rows = view.snapshot.object.status.hooks.iter();
-    rows.filter(|row| row.point == point && row.name == name && row.revision == revision && row.attempt == attempt).max_by_key(|row| row.run)
+    rows.filter(|row| row.revision == revision && row.attempt == attempt && is_of(view, row, job)).max_by_key(|row| row.run)
 }
 
-fn failure(row: &HookStatus) -> String {
-    format!("hook \"{}\" of {} failed: {}", row.name, row.point.field(), row.message)
+/// Whether a run is one of this Job. A hook is told by its name; a test that was changed is another one ([`job_name`]).
+fn is_of(view: &View<'_>, row: &HookStatus, job: &JobOf<'_>) -> bool {
+    let name = || job_name(&view.snapshot.object, row.point, &row.name, (&row.revision, row.attempt, row.run));
+    row.point == job.point && row.name == job.name && (row.point != HookPoint::SmokeProbes || row.job == name())
+}
+
+fn what(point: HookPoint, name: &str) -> String {
+    match point {
+        HookPoint::SmokeProbes => format!("smoke probe \"{name}\""),
+        _ => format!("hook \"{name}\" of {}", point.field()),
+    }
+}
+
+fn failure(view: &View<'_>, row: &HookStatus) -> String {
+    format!("{} failed: {}; see: kubectl logs -n {} job/{}", what(row.point, &row.name), row.message, view.snapshot.object.namespace, row.job)
 }
 
 /// What the API server has against the Jobs of a spec. Nothing starts before that is known.
 pub fn check(view: &View<'_>) -> Result<(), Block> {
     match &view.snapshot.hooks_checked {
-        Some((hash, Err(message))) if concerned(view) && *hash == hooks_hash(&view.snapshot.object.spec.hooks) => {
+        Some((hash, Err(message))) if concerned(view) && *hash == jobs_hash(&view.snapshot.object.spec) => {
             Err(Block::new("HookRefused", message.clone()))
         }
         _ => Ok(()),
     }
 }
 
-/// Whether a release with hooks is to come or under way.
+/// Whether a release with Jobs is to come or under way.
 fn concerned(view: &View<'_>) -> bool {
-    let hooks = &view.snapshot.object.spec.hooks;
-    HookPoint::ALL.into_iter().any(|point| !hooks.at(point).is_empty()) && view.target().is_some() && view.forward()
+    let spec = &view.snapshot.object.spec;
+    HookPoint::ALL.into_iter().any(|point| !spec.jobs_at(point).is_empty()) && view.target().is_some() && view.forward()
 }
 
 /// Asks the API server about the Jobs of a spec that it has not been asked about.
 pub fn question(view: &View<'_>) -> Option<Action> {
-    let hash = concerned(view).then(|| hooks_hash(&view.snapshot.object.spec.hooks))?;
+    let hash = concerned(view).then(|| jobs_hash(&view.snapshot.object.spec))?;
     let asked = view.snapshot.hooks_checked.as_ref().is_some_and(|(known, _)| *known == hash);
     (!asked).then_some(Action::CheckHooks { hash })
 }
@@ -150,8 +163,8 @@ pub fn of_move(view: &View<'_>, switch: &Switch) -> Vec<HookStatus> {
     let about = [(moved, Some(&switch.to)), (HookPoint::AfterDrain, switch.from.as_ref())];
     let object = &view.snapshot.object;
     let runs = about.into_iter().filter_map(|(point, revision)| Some((point, revision?))).flat_map(|(point, revision)| {
-        let hooks = object.spec.hooks.at(point).iter();
-        hooks.map(move |hook| new(view, point, &hook.name, (revision, switch.attempt, 0), HookResult::Waiting))
+        let jobs = object.spec.jobs_at(point).into_iter();
+        jobs.map(move |job| new(view, point, job.name, (revision, switch.attempt, 0), HookResult::Waiting))
     });
     runs.take(ROWS.saturating_sub(object.status.hooks.len())).collect()
 }
@@ -183,7 +196,7 @@ fn needless(view: &View<'_>, row: &HookStatus) -> Option<&'static str> {
         HookPoint::AfterSwitch | HookPoint::OnRollback if view.intent.is_none_or(|intent| intent.attempt != row.attempt) => {
             Some("the next move of traffic came first")
         }
-        _ if hook_of(view, row).is_none() => Some("it was removed from spec.hooks"),
+        _ if job_of(view, row).is_none() => Some("it was removed from the spec"),
         _ => view.snapshot.object.status.hooks.iter().any(before).then_some("one before it failed"),
     }
 }
@@ -221,12 +234,12 @@ fn running(view: &View<'_>, row: &HookStatus, outcome: &mut Outcome) {
         return end(view, row, outcome);
     }
     // A Job that is there is looked at, whatever became of its release; for one that is not there is another one's place.
-    let hook = hook_of(view, &row).filter(|_| has_place(view, &row));
+    let of = job_of(view, &row).filter(|_| has_place(view, &row));
     let next = seen.map_or(Duration::ZERO, |seen| (seen.at + LOOK).saturating_sub(view.now.mono));
     if row.uid.is_none() && view.snapshot.object.spec.paused {
         // It begins when the pause ends.
     } else if next.is_zero() {
-        outcome.actions.push(Action::RunHook { run: Box::new(run(view, &row, hook)) });
+        outcome.actions.push(Action::RunHook { run: Box::new(run(view, &row, of)) });
     } else {
         soonest(&mut outcome.again, next.as_secs_f64());
     }
@@ -243,14 +256,17 @@ fn has_place(view: &View<'_>, row: &HookStatus) -> bool {
 
 fn end(view: &View<'_>, row: HookStatus, outcome: &mut Outcome) {
     let row = HookStatus { finished_at: Some(view.now.wall), ..row };
-    outcome.notices.push(told(view, &row));
+    // How a test went is told with all other probes, by conditions.
+    if row.point != HookPoint::SmokeProbes {
+        outcome.notices.push(told(view, &row));
+    }
     outcome.rows.push(row);
 }
 
 fn told(view: &View<'_>, row: &HookStatus) -> Notice {
-    let hook = format!("hook \"{}\" of {}", row.name, row.point.field());
+    let hook = what(row.point, &row.name);
     let (reason, message) = match row.result {
-        HookResult::Failed => ("HookFailed", format!("{}; see: kubectl logs -n {} job/{}", failure(row), view.snapshot.object.namespace, row.job)),
+        HookResult::Failed => ("HookFailed", failure(view, row)),
         HookResult::Skipped => ("HookSkipped", format!("{hook} did not run for revision {}: {}", row.revision, row.message)),
         _ => ("HookSucceeded", format!("{hook} succeeded for revision {}", row.revision)),
     };
@@ -265,7 +281,7 @@ fn is_past(view: &View<'_>, row: &HookStatus) -> bool {
     let wanted = |revision: &str| {
         view.revision.is_none_or(|current| current == revision) || view.rejected.is_some_and(|rejected| rejected.revision == revision)
     };
-    let removed = row.result != HookResult::Failed && hook_of(view, row).is_none();
+    let removed = row.result != HookResult::Failed && job_of(view, row).is_none();
     row.attempt < done || (row.attempt > done && !wanted(&row.revision)) || removed || (row.result == HookResult::Retried && repeated())
 }
 
@@ -293,8 +309,8 @@ fn gone(view: &View<'_>, row: &HookStatus, outcome: &mut Outcome) {
 /// The next run at a point before the switch, if one is left to run there.
 fn due(view: &View<'_>, point: HookPoint) -> Option<HookStatus> {
     let (revision, attempt) = (view.target()?, view.next_attempt());
-    for hook in view.snapshot.object.spec.hooks.at(point) {
-        let last = row(view, point, &hook.name, revision, attempt);
+    for job in view.snapshot.object.spec.jobs_at(point) {
+        let last = row(view, &job, revision, attempt);
         let run = match last.map(|last| (last.result, last.run)) {
             Some((HookResult::Succeeded, _)) => continue,
             // Hooks after one that failed may rest on it.
@@ -302,26 +318,25 @@ fn due(view: &View<'_>, point: HookPoint) -> Option<HookStatus> {
             Some((HookResult::Retried | HookResult::Skipped, run)) => run.saturating_add(1),
             None => 0,
         };
-        return Some(new(view, point, &hook.name, (revision, attempt, run), HookResult::Running));
+        return Some(new(view, point, job.name, (revision, attempt, run), HookResult::Running));
     }
     None
 }
 
-fn hook_of<'a>(view: &View<'a>, row: &HookStatus) -> Option<&'a Hook> {
-    view.snapshot.object.spec.hooks.at(row.point).iter().find(|hook| hook.name == row.name)
+fn job_of<'a>(view: &View<'a>, row: &HookStatus) -> Option<JobOf<'a>> {
+    view.snapshot.object.spec.jobs_at(row.point).into_iter().find(|job| is_of(view, row, job))
 }
 
-fn run(view: &View<'_>, row: &HookStatus, hook: Option<&Hook>) -> HookRun {
+fn run(view: &View<'_>, row: &HookStatus, of: Option<JobOf<'_>>) -> HookRun {
     let set = view.set(&row.revision);
     let active = view.intent.map_or(NONE, |intent| if intent.to == row.revision { intent.from.as_deref().unwrap_or(NONE) } else { &intent.to });
-    let index = view.snapshot.object.spec.hooks.at(row.point).iter().position(|hook| hook.name == row.name).unwrap_or(0);
     HookRun {
         job: row.job.clone(),
         point: row.point,
         revision: row.revision.clone(),
         uid: row.uid.clone(),
-        path: format!("spec.hooks.{}[{index}].jobTemplate", row.point.field()),
-        template: hook.map(|hook| hook.job_template.clone()),
+        path: of.map(|of| of.path()).unwrap_or_default(),
+        template: of.map(|of| of.template.clone()),
         environment: vec![
             ("BLUEGREEN_HOOK", row.point.field().into()),
             ("BLUEGREEN_NAME", view.snapshot.object.name.clone()),

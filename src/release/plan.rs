@@ -221,7 +221,10 @@ fn steps(view: &View<'_>) -> Plan {
     let (at_gate, gate) = match (&bring_up, next) {
         (BringUp::Hooks(gate), _) => (Some(HookPoint::BeforeBringUp), gate.clone()),
         (_, Some(set)) => (Some(HookPoint::BeforeSwitch), hooks::gate(view, HookPoint::BeforeSwitch, &set.revision)),
-        _ => (None, Gate::Open),
+        _ => match &smoke {
+            Smoke::Job(why) => (Some(HookPoint::SmokeProbes), Gate::Waits(why.clone())),
+            _ => (None, Gate::Open),
+        },
     };
     let begun = next.filter(|_| gate == Gate::Open).and_then(|set| begin_switch(view, set));
     let rejected = failed(view, &smoke, &gate);

@@ -27,7 +27,7 @@ pub fn problems(snapshot: &Snapshot) -> impl Iterator<Item = Block> {
     });
     let first = std::iter::once_with(|| template(snapshot)).chain(std::iter::once_with(|| host_ports(snapshot)));
     let found = first.chain(probes).chain(std::iter::once_with(|| drain_ports(snapshot)));
-    let found = found.chain(std::iter::once_with(|| hook_labels(snapshot)));
+    let found = found.chain(std::iter::once_with(|| job_labels(snapshot)));
     let found = found.chain(std::iter::once_with(|| window::check(&snapshot.object.spec.promotion.windows)));
     let found = found.chain(std::iter::once_with(|| pods_addressed(snapshot)));
     found.filter_map(Result::err).chain(unsuitable(snapshot))
@@ -97,17 +97,15 @@ pub fn template_ports(snapshot: &Snapshot) -> Vec<(String, i32)> {
 }
 
 /// Pods of a Job that look like pods of the app would be found by whatever selects those.
-fn hook_labels(snapshot: &Snapshot) -> Result<(), Block> {
+fn job_labels(snapshot: &Snapshot) -> Result<(), Block> {
     let spec = &snapshot.object.spec;
-    for point in HookPoint::ALL {
-        for (index, hook) in spec.hooks.at(point).iter().enumerate() {
-            let labels = hook.job_template.pointer("/spec/template/metadata/labels");
-            let has = |(key, value): (&String, &String)| labels.and_then(|labels| labels.get(key)?.as_str()) == Some(value);
-            if spec.selector.match_labels.iter().all(has) {
-                let path = format!("spec.hooks.{}[{index}].jobTemplate.spec.template.metadata.labels", point.field());
-                let why = "with all labels of spec.selector its pods would be taken for pods of the app; remove one of them";
-                return Err(Block::new("HookRefused", format!("{path}: {why}")));
-            }
+    for job in HookPoint::ALL.into_iter().flat_map(|point| spec.jobs_at(point)) {
+        let labels = job.template.pointer("/spec/template/metadata/labels");
+        let has = |(key, value): (&String, &String)| labels.and_then(|labels| labels.get(key)?.as_str()) == Some(value);
+        if spec.selector.match_labels.iter().all(has) {
+            let path = format!("{}.spec.template.metadata.labels", job.path());
+            let why = "with all labels of spec.selector its pods would be taken for pods of the app; remove one of them";
+            return Err(Block::new("HookRefused", format!("{path}: {why}")));
         }
     }
     Ok(())

@@ -4,10 +4,10 @@
 //! controller. The hashes here name things; the algorithm is frozen by golden tests, since names already exist in clusters.
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::api::{HookPoint, Hooks, RoleMetadata, SmokeProbe, keys};
+use crate::api::{BlueGreenDeploymentSpec, HookPoint, RoleMetadata, SmokeProbe, keys};
 
 use super::set::Set;
 use super::snapshot::Object;
@@ -40,6 +40,11 @@ pub fn job_name(object: &Object, point: HookPoint, hook: &str, (revision, attemp
         hasher.update(part.as_bytes());
         hasher.update([0]);
     }
+    // A hook that has run has run. A test that was changed is another one.
+    let test = object.spec.jobs_at(point).into_iter().find(|job| point == HookPoint::SmokeProbes && job.name == hook);
+    if let Some(test) = test {
+        hasher.update(canonical(test.template).as_bytes());
+    }
     hasher.update(attempt.to_be_bytes());
     hasher.update(run.to_be_bytes());
     // Its pods get a label with it, which holds 63 characters, and those of an Indexed Job a name with a number after it; as long as a CronJob's.
@@ -52,9 +57,10 @@ fn word(hasher: Sha256) -> String {
     hasher.finalize().iter().take(LENGTH).filter_map(|byte| ALPHABET.get(usize::from(byte % letters)).map(|letter| char::from(*letter))).collect()
 }
 
-/// Hash of the hooks: the API server was asked about exactly these.
-pub fn hooks_hash(hooks: &Hooks) -> String {
-    hex(&canonical(&json(hooks)), 8)
+/// Hash of all Jobs of a spec: the API server was asked about exactly these.
+pub fn jobs_hash(spec: &BlueGreenDeploymentSpec) -> String {
+    let jobs = HookPoint::ALL.into_iter().flat_map(|point| spec.jobs_at(point));
+    hex(&canonical(&Value::Array(jobs.map(|job| json!([job.path(), job.template])).collect())), 8)
 }
 
 /// Identity of a template that the API server has normalised.
@@ -86,15 +92,15 @@ pub fn known<'a>(sets: &'a [Set], raw_hash: &str) -> Option<&'a Set> {
 
 /// Hash of the smoke probes: a proof is for exactly these.
 pub fn probes_hash(probes: &[SmokeProbe]) -> String {
-    hex(&canonical(&json(probes)), 8)
+    hex(&canonical(&plain(probes)), 8)
 }
 
 /// Hash of what pods are to bear.
 pub fn metadata_hash(metadata: &RoleMetadata) -> String {
-    hex(&canonical(&json(metadata)), 8)
+    hex(&canonical(&plain(metadata)), 8)
 }
 
-fn json<T: Serialize + ?Sized>(value: &T) -> Value {
+fn plain<T: Serialize + ?Sized>(value: &T) -> Value {
     serde_json::to_value(value).unwrap_or_default()
 }
 

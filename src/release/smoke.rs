@@ -5,12 +5,13 @@ use std::net::{IpAddr, SocketAddr};
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
-use crate::api::{ProbeResult, ProbeTarget, Prometheus, PromotionMode, SmokeProbe};
+use crate::api::{HookPoint, ProbeResult, ProbeTarget, Prometheus, PromotionMode, SmokeProbe};
 
 use crate::probe::Endpoint;
 
 use super::action::{Action, ProbeRun, SetChange, SetRef, SmokeRun};
 use super::bring_up;
+use super::hooks::{self, Gate};
 use super::preflight::port_of;
 use super::revision::probes_hash;
 use super::set::{Proof, Set};
@@ -30,6 +31,8 @@ pub enum Smoke {
         /// Pods that must pass.
         needed: i32,
     },
+    /// The pods passed, and a Job is to come or under way.
+    Job(String),
     /// Enough pods passed.
     Passed {
         /// Pods needed for the switch, frozen.
@@ -80,6 +83,17 @@ pub fn step(view: &View<'_>) -> (Smoke, Outcome) {
     let whole = trusted || proof.is_some() || whole_passed(spec.smoke_probes.as_slice(), &seen);
     if passed < needed || !whole {
         return (Smoke::Running { passed, needed }, Outcome { run, actions: vec![] });
+    }
+    // A suite of tests is not run against pods that fail simpler ones. What is proven for the first release is not asked again.
+    if !trusted && proof.is_none() {
+        match hooks::gate(view, HookPoint::SmokeProbes, &set.revision) {
+            Gate::Open => {}
+            Gate::Waits(why) => return (Smoke::Job(why), Outcome { run, actions: vec![] }),
+            Gate::Failed(message) => {
+                let message = format!("{message}; when that is mended: {}", hooks::once_more(view, &set.revision));
+                return (Smoke::Failed { message }, Outcome { run, actions: vec![] });
+            }
+        }
     }
     // Only what a later decision needs is written: with nothing tested and nobody to wait for, the switch follows at once.
     // On the way back an older proof may count, which must not be written anew as one of the probes of now.
@@ -139,7 +153,7 @@ pub fn tested<'a>(view: &View<'a>, set: &'a Set, seen: &[&ProbeObservation]) -> 
 
 /// Whether what is not about single pods has passed.
 fn whole_passed(probes: &[SmokeProbe], seen: &[&ProbeObservation]) -> bool {
-    probes.iter().filter(|probe| !probe.on_each_pod()).all(|probe| {
+    probes.iter().filter(|probe| !probe.on_each_pod() && probe.job.is_none()).all(|probe| {
         seen.iter().any(|observation| observation.probe == probe.name && observation.pod.is_none() && observation.result == ProbeResult::Passed)
     })
 }
@@ -150,6 +164,7 @@ fn runs(view: &View<'_>, set: &Set, needed: i32) -> Vec<ProbeRun> {
     let mut runs = vec![];
     for probe in &view.snapshot.object.spec.smoke_probes {
         match probe.target {
+            _ if probe.job.is_some() => {}
             _ if probe.of_the_whole() => {
                 let asks = proven.is_empty() && count(view.available(set).count()) >= needed;
                 runs.extend(on_the_whole(view, set, probe).filter(|_| asks));

@@ -63,7 +63,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [pods/exec]
   verbs: [get, create]
 {{- end }}
-# Hooks of a release (spec.hooks).
+{{- if .Values.jobLogs }}
+# The end of the log of a Job that failed.
+- apiGroups: [""]
+  resources: [pods/log]
+  verbs: [get]
+{{- end }}
+# Hooks of a release (spec.hooks), and probes that are Jobs.
 - apiGroups: [batch]
   resources: [jobs]
   verbs: [get, create, delete]

@@ -42,6 +42,8 @@ struct Inside {
     drops: Option<Drops>,
     requests: Vec<Request>,
     reads: usize,
+    /// By pod and container.
+    logs: std::collections::BTreeMap<String, String>,
 }
 
 /// The API server.
@@ -133,6 +135,11 @@ impl Fake {
         let found: Vec<&Value> = inside.objects.iter().filter(|(kind, _)| *kind == resource).map(|(_, object)| object).collect();
         assert_eq!(found.len(), 1);
         found[0].clone()
+    }
+
+    /// What a container has written.
+    pub fn log(&self, pod: &str, container: &str, text: &str) {
+        self.inside().logs.insert(format!("{pod}/{container}"), text.into());
     }
 
     /// From now on refuses what this says.
@@ -228,6 +235,10 @@ impl ApiServer for Fake {
         Ok(())
     }
 
+    async fn log_end(&self, _: &str, pod: &str, container: &str) -> Result<String, ApiError> {
+        self.inside().logs.get(&format!("{pod}/{container}")).cloned().ok_or(ApiError::NotFound)
+    }
+
     async fn publish(&self, about: &Value, notice: &Notice) -> Result<(), ApiError> {
         let body = json!({"about": about["metadata"]["name"], "message": notice.message});
         self.inside().asked("publish", Resource::Event, notice.reason, &body)
@@ -291,6 +302,7 @@ impl Stage {
             allowed_urls: Some(vec![]),
             allowed_webhooks: Some(vec![]),
             allowed_exec: Some(false),
+            job_logs: false,
         };
         let context = Arc::new(Context::new(api.clone(), Arc::new(clock.clone()), prober, installation, World::new(vec![], true), outlets));
         Self { api, clock, context, wakes, wanted, said }

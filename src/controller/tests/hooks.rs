@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::super::fake::{Stage, template};
@@ -107,6 +108,29 @@ async fn one_that_fails_says_why() {
     assert_eq!((&row(&stage)["result"], &row(&stage)["message"]), (&json!("Failed"), &json!("Why: in its words")));
     assert_eq!(stage.condition("Stalled").1, "HookFailed");
     assert!(stage.notices().iter().any(|notice| notice.message.contains("kubectl logs -n n job/shop-migrate-")));
+}
+
+#[tokio::test]
+async fn its_last_words_are_shown_where_that_is_allowed() {
+    for allowed in [false, true] {
+        let (mut stage, job) = begun().await;
+        Arc::get_mut(&mut stage.context).unwrap().installation.job_logs = allowed;
+        let name = job["metadata"]["name"].as_str().unwrap().to_owned();
+        let pod = |pod: &str, phase: &str, created: &str| {
+            let metadata = json!({"name": pod, "namespace": "n", "creationTimestamp": created, "labels": {"batch.kubernetes.io/job-name": name}});
+            json!({"metadata": metadata, "spec": {"containers": [{"name": "it"}]}, "status": {"phase": phase}})
+        };
+        for (name, phase, created) in
+            [("first", "Failed", "2026-01-01T00:00:00Z"), ("last", "Failed", "2026-01-01T00:01:00Z"), ("other", "Running", "2026-01-01T00:02:00Z")]
+        {
+            stage.api.put(Resource::Pod, pod(name, phase, created));
+            stage.api.log(name, "it", &format!("{name}: table\nis locked\n"));
+        }
+        end(&stage, job, "Failed");
+        stage.look().await;
+        let words = if allowed { "; its log ends: last: table / is locked" } else { "" };
+        assert_eq!(row(&stage)["message"], format!("Why: in its words{words}"));
+    }
 }
 
 #[tokio::test]

@@ -44,6 +44,10 @@ impl ApiServer for Fake {
         Err(ApiError::NotFound)
     }
 
+    async fn log_end(&self, _: &str, _: &str, _: &str) -> Result<String, ApiError> {
+        Err(ApiError::NotFound)
+    }
+
     async fn publish(&self, _: &Value, _: &Notice) -> Result<(), ApiError> {
         Err(ApiError::NotFound)
     }
@@ -101,6 +105,7 @@ impl Stage {
             allowed_urls: Some(vec![]),
             allowed_webhooks: Some(vec![]),
             allowed_exec: Some(false),
+            job_logs: false,
         };
         let world = World::new(vec![], true);
         let context =

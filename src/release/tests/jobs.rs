@@ -90,8 +90,8 @@ impl World {
 
     /// Whether the Job of every hook at a point has really succeeded for a revision, in the release that makes this move.
     pub fn hooks_passed(&self, point: HookPoint, revision: &str, attempt: i64) -> bool {
-        self.snapshot.object.spec.hooks.at(point).iter().all(|hook| {
-            let of = (point, hook.name.clone(), revision.to_owned(), attempt);
+        self.snapshot.object.spec.jobs_at(point).iter().all(|job| {
+            let of = (point, job.name.to_owned(), revision.to_owned(), attempt);
             self.jobs.there.values().any(|job| job.of == of && !job.fails && job.until <= self.seconds)
         })
     }

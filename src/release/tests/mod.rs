@@ -15,6 +15,7 @@ mod converging;
 mod draining;
 mod hooking;
 mod intent;
+mod job_probes;
 mod judging;
 mod local;
 mod metadata;

@@ -84,8 +84,8 @@ async fn look(cluster: &Cluster, object: &Value, key: &Key, manifest: &Manifest)
     }
     match dry::jobs(cluster, &deployment).await {
         Ok(mistakes) => findings.mistakes.extend(mistakes),
-        Err(Refusal::Api(status)) => findings.notes.push(format!("the Jobs of spec.hooks were not tried: {}", status.message)),
-        Err(Refusal::Other(words)) => return Err(crate::cluster::failed("the Jobs of spec.hooks could not be tried", words)),
+        Err(Refusal::Api(status)) => findings.notes.push(format!("the Jobs of the spec were not tried: {}", status.message)),
+        Err(Refusal::Other(words)) => return Err(crate::cluster::failed("the Jobs of the spec could not be tried", words)),
     }
     let seen = Seen { object: stored, others: others(cluster, all, manifest, &mut findings).await? };
     let Some(mut snapshot) = check::snapshot(&seen, Timestamp::now()) else {

@@ -226,6 +226,10 @@ impl ApiServer for SimApi {
         self.ask(call(resource, namespace, name, request)).await.gone()
     }
 
+    async fn log_end(&self, _: &str, _: &str, _: &str) -> Result<String, ApiError> {
+        Err(ApiError::NotFound)
+    }
+
     async fn publish(&self, about: &Value, notice: &Notice) -> Result<(), ApiError> {
         let namespace = crate::json::text(about, "/metadata/namespace").to_owned();
         self.ask(call(Resource::Event, &namespace, "", Request::Publish(notice.clone()))).await.map(drop)

@@ -84,6 +84,10 @@ impl ApiServer for Prompt {
         self.ask(resource, namespace, name, Request::Delete { uid: uid.to_owned(), version: version.map(str::to_owned), dependents }).gone()
     }
 
+    async fn log_end(&self, _: &str, _: &str, _: &str) -> Result<String, ApiError> {
+        Err(ApiError::NotFound)
+    }
+
     async fn publish(&self, _: &Value, _: &Notice) -> Result<(), ApiError> {
         Ok(())
     }
