@@ -79,7 +79,7 @@ pub const CONDITIONS: &[Meaning] = &[
         kind: ConditionType::SmokeTested,
         about: "The revision asked for passed its smoke probes.",
         yes: &[("Passed", "As many pods as the switch needs passed.")],
-        no: &[("SmokeFailed", "A probe failed `failureThreshold` times in a row; the message names probe, pod and answer.")],
+        no: &[("SmokeFailed", "A probe failed `failureThreshold` times in a row; the message names probe, pod and answer. Or the Job of one failed.")],
         unknown: &[
             ("Pending", "The revision is not up yet."),
             ("Running", "The probes run; the message counts the pods that passed."),

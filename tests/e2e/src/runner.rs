@@ -92,7 +92,7 @@ pub async fn run(cases: &[Case], plan: &Plan) -> Result<bool> {
     let mut failed = vec![];
     let (shared, own): (Vec<Case>, Vec<Case>) = cases.iter().cloned().partition(|case| case.place == Place::Shared);
     if !shared.is_empty() {
-        let world = match World::up(SHARED, 2, &[crate::cases::queries::ALLOWED, crate::cases::webhooks::ALLOWED, crate::cases::exec::ALLOWED]).await
+        let world = match World::up(SHARED, 2, &[crate::cases::queries::ALLOWED, crate::cases::webhooks::ALLOWED, crate::cases::exec::ALLOWED, crate::cases::job_probes::LOGS]).await
         {
             Ok(world) => world,
             Err(error) => {

@@ -150,6 +150,12 @@ impl Scenario {
         {
             spec.insert("hooks".into(), hooks);
         }
+        if !aims(&[Phase::Drain])
+            && Random::new(what.seed, "suite").percent(15)
+            && let Some(probes) = spec.get_mut("smokeProbes").and_then(Value::as_array_mut)
+        {
+            probes.push(json!({"name": "suite", "job": job("suite")}));
+        }
         after_the_switch(&mut spec, baking, aims(&[Phase::Bake]));
         // Pods that are kept warm don't drain, as status has it.
         if aims(&[Phase::Drain]) {
@@ -228,11 +234,15 @@ fn hooks(random: &mut Random) -> Option<Value> {
     for point in ["beforeBringUp", "beforeSwitch", "afterSwitch", "afterDrain", "onRollback"] {
         let some = (0..random.between(0, 2)).map(|number| {
             let name = format!("{}-{number}", point.to_lowercase());
-            json!({"name": name, "jobTemplate": {"spec": {"template": {"spec": {"containers": [{"name": name, "image": "tool"}]}}}}})
+            json!({"name": name, "jobTemplate": job(&name)})
         });
         hooks.insert(point.into(), some.collect());
     }
     Some(Value::Object(hooks))
+}
+
+fn job(name: &str) -> Value {
+    json!({"spec": {"template": {"spec": {"containers": [{"name": name, "image": "tool"}]}}}})
 }
 
 /// What a new version must bear after the switch, and how long the old one is kept warm.

@@ -88,7 +88,7 @@ fn query(bounds: Value, target: &str) -> Manifest {
 /// What can never work is refused with a sentence that says what to write instead.
 pub async fn crd_rules(stage: Arc<Stage>) -> Result {
     let metric = |more: Value| shop("v1").spec("/drain/source", "Metric").spec("/drain/metric", more);
-    let rules: [(&str, Manifest, &str); 29] = [
+    let rules: [(&str, Manifest, &str); 32] = [
         (
             "selector",
             shop("v1").spec("/template/metadata/labels", json!({"app": "other"})),
@@ -141,7 +141,7 @@ pub async fn crd_rules(stage: Arc<Stage>) -> Result {
         (
             "two actions",
             shop("v1").spec("/smokeProbes/0/tcpSocket", json!({"port": 1})),
-            "exactly one of httpGet, httpPost, tcpSocket, grpc, exec, prometheus, webhook must be set",
+            "exactly one of httpGet, httpPost, tcpSocket, grpc, exec, job, prometheus, webhook must be set",
         ),
         ("a query without a bound", query(json!({}), "EachPod"), "atMost or atLeast must be set, or both"),
         ("a bound that is no number", query(json!({"atMost": "1e3"}), "EachPod"), "write a number such as 0.01"),
@@ -159,9 +159,24 @@ pub async fn crd_rules(stage: Arc<Stage>) -> Result {
             "a command runs in each pod, and not through a Service; remove the target",
         ),
         (
+            "a Job with a target",
+            shop("v1").spec("/smokeProbes/0", json!({"name": "a", "job": {"spec": {}}, "target": "PreviewService"})),
+            "a Job has no target: it is about the revision as a whole",
+        ),
+        (
+            "a Job with a name that is none",
+            shop("v1").spec("/smokeProbes/0", json!({"name": "My test", "job": {"spec": {}}})),
+            "the name of a probe that is a Job stands in the Job's name: small letters, digits and dashes",
+        ),
+        (
+            "a bake with a Job",
+            shop("v1").spec("/bake", json!({"seconds": 5, "probes": [{"name": "a", "job": {"spec": {}}}]})),
+            "a Job ends, and a bake goes on: use spec.smokeProbes, or spec.hooks.afterSwitch",
+        ),
+        (
             "two requests",
             shop("v1").spec("/smokeProbes/0/httpPost", json!({"port": 1})),
-            "exactly one of httpGet, httpPost, tcpSocket, grpc, exec, prometheus, webhook must be set",
+            "exactly one of httpGet, httpPost, tcpSocket, grpc, exec, job, prometheus, webhook must be set",
         ),
         (
             "latency beyond the timeout",

@@ -16,6 +16,7 @@ mod fidelity;
 mod gates;
 mod gitops;
 mod hooks;
+pub mod job_probes;
 mod killed;
 mod metrics;
 mod mistakes;
@@ -70,6 +71,7 @@ pub fn all() -> Vec<Case> {
         shared!(queries::queries_decide, 240),
         shared!(webhooks::webhooks_decide, 240),
         shared!(exec::commands_in_pods_decide, 240),
+        shared!(job_probes::jobs_decide, 240),
         shared!(exec::release_kept_told_by_a_signal, 300),
         shared!(gitops::helm_waits, 300),
         shared!(gates::preview_replicas, 150),

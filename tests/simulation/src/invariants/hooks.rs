@@ -71,6 +71,12 @@ fn switch(sim: &Sim, write: &Write) -> Result<(), String> {
     let Some(object) = write.basis.known.as_ref().map(|known| &known.object) else { return Ok(()) };
     let passed =
         |name: &str| sim.history.hooks_passed.contains(&Hook { point: "beforeSwitch".into(), name: name.into(), revision: to.into(), attempt });
+    // What has passed once for a revision is not run again for it.
+    let tested = |name: &str| sim.history.hooks_passed.iter().any(|job| (&*job.point, &*job.name, &*job.revision) == ("smokeProbes", name, to));
+    let mut suites = json::items(object, "/spec/smokeProbes").filter(|probe| probe.get("job").is_some()).map(|probe| json::text(probe, "/name"));
+    if let Some(name) = suites.find(|name| !tested(name)) {
+        return Err(format!("the switch to {} is decided before the Job {name} has succeeded for it", sim.named(to)));
+    }
     match names(object, "beforeSwitch").find(|name| !passed(name)) {
         Some(name) => Err(format!("the switch to {} is decided before hook {name} has succeeded for it", sim.named(to))),
         None => Ok(()),

@@ -149,7 +149,7 @@ fn expected(sim: &Sim, object: &Value, to: &str) -> Result<Option<String>, Strin
     }
     let commanded = |key: &str, value: &str| sim.history.commands.iter().any(|(known, named)| *known == key && named.starts_with(value));
     let holds = match reason.as_str() {
-        "SmokeFailed" => sim.history.failed.contains(revision),
+        "SmokeFailed" => sim.history.failed.contains(revision) || sim.history.hooks_failed.contains(revision),
         "HookFailed" => sim.history.hooks_failed.contains(revision),
         "Aborted" => commanded(command::ABORT, revision),
         "RolledBack" => commanded(command::ROLLBACK, ""),

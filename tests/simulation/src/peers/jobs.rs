@@ -30,7 +30,7 @@ pub fn hook(job: &Value) -> Hook {
 
 /// Whether the release waits for it.
 pub fn gates(point: &str) -> bool {
-    point.starts_with("before")
+    point.starts_with("before") || point == "smokeProbes"
 }
 
 /// Whether a Job has ended.
