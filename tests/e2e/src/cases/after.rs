@@ -15,7 +15,7 @@ use crate::stage::{Stage, because, revision};
 use crate::wait::{stays, wait_for, when};
 
 /// A version that must bear the traffic for so many seconds, by a probe of its gRPC health.
-fn baked(version: &str, seconds: i32) -> Manifest {
+pub fn baked(version: &str, seconds: i32) -> Manifest {
     let probe = json!({"name": "health", "grpc": {"port": "grpc", "service": "app"}, "successThreshold": 1, "failureThreshold": 2});
     shop(version).spec("/bake", json!({"seconds": seconds, "probes": [probe]}))
 }
@@ -24,7 +24,7 @@ async fn uids(stage: &Stage, revision: &str) -> Result<BTreeSet<String>> {
     Ok(stage.pods(revision).await?.iter().filter_map(ResourceExt::uid).collect())
 }
 
-fn is_rejected(status: &BlueGreenDeploymentStatus, reason: &str) -> bool {
+pub fn is_rejected(status: &BlueGreenDeploymentStatus, reason: &str) -> bool {
     status.phase == Some(PhaseName::Rejected) && status.rejected.as_ref().is_some_and(|rejected| rejected.reason == reason)
 }
 

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use bluegreen::api::PhaseName;
+use bluegreen::api::{BlueGreenDeploymentStatus, PhaseName};
 use k8s_openapi::api::batch::v1::Job;
 use kube::api::ListParams;
 use serde_json::json;
 
+use super::after::{baked, is_rejected};
 use super::hooks::hook;
 use crate::claim;
 use crate::failure::{Failure, Result};
@@ -73,4 +74,36 @@ pub async fn killed_after_every_write(stage: Arc<Stage>) -> Result {
         drop(controller);
     }
     Err(Failure::Claim(format!("a release takes more than 60 writes: {writes:?}")))
+}
+
+/// A controller that is killed while a new version bakes: the next one lets it bake for as long as was asked for, counted from the switch, and
+/// finds out what happened while nobody looked.
+pub async fn killed_in_mid_bake(stage: Arc<Stage>) -> Result {
+    inside(&stage.world, 0).await?;
+    let controller = Controller::start(&stage, 0)?;
+    stage.installed(&shop("v1")).await.map_err(|error| controller.explain("", &error))?;
+    let users = stage.users().await?;
+    let in_bake = |status: &BlueGreenDeploymentStatus| status.phase == Some(PhaseName::Bake);
+    stage.apply(&baked("v2", 20)).await?;
+    stage.until("v2 bakes", 60, in_bake).await.map_err(|error| controller.explain("", &error))?;
+    drop(controller);
+    let controller = Controller::start(&stage, 0)?;
+    let status = stage.complete(120).await.map_err(|error| controller.explain("", &error))?;
+    let second = revision(&status)?;
+    let times = status.switch.as_ref().and_then(|switch| switch.completed_at.zip(switch.baked_at));
+    let took = times.map(|(moved, baked)| baked.duration_since(moved).as_secs_f64());
+    claim!(took.is_some_and(|took| (20.0..100.0).contains(&took)), "it baked for {took:?} s");
+    stage.apply(&baked("v3", 300)).await?;
+    let status = stage.until("v3 bakes", 60, in_bake).await.map_err(|error| controller.explain("", &error))?;
+    let third = revision(&status)?;
+    drop(controller);
+    let pods = stage.pods(&third).await?;
+    stage.tell(pods.first().ok_or_else(|| Failure::Claim("v3 has no pods".into()))?, "/fail?what=grpc&on=true")?;
+    let controller = Controller::start(&stage, 0)?;
+    stage.serves(&second, 60).await.map_err(|error| controller.explain("", &error))?;
+    stage.until("v3 is rejected", 20, |status| is_rejected(status, "BakeFailed")).await?;
+    users.only("v2", 20).await?;
+    let summary = users.stop_clean()?;
+    stage.notes.say(format!("{} requests, 0 failed; v2 baked for {:.1} s of 20", summary.ok, took.unwrap_or_default()));
+    Ok(())
 }

@@ -160,6 +160,7 @@ pub fn all() -> Vec<Case> {
     cases.extend(bad_input::cases());
     cases.extend([
         own!(killed::killed_after_every_write, 900, &[]),
+        own!(killed::killed_in_mid_bake, 300, &[]),
         own!(agents::agent_missing, 150, &["agent.enabled=false"]),
         own!(agents::agent_not_wanted, 180, &["agent.nodeSelector.drain=here"]),
         own!(agents::agent_silent, 180, &[]),
