@@ -7,7 +7,7 @@ use super::*;
 
 /// Events of the watch of pods, each after so many seconds.
 async fn heard(stage: &Stage, events: Vec<(u64, Result<Event<DynamicObject>, watcher::Error>)>) {
-    let watch = all(&[String::new()], "system", None, false).into_iter().find(|watch| watch.resource == Resource::Pod).unwrap();
+    let watch = all(&[String::new()], "system", None, false, Snapshots::None).into_iter().find(|watch| watch.resource == Resource::Pod).unwrap();
     let clock = stage.clock.clone();
     let events = futures::stream::iter(events).map(move |(seconds, event)| {
         clock.pass(Duration::from_secs(seconds));
