@@ -63,6 +63,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [pods/exec]
   verbs: [get, create]
 {{- end }}
+{{- if ne .Values.configSnapshots "None" }}
+# Configuration that is kept with each revision (spec.configSnapshots).
+- apiGroups: [""]
+  resources: [configmaps{{ if eq .Values.configSnapshots "ConfigMapsAndSecrets" }}, secrets{{ end }}]
+  verbs: [get, list, watch, create, delete]
+{{- end }}
 # Hooks of a release (spec.hooks).
 - apiGroups: [batch]
   resources: [jobs]

@@ -269,7 +269,15 @@ pub struct Stage {
     pub said: UnboundedReceiver<(Value, Notice)>,
 }
 
-const FED: [Resource; 5] = [Resource::BlueGreenDeployment, Resource::ReplicaSet, Resource::Pod, Resource::Service, Resource::EndpointSlice];
+const FED: [Resource; 7] = [
+    Resource::BlueGreenDeployment,
+    Resource::ReplicaSet,
+    Resource::Pod,
+    Resource::Service,
+    Resource::EndpointSlice,
+    Resource::ConfigMap,
+    Resource::Secret,
+];
 
 impl Stage {
     /// An empty cluster.
