@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Bake, BlueGreenDeploymentStatus, Drain, Hooks, PodMetadata, SmokeProbe, Traffic};
+use super::{Bake, BlueGreenDeploymentStatus, ConfigSnapshots, Drain, Hooks, PodMetadata, SmokeProbe, Traffic};
 
 /// What should run, and how a new version of it takes over the traffic.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -105,6 +105,9 @@ pub struct BlueGreenDeploymentSpec {
     /// How the pods that are being left come to an end.
     #[serde(default)]
     pub drain: Drain,
+    /// Configuration that is kept with each revision.
+    #[serde(default)]
+    pub config_snapshots: ConfigSnapshots,
     /// Labels and annotations that pods bear as long as they have a role.
     #[serde(default)]
     pub pod_metadata: PodMetadata,

@@ -9,7 +9,7 @@ pub const REVISION: &str = "bluegreen.dev/revision";
 pub const REVISION_NONE: &str = "none";
 /// Label of a ReplicaSet: `blue` or `green`, in turn. Never in a pod template, so that a colour never restarts a pod.
 pub const COLOR: &str = "bluegreen.dev/color";
-/// Label of a ReplicaSet or Job: the name of its BlueGreenDeployment, for people (`kubectl get rs -l`).
+/// Label of a ReplicaSet, a Job or a copy of configuration: the name of its BlueGreenDeployment, for people (`kubectl get rs -l`).
 pub const NAME: &str = "bluegreen.dev/name";
 /// Label of a Job: the point of the release at which it runs, as the field of `spec.hooks`. Its pods do not have it.
 pub const HOOK: &str = "bluegreen.dev/hook";
@@ -44,6 +44,9 @@ pub const SERVING: &str = "bluegreen.dev/serving";
 
 /// Annotation of a pod: what was written on it because of its role ([`crate::release::metadata::Record`]), to be taken off again.
 pub const METADATA: &str = "bluegreen.dev/metadata";
+
+/// Annotation of a copy of a ConfigMap or Secret: the name of what it is a copy of.
+pub const COPY_OF: &str = "bluegreen.dev/copy-of";
 
 /// Annotation of a Service: `<name>/<uid>` of the BlueGreenDeployment that moves it.
 pub const OWNER: &str = "bluegreen.dev/owner";

@@ -4,6 +4,7 @@
 mod bake;
 mod blue_green_deployment;
 mod condition;
+mod config;
 mod connection_watch;
 mod crd;
 mod drain;
@@ -23,6 +24,7 @@ mod webhook;
 pub use bake::*;
 pub use blue_green_deployment::*;
 pub use condition::*;
+pub use config::*;
 pub use connection_watch::*;
 pub use crd::*;
 pub use drain::*;

@@ -11,6 +11,7 @@ use kube::{Api, Client};
 use serde_json::Value;
 
 use crate::release::action::Notice;
+use crate::release::config::ConfigKind;
 
 /// What the operator writes as `fieldManager`.
 pub const FIELD_MANAGER: &str = "bluegreen-operator";
@@ -42,6 +43,19 @@ pub enum Resource {
     Event,
     /// batch/v1
     Job,
+    /// v1
+    ConfigMap,
+    /// v1
+    Secret,
+}
+
+impl From<ConfigKind> for Resource {
+    fn from(kind: ConfigKind) -> Self {
+        match kind {
+            ConfigKind::ConfigMap => Self::ConfigMap,
+            ConfigKind::Secret => Self::Secret,
+        }
+    }
 }
 
 impl Resource {
@@ -59,6 +73,8 @@ impl Resource {
             Self::Lease => ("coordination.k8s.io", "v1", "Lease", "leases"),
             Self::Event => ("events.k8s.io", "v1", "Event", "events"),
             Self::Job => ("batch", "v1", "Job", "jobs"),
+            Self::ConfigMap => ("", "v1", "ConfigMap", "configmaps"),
+            Self::Secret => ("", "v1", "Secret", "secrets"),
         };
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
     }

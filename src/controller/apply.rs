@@ -12,6 +12,7 @@ use crate::release::services::may_lead;
 use crate::release::{Begun, Identity, Object, OwnerState, Refusal, Role, Service, Snapshot};
 
 use super::api::{ApiError, ApiServer, Change, Dependents, Resource, Which};
+use super::config;
 use super::context::Context;
 use super::hooks;
 use super::manifest;
@@ -94,6 +95,8 @@ pub async fn apply<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, acti
             context.forgot(Resource::ReplicaSet, &set.uid);
             Ok(())
         }
+        Action::CopyConfig { source, copy, digest } => config::copy(context, object, source, copy, digest).await,
+        Action::DeleteConfig { config } => config::delete(context, object, config).await,
         Action::Withdraw { service, withdrawn } => patch_service(context, object, service, manifest::withdraw_patch(service, withdrawn)).await,
         Action::Select { service, selector, owner, selected, record, withdrawn, why } => {
             let patch = manifest::service_patch(service, selector, owner, selected, record.as_deref(), withdrawn);

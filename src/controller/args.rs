@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::probe::Endpoint;
+use crate::release::config::Snapshots;
 
 use super::observe::Installation;
 
@@ -43,6 +44,9 @@ pub struct Args {
     /// Show the end of the log of a Job that failed in status and Events. It needs the right to `pods/log`.
     #[arg(long)]
     pub job_logs: bool,
+    /// Which kinds of configuration are copied for revisions: None, ConfigMaps or ConfigMapsAndSecrets. It needs the rights to them.
+    #[arg(long, default_value = "None")]
+    pub config_snapshots: Snapshots,
     /// Where /healthz and /readyz are served.
     #[arg(long, default_value = "[::]:8080")]
     pub health_address: SocketAddr,
@@ -69,6 +73,7 @@ impl Args {
             allowed_webhooks: Some(self.allow_webhooks.clone()),
             allowed_exec: Some(self.allow_exec),
             job_logs: self.job_logs,
+            config_snapshots: Some(self.config_snapshots),
         }
     }
 }
@@ -107,6 +112,18 @@ mod tests {
         assert!(!may("http://prometheus") && !may("https://prometheus:9090") && !may("http://metrics.example.com:443"));
         for wrong in ["--allow-urls=prometheus:9090", "--allow-urls=http://prometheus:9090/api", "--allow-urls=http://"] {
             assert!(Program::try_parse_from(["controller", "--identity", "a", wrong]).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn configuration_is_copied_only_where_that_was_said() {
+        let allowed = |more: &[&str]| parse(more).installation().config_snapshots;
+        assert_eq!(allowed(&[]), Some(Snapshots::None));
+        assert_eq!(allowed(&["--config-snapshots=ConfigMaps"]), Some(Snapshots::ConfigMaps));
+        assert_eq!(allowed(&["--config-snapshots=ConfigMapsAndSecrets"]), Some(Snapshots::ConfigMapsAndSecrets));
+        for wrong in ["", "Secrets", "configmaps", "true"] {
+            let argument = format!("--config-snapshots={wrong}");
+            assert!(Program::try_parse_from(["controller", "--identity", "a", &argument]).is_err(), "{wrong}");
         }
     }
 

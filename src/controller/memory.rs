@@ -61,6 +61,8 @@ pub struct Remembered {
     pub hooks_checked: Option<(String, Result<(), String>, Duration)>,
     /// Addresses for `drain.ignorePeers[].podLabels`.
     pub ignored: BTreeMap<usize, Vec<String>>,
+    /// Since when nothing refers to a copy of configuration, by its UID.
+    pub unused: BTreeMap<String, Duration>,
     /// Names by address.
     pub peers: BTreeMap<String, Option<String>>,
     /// Failures of reconciling without a success in between.

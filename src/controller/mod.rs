@@ -6,6 +6,7 @@ pub mod api;
 pub mod apply;
 pub mod args;
 mod attempt;
+pub mod config;
 pub mod context;
 mod exec;
 #[cfg(test)]
@@ -151,13 +152,13 @@ async fn lead(
     let (want, wishes) = unbounded_channel();
     let (tell, told) = unbounded_channel();
     let nodes = args.watch_namespaces.is_empty() || args.agent.is_some();
-    let world = World::new(args.watch_namespaces.clone(), nodes);
+    let world = World::new(args.watch_namespaces.clone(), nodes).with_configs(args.config_snapshots);
     let scopes = world.scopes();
     let outlets = Outlets { wake, wanted: want, events: tell };
     let context = Arc::new(Context::new(api, clock.clone(), Arc::new(network), args.installation(), world, outlets));
     context.tasks.at_home(context.clone());
     let mut feeds = JoinSet::new();
-    for watch in watches::all(&scopes, &args.namespace, args.agent.as_deref(), nodes) {
+    for watch in watches::all(&scopes, &args.namespace, args.agent.as_deref(), nodes, args.config_snapshots) {
         feeds.spawn(watches::feed(context.clone(), client.clone(), watch));
     }
     let synced = async {

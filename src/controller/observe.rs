@@ -4,12 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::api::{BlueGreenDeploymentStatus, keys};
 use crate::probe::Endpoint;
+use crate::release::config::{Configs, Snapshots};
 use crate::release::intent::on_record;
 use crate::release::revision::{known, raw_hash};
 use crate::release::services::{matches_template, owned, template_labels};
 use crate::release::{Agents, Identity, Now, Object, OwnerState, Pod, RoleKind, Set, Snapshot};
 use crate::release::{overlap, part, reached};
 
+use super::config;
 use super::memory::{Remembered, Reports};
 use super::world::{Key, Leaving, World};
 
@@ -30,6 +32,8 @@ pub struct Installation {
     pub allowed_exec: Option<bool>,
     /// Whether the last words of a Job that failed may be shown.
     pub job_logs: bool,
+    /// Which kinds of configuration may be copied.
+    pub config_snapshots: Option<Snapshots>,
 }
 
 /// Reads everything that concerns one object; `None` where it does not exist (any more).
@@ -46,7 +50,7 @@ pub fn observe(
     let mut sets: Vec<_> = world.sets(&uid).into_iter().cloned().collect();
     let stored = object.status.clone().unwrap_or_default();
     let moved = world.services(&key.namespace).filter(|service| service.owner.as_ref().is_some_and(|owner| owner.uid == uid));
-    let object = Object {
+    let mut object = Object {
         name: key.name.clone(),
         namespace: key.namespace.clone(),
         resource_version: object.metadata.resource_version.clone()?,
@@ -70,7 +74,12 @@ pub fn observe(
     let mut pods = pods(world, &object, &sets);
     let selectors: Vec<_> = world.services(&key.namespace).map(|service| &service.selector).collect();
     part::regroup(&mut sets, &mut pods, &object.spec.selector.match_labels, &selectors, object.status.switch.as_ref(), now.wall);
-    let identity = identity(&object, &sets, remembered);
+    let configs = config::read(world, remembered, installation.config_snapshots, (&object, &sets, &pods), now.mono);
+    // The one place: whatever follows knows only the template that refers to copies.
+    if configs.problem().is_none() {
+        object.spec.template = configs.effective(&object.spec.template);
+    }
+    let identity = identity(&object, &configs, &sets, remembered);
 
     let mut late_pods = BTreeSet::new();
     if let Some(switch) = &object.status.switch {
@@ -107,6 +116,8 @@ pub fn observe(
         allowed_urls: installation.allowed_urls.clone(),
         allowed_webhooks: installation.allowed_webhooks.clone(),
         allowed_exec: installation.allowed_exec,
+        unread: config::unread(world, &object.namespace, &configs).chain(world.unread(&key.namespace)).collect(),
+        configs,
         jobs: remembered.jobs.clone(),
         hooks_checked: remembered.hooks_checked(now.mono),
         services: BTreeMap::new(),
@@ -129,7 +140,6 @@ pub fn observe(
         repairs: remembered.recent_repairs(now.mono),
         ignored_addresses: remembered.ignored.clone(),
         peer_names: remembered.peers.clone(),
-        unread: world.unread(&key.namespace),
         sets,
         pods,
         object,
@@ -187,7 +197,10 @@ fn services(world: &World, remembered: &Remembered, snapshot: &mut Snapshot, now
 }
 
 /// Which revision the template is: known from the ReplicaSets themselves, or from the last answer of the API server.
-fn identity(object: &Object, sets: &[Set], remembered: &Remembered) -> Identity {
+fn identity(object: &Object, configs: &Configs, sets: &[Set], remembered: &Remembered) -> Identity {
+    if let Some(block) = configs.problem() {
+        return Identity::Refused { reason: block.reason.into(), message: block.message };
+    }
     let raw_hash = raw_hash(&object.spec.template);
     if let Some(set) = known(sets, &raw_hash) {
         return Identity::Known { raw_hash, revision: set.revision.clone() };

@@ -169,6 +169,8 @@ fn refused<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, action: &Act
         Action::Select { service, .. } | Action::Release { service } | Action::Withdraw { service, .. } => {
             format!("the selector of Service \"{}\" can't be written", service.name)
         }
+        Action::CopyConfig { source, .. } => format!("{source} can't be copied"),
+        Action::DeleteConfig { config } => format!("{} can't be deleted", config.id),
         Action::RunHook { run } => format!("Job \"{}\" can't be created or read", run.job),
         Action::CheckHooks { .. } => "the Jobs of the spec can't be created".into(),
         Action::DeleteJob { name, .. } => format!("Job \"{name}\" can't be deleted"),

@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::api::{Switch, keys};
+use crate::release::config::{Config, ConfigKind, ConfigName, copies};
 use crate::release::metadata::Record;
-use crate::release::revision::template_identity;
+use crate::release::revision::{config_digest, template_identity};
 use crate::release::set::images;
 use crate::release::{Color, Control, Endpoints, Left, Marks, Node, OwnProbe, Owner, Pod, Proof, Role, Selected, Service, ServicePort, Set};
 
@@ -96,6 +97,7 @@ pub fn set(object: &Value) -> Option<Set> {
         drain_begun: marks.drain_begun.as_deref().map(words),
         failure: failure.and_then(|condition| text(condition, "/message")),
         images: object.pointer("/spec/template").map(images).unwrap_or_default(),
+        configs: object.pointer("/spec/template/spec").map(copies).unwrap_or_default(),
         deleting: object.pointer("/metadata/deletionTimestamp").is_some(),
         loose: None,
         marks,
@@ -184,6 +186,7 @@ pub fn pod(object: &Value) -> Option<Pod> {
         own_probes: containers.iter().flat_map(|container| own_probes(container)).collect(),
         host_network: object.pointer("/spec/hostNetwork").and_then(Value::as_bool).unwrap_or(false),
         runtime_class: text(object, "/spec/runtimeClassName"),
+        configs: object.get("spec").map(copies).unwrap_or_default(),
     })
 }
 
@@ -330,6 +333,21 @@ pub fn slice(object: &Value) -> Option<(String, Endpoints)> {
     // A slice somebody else manages but has left empty serves nobody.
     endpoints.foreign &= list(object, "/endpoints").next().is_some();
     Some((service, endpoints))
+}
+
+/// A ConfigMap or Secret: what it is called, and a hash of what it holds. Nothing of the content itself is kept.
+pub fn config(kind: ConfigKind, object: &Value) -> Option<Config> {
+    let (uid, resource_version) = identity(object)?;
+    let copied = annotation(object, keys::COPY_OF).is_some();
+    Some(Config {
+        id: ConfigName { kind, name: text(object, "/metadata/name")? },
+        uid,
+        resource_version,
+        digest: config_digest(object),
+        copy_for: label(object, keys::NAME).filter(|_| copied).map(str::to_owned),
+        owner: controller(object).map(|(_, _, uid)| uid),
+        deleting: object.pointer("/metadata/deletionTimestamp").is_some(),
+    })
 }
 
 /// A Node.

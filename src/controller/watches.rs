@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::api::keys;
 use crate::pauses::Pauses;
+use crate::release::config::{ConfigKind, Snapshots};
 
 use super::api::{ApiServer, Resource};
 use super::context::Context;
@@ -44,7 +45,7 @@ pub struct Watch {
 }
 
 /// Every watch of the controller.
-pub fn all(scopes: &[String], namespace: &str, agent: Option<&str>, nodes: bool) -> Vec<Watch> {
+pub fn all(scopes: &[String], namespace: &str, agent: Option<&str>, nodes: bool, configs: Snapshots) -> Vec<Watch> {
     let watch = |resource, scope: &str, labels: Option<String>| Watch {
         feeds: Feeds::Kind(resource),
         resource,
@@ -62,6 +63,9 @@ pub fn all(scopes: &[String], namespace: &str, agent: Option<&str>, nodes: bool)
         watches.push(watch(Resource::Pod, scope, ours.clone()));
         watches.push(watch(Resource::Service, scope, None));
         watches.push(watch(Resource::EndpointSlice, scope, Some("kubernetes.io/service-name".into())));
+        for kind in ConfigKind::ALL.into_iter().filter(|kind| configs.allow(*kind)) {
+            watches.push(Watch { fields: Some(nobodys_business(kind).into()), ..watch(kind.into(), scope, None) });
+        }
     }
     if nodes {
         watches.push(watch(Resource::Node, "", None));
@@ -73,6 +77,14 @@ pub fn all(scopes: &[String], namespace: &str, agent: Option<&str>, nodes: bool)
         watches.push(Watch { feeds: Feeds::AgentPods, namespace: namespace.into(), ..pods });
     }
     watches
+}
+
+/// What is never sent: the ConfigMap that each namespace has, and the Secrets that are most of all and no application's.
+fn nobodys_business(kind: ConfigKind) -> &'static str {
+    match kind {
+        ConfigKind::ConfigMap => "metadata.name!=kube-root-ca.crt",
+        ConfigKind::Secret => "type!=helm.sh/release.v1,type!=kubernetes.io/service-account-token,type!=bootstrap.kubernetes.io/token",
+    }
 }
 
 /// A watch that has failed for so long is told of: what it fed is old. Every new list may begin with a failure or two.

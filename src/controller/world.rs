@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::api::{BlueGreenDeployment, BlueGreenDeploymentStatus, ConnectionWatch, keys};
+use crate::release::config::{ConfigKind, Snapshots};
 use crate::release::{Endpoints, Node, Pod, Service, Set};
 
 use super::api::Resource;
@@ -16,6 +17,7 @@ use super::store::Store;
 use super::trim;
 
 mod agents;
+mod configs;
 mod failing;
 mod leaving;
 mod read;
@@ -65,6 +67,7 @@ pub struct World {
     nodes: Store<(String, Node)>,
     watches: Store<Heard>,
     agent_pods: Store<String>,
+    configs: configs::Configs,
     /// How many nodes are to have an agent, once the DaemonSet has settled.
     agents_wanted: Option<i64>,
     failing: BTreeSet<(Feed, String)>,
@@ -125,6 +128,13 @@ impl World {
     /// An empty one. `namespaces` are those that are watched, none of them meaning all. Where nodes can't be read, none is ever taken for gone.
     pub fn new(namespaces: Vec<String>, nodes_readable: bool) -> Self {
         Self { namespaces, nodes_readable, ..Self::default() }
+    }
+
+    /// With these kinds of configuration, which are watched.
+    #[must_use]
+    pub fn with_configs(mut self, watched: Snapshots) -> Self {
+        self.configs.watched = watched;
+        self
     }
 
     /// What the watch that covers a namespace is called.
@@ -231,6 +241,8 @@ impl World {
             }
             Resource::ConnectionWatch => self.insert_watch(&uid, &version, object, now),
             Resource::DaemonSet => self.insert_agents(Some(object)),
+            Resource::ConfigMap => self.insert_config(ConfigKind::ConfigMap, &namespace, object),
+            Resource::Secret => self.insert_config(ConfigKind::Secret, &namespace, object),
             Resource::Lease | Resource::Event | Resource::Job => Concerned::default(),
         }
     }
@@ -245,6 +257,8 @@ impl World {
             Resource::ReplicaSet => self.sets.lacks(&uid, &version),
             Resource::Service => self.services.lacks(&uid, &version),
             Resource::ConnectionWatch => self.watches.lacks(&uid, &version),
+            Resource::ConfigMap => self.configs.of(ConfigKind::ConfigMap).lacks(&uid, &version),
+            Resource::Secret => self.configs.of(ConfigKind::Secret).lacks(&uid, &version),
             Resource::Pod | Resource::EndpointSlice | Resource::Node | Resource::DaemonSet | Resource::Lease | Resource::Event | Resource::Job => {
                 false
             }
@@ -256,6 +270,8 @@ impl World {
             Resource::ReplicaSet => self.sets.wrote(&uid),
             Resource::Service => self.services.wrote(&uid),
             Resource::ConnectionWatch => self.watches.wrote(&uid),
+            Resource::ConfigMap => self.configs.of_mut(ConfigKind::ConfigMap).wrote(&uid),
+            Resource::Secret => self.configs.of_mut(ConfigKind::Secret).wrote(&uid),
             Resource::Pod | Resource::EndpointSlice | Resource::Node | Resource::DaemonSet | Resource::Lease | Resource::Event | Resource::Job => {}
         }
         concerned

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::api::{BlueGreenDeploymentStatus, Exec, HookPoint, RoleMetadata, SmokeProbe, Switch};
 
+use super::config::{Config, ConfigName};
 use super::metadata::PodRole;
 use super::metric::Reads;
 use super::set::{Color, Left, Marks, Proof, Set};
@@ -371,6 +372,20 @@ pub enum Action {
         key: String,
         /// Its value.
         value: String,
+    },
+    /// Make a copy of a ConfigMap or Secret, if that still holds what the decision rests on.
+    CopyConfig {
+        /// What is copied.
+        source: ConfigName,
+        /// What the copy is called.
+        copy: String,
+        /// Hash of its content.
+        digest: String,
+    },
+    /// Delete a copy that nothing refers to.
+    DeleteConfig {
+        /// Which.
+        config: Config,
     },
     /// Delete a ReplicaSet without pods.
     DeleteSet {

@@ -4,6 +4,7 @@ use crate::api::{HookPoint, keys};
 
 use super::action::{Action, SetChange, SetRef};
 use super::bake::{self, Bake};
+use super::copies;
 use super::drain;
 use super::hooks::{self, Gate};
 use super::part;
@@ -50,6 +51,10 @@ pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
     let set = view.set(revision);
     if let Some(block) = block {
         return (BringUp::Blocked(block.clone()), vec![]);
+    }
+    // Its pods must not have to wait for it.
+    if view.forward() && !copies::lacking(view).is_empty() {
+        return (BringUp::Waiting("CopyingConfig", "the configuration that spec.configSnapshots names is being copied".into()), vec![]);
     }
     if spec.replicas == 0 && view.ready_active() == 0 {
         return (BringUp::Waiting("ScaledToZero", "spec.replicas is 0: the release goes on when there are pods to test".into()), vec![]);

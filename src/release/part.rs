@@ -225,6 +225,8 @@ fn loose(left: &Left, pods: &[&Pod], selector: &BTreeMap<String, String>) -> Set
         drain_begun: Some(pods.iter().map(|pod| pod.uid.clone()).collect()),
         failure: None,
         images: String::new(),
+        // What its pods refer to, they themselves say.
+        configs: BTreeSet::new(),
         deleting: false,
         loose: Some(left.since),
     }

@@ -7,6 +7,7 @@ use super::bake::{self, Bake};
 use super::bring_up::{self, BringUp};
 use super::conditions;
 use super::converge::{self, Convergence};
+use super::copies;
 use super::drain;
 use super::history;
 use super::hooks::{self, Gate};
@@ -202,6 +203,8 @@ fn steps(view: &View<'_>) -> Plan {
     }
     let block = if way_back_is_open(view) { None } else { preflight::check(snapshot).err().or_else(|| hooks::check(view).err()) };
     let block = block.or_else(|| contended(view));
+    // A container that starts anew needs it at once.
+    actions.extend(copies::lacking(view));
     let (bring_up, writes) = bring_up::step(view, block.as_ref());
     let parked = switch::park(view);
     // A Service that an earlier object of this name left behind may select the very revision that is to start.
@@ -236,6 +239,7 @@ fn steps(view: &View<'_>) -> Plan {
     actions.extend(std::mem::take(&mut drain.actions));
     actions.extend(switch::released(view));
     actions.extend(history::step(view));
+    actions.extend(copies::spare(view));
     // Last: what is wrong with Jobs holds up nothing else.
     actions.extend(hooks::question(view));
     actions.extend(hooked.actions);
@@ -249,7 +253,7 @@ fn steps(view: &View<'_>) -> Plan {
         reads: std::mem::take(&mut drain.reads),
     };
     // That of an overlap holds up its end, and nothing else.
-    let block = block.or_else(|| overlap::gap(view));
+    let block = block.or_else(|| overlap::gap(view)).or_else(|| copies::lost(view));
     let findings = Findings { block, bring_up, smoke, gate, convergence, bake, drain };
     let mut status = status::make(view, &findings);
     status.hooks = hooked.rows;
@@ -405,7 +409,7 @@ fn again(view: &View<'_>, findings: &Findings, status: &BlueGreenDeploymentStatu
     {
         drain::soonest(&mut again, seconds);
     }
-    for seconds in overlap::due_in(view) {
+    for seconds in overlap::due_in(view).chain(copies::due_in(view)) {
         drain::soonest(&mut again, seconds);
     }
     for name in spec.traffic.services.iter().chain(&spec.traffic.preview_services) {

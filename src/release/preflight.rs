@@ -52,6 +52,9 @@ fn pods_addressed(snapshot: &Snapshot) -> Result<(), Block> {
 }
 
 fn template(snapshot: &Snapshot) -> Result<(), Block> {
+    if let Some(block) = snapshot.configs.problem() {
+        return Err(block);
+    }
     let Identity::Refused { reason, message } = &snapshot.identity else {
         return Ok(());
     };

@@ -3,12 +3,15 @@
 //! Whether two templates are the same revision is decided by the API server's own normalisation of them, as in the Deployment
 //! controller. The hashes here name things; the algorithm is frozen by golden tests, since names already exist in clusters.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::api::{BlueGreenDeploymentSpec, HookPoint, RoleMetadata, SmokeProbe, keys};
 
+use super::config::ConfigName;
 use super::set::Set;
 use super::snapshot::Object;
 
@@ -50,6 +53,42 @@ pub fn job_name(object: &Object, point: HookPoint, hook: &str, (revision, attemp
     // Its pods get a label with it, which holds 63 characters, and those of an Indexed Job a name with a number after it; as long as a CronJob's.
     let short: String = format!("{}-{hook}", object.name).chars().take(52 - LENGTH - 1).collect();
     format!("{}-{}", short.trim_end_matches(['-', '.']), word(hasher))
+}
+
+/// Longest name of an object.
+const NAME: usize = 253;
+
+/// Name of the copy of a ConfigMap or Secret with this content, made for a BlueGreenDeployment. It follows from its name and not from its UID, so
+/// that another one of the same name finds the copies that its ReplicaSets refer to.
+pub fn copy_name(object: &str, source: &ConfigName, digest: &str) -> String {
+    let mut hasher = Sha256::new();
+    for part in [object, source.kind.name(), &source.name, digest] {
+        hasher.update(part.as_bytes());
+        hasher.update([0]);
+    }
+    format!("{}-{}", copy_stem(&source.name), word(hasher))
+}
+
+/// What the names of an object's copies begin with.
+pub fn copy_stem(source: &str) -> &str {
+    let mut end = source.len().min(NAME - LENGTH - 1);
+    while !source.is_char_boundary(end) {
+        end -= 1;
+    }
+    source.get(..end).unwrap_or_default().trim_end_matches(['-', '.'])
+}
+
+/// What a name that may be a copy's begins with.
+pub fn copy_of(name: &str) -> Option<&str> {
+    let (stem, word) = name.rsplit_once('-')?;
+    (word.len() == LENGTH && word.bytes().all(|letter| ALPHABET.contains(&letter))).then_some(stem)
+}
+
+/// Hash of what a ConfigMap or Secret holds: two with the same are the same to every pod.
+pub fn config_digest(object: &Value) -> String {
+    let held = |field: &str| object.get(field).filter(|value| !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty()));
+    let all: BTreeMap<&str, &Value> = ["binaryData", "data", "type"].into_iter().filter_map(|field| Some((field, held(field)?))).collect();
+    hex(&canonical(&json(&all)), 32)
 }
 
 fn word(hasher: Sha256) -> String {

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::config::ConfigName;
 use crate::api::Switch;
 
 /// Blue or green.
@@ -96,6 +97,8 @@ pub struct Set {
     pub failure: Option<String>,
     /// Images of its containers, comma separated.
     pub images: String,
+    /// What its template refers to that may be copies of configuration.
+    pub configs: BTreeSet<ConfigName>,
     /// Whether it is being deleted.
     pub deleting: bool,
     /// Of pods that leave one by one and have no ReplicaSet any more ([`super::part`]): since when they are being left.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::config::{ConfigName, Configs};
 use super::metadata::Record;
 use super::metric::Reading;
 use super::set::{Left, Set, parse_attempt};
@@ -79,6 +80,8 @@ pub struct Snapshot {
     pub allowed_webhooks: Option<Vec<Endpoint>>,
     /// Whether commands may be run in pods; `None` where that is not known.
     pub allowed_exec: Option<bool>,
+    /// The configuration that is kept with revisions.
+    pub configs: Configs,
     /// Jobs of hooks that were looked at, by name.
     pub jobs: BTreeMap<String, JobSeen>,
     /// The hooks that the API server was last asked about, by hash, and what it has against them.
@@ -115,7 +118,7 @@ pub struct Object {
     pub generation: i64,
     /// Whether it is being deleted.
     pub deleting: bool,
-    /// The spec.
+    /// The spec. Its template is the effective one: where configuration is kept with revisions, it refers to copies ([`super::config`]).
     pub spec: BlueGreenDeploymentSpec,
     /// The status as last written, with the intent that is on record ([`super::intent::on_record`]).
     pub status: BlueGreenDeploymentStatus,
@@ -153,9 +156,9 @@ pub enum Identity {
     },
     /// The API server refuses a ReplicaSet with this template.
     Refused {
-        /// `TemplateRefused`, `QuotaExceeded` or `Forbidden`.
+        /// `TemplateRefused`, `QuotaExceeded` or `Forbidden`; or what is wrong with the configuration that the template refers to.
         reason: String,
-        /// Its own words.
+        /// Its own words, or what is to be done.
         message: String,
     },
 }
@@ -203,6 +206,8 @@ pub struct Pod {
     pub host_network: bool,
     /// `spec.runtimeClassName`.
     pub runtime_class: Option<String>,
+    /// What it refers to that may be copies of configuration.
+    pub configs: BTreeSet<ConfigName>,
 }
 
 impl Pod {

@@ -69,6 +69,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [pods/log]
   verbs: [get]
 {{- end }}
+{{- if ne .Values.configSnapshots "None" }}
+# Configuration that is kept with each revision (spec.configSnapshots).
+- apiGroups: [""]
+  resources: [configmaps{{ if eq .Values.configSnapshots "ConfigMapsAndSecrets" }}, secrets{{ end }}]
+  verbs: [get, list, watch, create, delete]
+{{- end }}
 # Hooks of a release (spec.hooks), and probes that are Jobs.
 - apiGroups: [batch]
   resources: [jobs]

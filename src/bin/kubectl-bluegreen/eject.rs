@@ -34,6 +34,10 @@ pub fn settled<'a>(object: &BlueGreenDeployment, sets: &'a [Value], pods: &[Valu
     if object.spec.pod_metadata != PodMetadata::default() {
         return refused("spec.podMetadata has put labels or annotations on its pods; remove it first, and the operator takes them off".into());
     }
+    if !object.spec.config_snapshots.is_empty() {
+        let why = "the pods refer to copies of configuration (spec.configSnapshots), which go with it";
+        return refused(format!("{why}; remove that first, which is a release: then they refer to what they are copies of"));
+    }
     // Nobody's is one whose Deployment was made anew.
     let mine = |set: &&Value| owned(set, object.metadata.uid.as_deref()) || owned(set, successor) || trim::controller(set).is_none();
     let serves = |set: &&Value| trim::label(set, keys::REVISION) == Some(switch.to.as_str()) && replicas(set);

@@ -11,6 +11,7 @@ mod choose;
 mod cluster;
 mod commands;
 mod complete;
+mod config;
 mod dry;
 mod eject;
 mod failure;

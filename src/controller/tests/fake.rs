@@ -280,7 +280,15 @@ pub struct Stage {
     pub said: UnboundedReceiver<(Value, Notice)>,
 }
 
-const FED: [Resource; 5] = [Resource::BlueGreenDeployment, Resource::ReplicaSet, Resource::Pod, Resource::Service, Resource::EndpointSlice];
+const FED: [Resource; 7] = [
+    Resource::BlueGreenDeployment,
+    Resource::ReplicaSet,
+    Resource::Pod,
+    Resource::Service,
+    Resource::EndpointSlice,
+    Resource::ConfigMap,
+    Resource::Secret,
+];
 
 impl Stage {
     /// An empty cluster.
@@ -303,6 +311,7 @@ impl Stage {
             allowed_webhooks: Some(vec![]),
             allowed_exec: Some(false),
             job_logs: false,
+            config_snapshots: None,
         };
         let context = Arc::new(Context::new(api.clone(), Arc::new(clock.clone()), prober, installation, World::new(vec![], true), outlets));
         Self { api, clock, context, wakes, wanted, said }

@@ -287,6 +287,7 @@ fn looks(objects: &[(Resource, Value)]) -> Vec<Plan> {
         allowed_webhooks: Some(vec![]),
         allowed_exec: Some(false),
         job_logs: false,
+        config_snapshots: None,
     };
     let mut plans = vec![];
     for key in world.keys() {

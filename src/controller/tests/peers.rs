@@ -106,6 +106,7 @@ impl Stage {
             allowed_webhooks: Some(vec![]),
             allowed_exec: Some(false),
             job_logs: false,
+            config_snapshots: None,
         };
         let world = World::new(vec![], true);
         let context =

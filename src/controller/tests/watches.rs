@@ -7,7 +7,7 @@ use super::*;
 
 /// Events of the watch of pods, each after so many seconds.
 async fn heard(stage: &Stage, events: Vec<(u64, Result<Event<DynamicObject>, watcher::Error>)>) {
-    let watch = all(&[String::new()], "system", None, false).into_iter().find(|watch| watch.resource == Resource::Pod).unwrap();
+    let watch = all(&[String::new()], "system", None, false, Snapshots::None).into_iter().find(|watch| watch.resource == Resource::Pod).unwrap();
     let clock = stage.clock.clone();
     let events = futures::stream::iter(events).map(move |(seconds, event)| {
         clock.pass(Duration::from_secs(seconds));
@@ -58,4 +58,17 @@ async fn a_watch_that_has_failed_for_long_begins_anew() {
     let events = vec![(0, Ok(Event::InitDone)), (0, fails()), (40, fails()), (0, Ok(Event::InitDone))];
     heard(&stage, events).await;
     assert_eq!(unread(&stage), ["Pods"], "the last event belongs to a stream that was given up: it would have resumed in silence");
+}
+
+#[test]
+fn configuration_is_watched_only_where_it_may_be_copied_and_without_what_is_nobodys() {
+    let kinds = |allowed: Snapshots| {
+        let watches = all(&[String::new()], "system", None, false, allowed).into_iter();
+        watches.filter(|watch| [Resource::ConfigMap, Resource::Secret].contains(&watch.resource)).collect::<Vec<_>>()
+    };
+    assert!(kinds(Snapshots::None).is_empty());
+    assert_eq!(kinds(Snapshots::ConfigMaps).iter().map(|watch| watch.resource).collect::<Vec<_>>(), [Resource::ConfigMap]);
+    let both = kinds(Snapshots::ConfigMapsAndSecrets);
+    assert_eq!(both.iter().map(|watch| watch.resource).collect::<Vec<_>>(), [Resource::ConfigMap, Resource::Secret]);
+    assert!(both[0].fields.as_deref().unwrap().contains("kube-root-ca.crt") && both[1].fields.as_deref().unwrap().contains("helm.sh/release.v1"));
 }

@@ -24,6 +24,10 @@ pub enum Feed {
     Agents,
     /// The drain agent's own pods.
     AgentPods,
+    /// ConfigMaps.
+    ConfigMaps,
+    /// Secrets.
+    Secrets,
 }
 
 impl Feed {
@@ -38,6 +42,8 @@ impl Feed {
             Resource::Node => Self::Nodes,
             Resource::ConnectionWatch => Self::Reports,
             Resource::DaemonSet => Self::Agents,
+            Resource::ConfigMap => Self::ConfigMaps,
+            Resource::Secret => Self::Secrets,
             Resource::Lease | Resource::Event | Resource::Job => return None,
         })
     }
@@ -50,7 +56,8 @@ impl Feed {
             Self::Pods => Some("Pods"),
             Self::Services => Some("Services"),
             Self::Slices => Some("EndpointSlices"),
-            Self::Nodes | Self::Reports | Self::Agents | Self::AgentPods => None,
+            // Configuration concerns only those who keep some.
+            Self::Nodes | Self::Reports | Self::Agents | Self::AgentPods | Self::ConfigMaps | Self::Secrets => None,
         }
     }
 }

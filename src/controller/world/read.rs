@@ -17,6 +17,7 @@ impl World {
             && self.pods.synced(scopes)
             && self.services.synced(scopes)
             && self.slices.synced(scopes)
+            && self.configs.synced(scopes)
     }
 
     /// One object.

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::super::api::Resource;
 use super::super::trim;
 use super::{Concerned, Key, World, leaving, unlink};
+use crate::release::config::ConfigKind;
 
 impl World {
     /// Forgets a deleted object.
@@ -84,6 +85,8 @@ impl World {
                 Concerned::of(self.keys_on(&name))
             }
             Resource::DaemonSet => self.insert_agents(None),
+            Resource::ConfigMap => self.remove_config(ConfigKind::ConfigMap, &uid, &version),
+            Resource::Secret => self.remove_config(ConfigKind::Secret, &uid, &version),
             Resource::Lease | Resource::Event | Resource::Job => Concerned::default(),
         }
     }
@@ -98,6 +101,8 @@ impl World {
             Resource::EndpointSlice => self.slices.relist(scope),
             Resource::Node => self.nodes.relist(scope),
             Resource::ConnectionWatch => self.watches.relist(scope),
+            Resource::ConfigMap => self.configs.of_mut(ConfigKind::ConfigMap).relist(scope),
+            Resource::Secret => self.configs.of_mut(ConfigKind::Secret).relist(scope),
             Resource::DaemonSet | Resource::Lease | Resource::Event | Resource::Job => {}
         }
     }
@@ -112,6 +117,8 @@ impl World {
             Resource::EndpointSlice => drop(self.slices.relisted(scope)),
             Resource::Node => drop(self.nodes.relisted(scope)),
             Resource::ConnectionWatch => drop(self.watches.relisted(scope)),
+            Resource::ConfigMap => drop(self.configs.of_mut(ConfigKind::ConfigMap).relisted(scope)),
+            Resource::Secret => drop(self.configs.of_mut(ConfigKind::Secret).relisted(scope)),
             Resource::DaemonSet | Resource::Lease | Resource::Event | Resource::Job => {}
         }
         self.reindex();
@@ -132,6 +139,7 @@ impl World {
 
     /// Indexes name only what exists.
     fn reindex(&mut self) {
+        self.configs.reindex();
         let (objects, sets, pods, services) = (&self.objects, &self.sets, &self.pods, &self.services);
         let (slices, nodes, watches) = (&self.slices, &self.nodes, &self.watches);
         self.by_key.retain(|_, uid| objects.get(uid).is_some());

@@ -144,6 +144,7 @@ pub fn snapshot(version: &str, changes: &Value) -> Snapshot {
         allowed_urls: Some(vec![]),
         allowed_webhooks: Some(vec![]),
         allowed_exec: Some(false),
+        configs: config::Configs::default(),
         jobs: BTreeMap::new(),
         hooks_checked: None,
         refused: None,
@@ -182,6 +183,7 @@ pub fn set(revision: &str, color: Color, desired: i32) -> Set {
         drain_begun: None,
         failure: None,
         images: "shop".into(),
+        configs: BTreeSet::new(),
         deleting: false,
         loose: None,
     }
@@ -210,6 +212,7 @@ pub fn pod(name: &str, set_uid: &str) -> Pod {
         own_probes: vec![],
         host_network: false,
         runtime_class: None,
+        configs: BTreeSet::new(),
     }
 }
 

@@ -4,6 +4,7 @@ use super::fixtures::*;
 use super::simulator::World;
 use crate::api::{BlueGreenDeploymentStatus, ConditionStatus, ConditionType, DrainSource, HookPoint, PhaseName, SwitchCause, keys};
 use crate::release::action::{Action, Plan, SelectWhy};
+use crate::release::config::ConfigName;
 use crate::release::plan::durable;
 use crate::release::revision::probes_hash;
 use crate::release::*;
@@ -97,7 +98,7 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
                     || change.replicas == Some(spec.replicas)
             }
             Action::RunHook { run } => run.uid.is_some(),
-            Action::MarkServing { .. } => true,
+            Action::MarkServing { .. } | Action::CopyConfig { .. } => true,
             Action::Identify { .. }
             | Action::CheckHooks { .. }
             | Action::LookUpOwner { .. }
@@ -222,6 +223,18 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
         Action::CreateSet { revision, replicas, .. } => {
             let attempt = planned.object.status.switch.as_ref().map_or(0, |switch| switch.attempt) + 1;
             assert!(*replicas == 0 || world.hooks_passed(HookPoint::BeforeBringUp, revision, attempt), "pods before the hooks have run");
+            let there = |id: &ConfigName| planned.configs.copies.iter().any(|copy| copy.config.id == *id && !copy.config.deleting);
+            let wanted = planned.configs.sources.iter().filter_map(|source| source.copy.as_ref());
+            assert!(wanted.into_iter().all(there), "pods before the configuration that they need");
+        }
+        Action::CopyConfig { source, .. } => {
+            let named = |name: &String| *name == source.name;
+            assert!(source.kind.named(&spec.config_snapshots).iter().any(named), "a copy that nobody has asked for");
+        }
+        Action::DeleteConfig { config } => {
+            let pods = planned.pods.iter().any(|pod| pod.configs.contains(&config.id));
+            assert!(!pods && !planned.sets.iter().any(|set| set.configs.contains(&config.id)), "a copy is deleted that something needs");
+            assert!(config.copy_for.is_some(), "what is no copy is deleted");
         }
         Action::Identify { .. }
         | Action::CheckHooks { .. }

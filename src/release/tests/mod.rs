@@ -11,6 +11,7 @@ mod writes;
 
 mod baking;
 mod commands;
+mod configs;
 mod converging;
 mod draining;
 mod hooking;

@@ -5,6 +5,7 @@ use super::invariants;
 use super::simulator::{Conflict, World};
 use crate::api::keys;
 use crate::release::action::{Action, SelectWhy};
+use crate::release::config::{Config, ConfigName, Copy};
 use crate::release::revision::revision_name;
 use crate::release::*;
 
@@ -48,9 +49,20 @@ impl World {
                 made.min_ready_seconds = planned.object.spec.min_ready_seconds;
                 made.template_hashes = vec![raw_hash.clone()];
                 made.restarts = *restarts;
+                made.configs = config::copies(&planned.object.spec.template["spec"]);
                 made.template_identity = format!("identity-{raw_hash}");
                 self.snapshot.sets.push(made);
             }
+            Action::CopyConfig { source, copy, digest } => {
+                self.number += 1;
+                let id = ConfigName { kind: source.kind, name: copy.clone() };
+                let version = self.number.to_string();
+                let (copy_for, owner) = (Some(SHOP.into()), Some(UID.into()));
+                let config =
+                    Config { uid: format!("uid-{copy}"), id, resource_version: version, digest: digest.clone(), copy_for, owner, deleting: false };
+                self.snapshot.configs.copies.push(Copy { config, unused_since: None });
+            }
+            Action::DeleteConfig { config } => self.snapshot.configs.copies.retain(|copy| copy.config.uid != config.uid),
             Action::Fence { set, switch, .. } => {
                 let set = self.set_mut_of(&set.uid);
                 set.role = Some(Role::serving(switch.attempt));
@@ -161,6 +173,8 @@ impl World {
             | Action::DeleteJob { .. }
             | Action::Adopt { .. }
             | Action::LookUpOwner { .. }
+            | Action::CopyConfig { .. }
+            | Action::DeleteConfig { .. }
             | Action::RemoveCommand { .. } => true,
         };
         if same { Ok(()) } else { Err(Conflict) }
@@ -182,6 +196,8 @@ impl World {
             Action::DeleteJob { name, .. } => format!("delete {name}"),
             Action::Adopt { set } => format!("adopt {}", self.version(&set.revision)),
             Action::LookUpOwner { owner } => format!("look up {}", owner.name),
+            Action::CopyConfig { source, .. } => format!("copy {}", source.name),
+            Action::DeleteConfig { config } => format!("delete {}", config.id),
             Action::CreateSet { revision, color, replicas, .. } => format!("create {} {} x{replicas}", self.version(revision), color.name()),
             Action::Fence { set, switch, .. } => format!("fence {}@{}", self.version(&set.revision), switch.attempt),
             Action::PatchSet { set, change } => {

@@ -79,7 +79,10 @@ pub const CONDITIONS: &[Meaning] = &[
         kind: ConditionType::SmokeTested,
         about: "The revision asked for passed its smoke probes.",
         yes: &[("Passed", "As many pods as the switch needs passed.")],
-        no: &[("SmokeFailed", "A probe failed `failureThreshold` times in a row; the message names probe, pod and answer. Or the Job of one failed.")],
+        no: &[(
+            "SmokeFailed",
+            "A probe failed `failureThreshold` times in a row; the message names probe, pod and answer. Or the Job of one failed.",
+        )],
         unknown: &[
             ("Pending", "The revision is not up yet."),
             ("Running", "The probes run; the message counts the pods that passed."),
@@ -142,6 +145,14 @@ pub const STALLED: &[Reason] = &[
     ("UrlNotAllowed", "A Prometheus query or a webhook goes to where this operator may not ask (`allowedUrls`, `allowedWebhooks` of its chart)."),
     ("ExecNotAllowed", "A command is to be run in pods, which this operator may not (`allowExec` of its chart)."),
     ("ContainerUnknown", "A command is to be run in a container that the template does not have."),
+    ("SnapshotsNotAllowed", "`spec.configSnapshots` names a kind that this operator may not copy (`configSnapshots` of its chart)."),
+    ("ConfigMissing", "A ConfigMap or Secret that `spec.configSnapshots` names does not exist."),
+    ("ConfigUnused", "`spec.configSnapshots` names a ConfigMap or Secret that the template does not refer to."),
+    ("ConfigIsCopy", "`spec.configSnapshots` names a copy that an operator made."),
+    (
+        "ConfigLost",
+        "Somebody deleted the copy of a ConfigMap or Secret that the revision needs which serves or is returned to, and it can't be made again: its source holds something else now.",
+    ),
     ("HeaderInvalid", "A header of a smoke probe can't be sent, or can't be in any answer."),
     ("WindowInvalid", "A window of `spec.promotion` can't be read, or never opens."),
     (
@@ -333,7 +344,8 @@ pub const COMMANDS: &[(&str, &str, &str)] = &[
 pub const KEYS: &[(&str, &str, &str)] = &[
     (keys::REVISION, "label of ReplicaSets and pods, key of Service selectors", "The revision; `none` in a selector parks a Service on nobody."),
     (keys::COLOR, "label of ReplicaSets", "`blue` or `green`, in turn."),
-    (keys::NAME, "label of ReplicaSets and Jobs", "The BlueGreenDeployment's name."),
+    (keys::NAME, "label of ReplicaSets, Jobs and copies of configuration", "The BlueGreenDeployment's name."),
+    (keys::COPY_OF, "annotation of ConfigMaps and Secrets", "What it is a copy of (`spec.configSnapshots`)."),
     (keys::HOOK, "label of Jobs", "The field of `spec.hooks` that it is of."),
     (
         keys::ROLE,

@@ -92,8 +92,14 @@ pub async fn run(cases: &[Case], plan: &Plan) -> Result<bool> {
     let mut failed = vec![];
     let (shared, own): (Vec<Case>, Vec<Case>) = cases.iter().cloned().partition(|case| case.place == Place::Shared);
     if !shared.is_empty() {
-        let world = match World::up(SHARED, 2, &[crate::cases::queries::ALLOWED, crate::cases::webhooks::ALLOWED, crate::cases::exec::ALLOWED, crate::cases::job_probes::LOGS]).await
-        {
+        let allowed = [
+            crate::cases::queries::ALLOWED,
+            crate::cases::webhooks::ALLOWED,
+            crate::cases::exec::ALLOWED,
+            crate::cases::config::ALLOWED,
+            crate::cases::job_probes::LOGS,
+        ];
+        let world = match World::up(SHARED, 2, &allowed).await {
             Ok(world) => world,
             Err(error) => {
                 if !plan.keep {

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::check::{self, Seen};
 use crate::cluster::{Cluster, FIELD_MANAGER, Refusal, read, timed, value};
+use crate::config;
 use crate::dry;
 use crate::failure::{Failure, Result};
 use crate::history;
@@ -74,6 +75,9 @@ async fn look(cluster: &Cluster, object: &Value, key: &Key, manifest: &Manifest)
     };
     let deployment = read(stored.clone())?;
     let all = replica_sets(cluster, &key.name).await?;
+    let config::Found { object: deployment, wrong, unread } = config::effective(cluster, deployment).await;
+    findings.mistakes.extend(wrong);
+    findings.notes.extend(unread);
     match dry::replica_set(cluster, &deployment).await {
         Ok(tried) => findings.notes.insert(0, check::begins(&deployment, &history::sets(&deployment, &all), &tried)),
         Err(Refusal::Api(status)) => match check::causes_of_template(&status) {

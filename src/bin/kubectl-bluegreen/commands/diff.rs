@@ -6,6 +6,7 @@ use bluegreen::release::revision::bare;
 use serde_json::Value;
 
 use crate::cluster::Cluster;
+use crate::config;
 use crate::dry;
 use crate::failure::{Failure, Result};
 use crate::report::current;
@@ -71,7 +72,9 @@ async fn wanted(cluster: &Cluster, object: &BlueGreenDeployment, all: &[Value]) 
     if let Some(side) = revision.and_then(|revision| kept(object, all, revision).ok()) {
         return Ok(Side { title: format!("spec.template ({})", side.title), ..side });
     }
-    match dry::replica_set(cluster, object).await {
+    let config::Found { object, wrong, unread } = config::effective(cluster, object.clone()).await;
+    wrong.into_iter().chain(unread).for_each(|line| eprintln!("{line}"));
+    match dry::replica_set(cluster, &object).await {
         Ok(set) => Ok(Side { title: "spec.template".into(), template: bare(set.pointer("/spec/template").cloned().unwrap_or_default()) }),
         Err(refusal) => {
             eprintln!("spec.template is shown as it is written, without defaults: {}", refusal.words());

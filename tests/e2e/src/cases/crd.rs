@@ -137,6 +137,16 @@ pub async fn crd_rules(stage: Arc<Stage>) -> Result {
             "must be the key of a label, such as example.com/draining",
         ),
         ("told by no value", shop("v1").spec("/drain/begin", json!({"label": {"key": "a", "value": "x y"}})), "must be the value of a label"),
+        (
+            "configuration twice",
+            shop("v1").spec("/configSnapshots", json!({"configMaps": ["a", "a"]})),
+            "spec.configSnapshots.configMaps[1]: Duplicate value: \"a\"",
+        ),
+        (
+            "more configuration than is watched",
+            shop("v1").spec("/configSnapshots", json!({"secrets": (0..17).map(|number| format!("s{number}")).collect::<Vec<_>>()})),
+            "spec.configSnapshots.secrets: Too many: 17: must have at most 16 items",
+        ),
         ("overlap of no time", shop("v1").spec("/traffic/overlapSeconds", 0), "must be between 1 and 3600 seconds"),
         (
             "two actions",

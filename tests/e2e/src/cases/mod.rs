@@ -6,6 +6,7 @@ mod agents;
 mod astray;
 pub mod bad_input;
 mod commands;
+pub mod config;
 mod crd;
 mod drain;
 mod endpoints;
@@ -73,6 +74,8 @@ pub fn all() -> Vec<Case> {
         shared!(exec::commands_in_pods_decide, 240),
         shared!(job_probes::jobs_decide, 240),
         shared!(exec::release_kept_told_by_a_signal, 300),
+        shared!(config::config_comes_back_with_a_rollback, 400),
+        shared!(config::secrets_are_kept_and_what_is_missing_is_told, 240),
         shared!(gitops::helm_waits, 300),
         shared!(gates::preview_replicas, 150),
         shared!(roles::pod_metadata_by_role, 200),

@@ -11,6 +11,7 @@ use bluegreen::controller::observe::Installation;
 use bluegreen::controller::watches;
 use bluegreen::controller::work::{Inlets, Work};
 use bluegreen::controller::world::World;
+use bluegreen::release::config::Snapshots;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::AbortHandle;
 
@@ -123,6 +124,7 @@ impl Sim {
             allowed_webhooks: Some(vec![]),
             allowed_exec: Some(false),
             job_logs: false,
+            config_snapshots: None,
         };
         let prober = Arc::new(SimProber::new(self.me(), id));
         let outlets = Outlets { wake, wanted: want, events: tell };
@@ -151,7 +153,7 @@ impl Sim {
         });
         let since = self.store.revision().saturating_sub(how.old);
         let delay = how.slow.unwrap_or(self.scenario.watch_delay);
-        for watch in watches::all(&scopes, OPERATOR, agent, true) {
+        for watch in watches::all(&scopes, OPERATOR, agent, true, Snapshots::None) {
             let watcher = self.watch(watch.clone(), Sink::Process(id, watch), delay, since);
             if let Some(process) = self.processes.get_mut(id) {
                 process.watchers.push(watcher);
