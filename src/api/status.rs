@@ -44,9 +44,9 @@ pub struct BlueGreenDeploymentStatus {
     #[serde(default)]
     #[schemars(length(max = 20))]
     pub smoke_probes: Vec<ProbeStatus>,
-    /// Hooks of the current release and of the last one: also what has run already, so that nothing runs twice.
+    /// Hooks, and smoke probes that are Jobs, of the current release and of the last one: also what has run already, so that nothing runs twice.
     #[serde(default)]
-    #[schemars(length(max = 64))]
+    #[schemars(length(max = 100))]
     pub hooks: Vec<HookStatus>,
     /// Pods of the active revision, for the scale subresource.
     #[serde(default)]

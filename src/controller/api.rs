@@ -18,6 +18,9 @@ pub const FIELD_MANAGER: &str = "bluegreen-operator";
 /// Longest time for one request. kube's client has no read timeout of its own.
 const REQUEST: Duration = Duration::from_secs(10);
 
+/// Most bytes of a log that are read.
+pub const LOG: usize = 128 * 1024;
+
 /// Kinds that are read live or written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Resource {
@@ -161,7 +164,7 @@ pub trait ApiServer: Send + Sync + 'static {
         guard: (&str, Option<&str>),
         dependents: Dependents,
     ) -> impl Future<Output = Result<(), ApiError>> + Send;
-    /// The last lines of the log of a container, some KiB at most.
+    /// The last lines of the log of a container, and of those at most the first [`LOG`] bytes.
     fn log_end(&self, namespace: &str, pod: &str, container: &str) -> impl Future<Output = Result<String, ApiError>> + Send;
     /// An Event about an object.
     fn publish(&self, about: &Value, notice: &Notice) -> impl Future<Output = Result<(), ApiError>> + Send;
@@ -249,7 +252,8 @@ impl ApiServer for KubeApi {
     }
 
     async fn log_end(&self, namespace: &str, pod: &str, container: &str) -> Result<String, ApiError> {
-        let parameters = LogParams { container: Some(container.into()), tail_lines: Some(10), limit_bytes: Some(16 * 1024), ..LogParams::default() };
+        let parameters =
+            LogParams { container: Some(container.into()), tail_lines: Some(5), limit_bytes: i64::try_from(LOG).ok(), ..LogParams::default() };
         within(Api::<Pod>::namespaced(self.client.clone(), namespace).logs(pod, &parameters)).await
     }
 

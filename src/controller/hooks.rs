@@ -1,4 +1,4 @@
-//! The Jobs of hooks: asked about before anything starts, created, looked at, deleted when nobody asks about them any more.
+//! The Jobs of hooks and probes: asked about before anything starts, created, looked at, deleted when nobody asks about them any more.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::api::{HookPoint, keys};
 use crate::release::action::HookRun;
-use crate::release::hooks::LATER;
+use crate::release::hooks::{LATER, LOG_ENDS};
 use crate::release::{JobSeen, JobState, Object, Snapshot};
 
 use super::api::{ApiError, ApiServer, Dependents, Resource};
@@ -95,10 +95,11 @@ async fn look<A: ApiServer>(context: &Context<A>, object: &Object, run: &HookRun
         return Err(ApiError::Conflict);
     }
     let mut seen = found.as_ref().map(|found| (trim::text(found, "/metadata/uid"), state(found)));
-    if let Some((_, JobState::Failed(why))) = &mut seen
-        && let Some(words) = job_log::last_words(context, &object.namespace, &run.job).await
+    if let Some((Some(uid), JobState::Failed(why))) = &mut seen
+        && let Some(words) = job_log::last_words(context, &object.namespace, &run.job, uid).await
     {
-        why.push_str(&format!("; its log ends: {words}"));
+        why.push_str(LOG_ENDS);
+        why.push_str(&words);
     }
     // Another Job of that name is not the one that was begun.
     let same = seen.as_ref().is_some_and(|(uid, _)| run.uid.is_none() || run.uid == *uid);

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::api::{ApiServer, Resource, Which};
+use super::api::{ApiServer, LOG, Resource, Which};
 use super::context::Context;
 use super::trim;
 
@@ -11,16 +11,19 @@ use super::trim;
 const SHOWN: usize = 200;
 
 /// The last words of the pod of a Job that failed last; `None` where they may not be read or can't be.
-pub async fn last_words<A: ApiServer>(context: &Context<A>, namespace: &str, job: &str) -> Option<String> {
+pub async fn last_words<A: ApiServer>(context: &Context<A>, namespace: &str, job: &str, uid: &str) -> Option<String> {
     if !context.installation.job_logs {
         return None;
     }
     let of_job = Which { labels: Some(format!("batch.kubernetes.io/job-name={job}")), ..Which::default() };
     let pods = context.api.list(Resource::Pod, namespace, of_job).await.ok()?;
-    let failed = pods.iter().filter(|pod| trim::text(pod, "/status/phase").as_deref() == Some("Failed"));
+    // Anybody may give a label to a pod of his.
+    let own = |pod: &&Value| trim::controller(pod).is_some_and(|(_, _, owner)| owner == uid);
+    let failed = pods.iter().filter(own).filter(|pod| trim::text(pod, "/status/phase").as_deref() == Some("Failed"));
     let last = failed.max_by_key(|pod| trim::text(pod, "/metadata/creationTimestamp"))?;
     let log = context.api.log_end(namespace, &trim::text(last, "/metadata/name")?, &container(last)?).await.ok()?;
-    shown(&log)
+    // What was cut is not the end.
+    shown(&log).filter(|_| log.len() < LOG)
 }
 
 /// The container that ended badly, or the first one.

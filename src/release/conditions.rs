@@ -1,12 +1,14 @@
 //! Conditions: what the findings mean to a person and to tools that follow kstatus.
 
-use crate::api::{Condition, ConditionStatus, ConditionType, PhaseName};
+use jiff::Timestamp;
+
+use crate::api::{Condition, ConditionStatus, ConditionType, PhaseName, SetStatus};
 
 use super::bake::{self, Bake};
 use super::bring_up::BringUp;
 use super::converge::Convergence;
 use super::drain::{KEPT_WARM, refused_networks};
-use super::hooks::Gate;
+use super::hooks::{self, Gate};
 use super::overlap;
 use super::plan::Findings;
 use super::promotion;
@@ -55,12 +57,12 @@ pub fn phase(view: &View<'_>, findings: &Findings) -> PhaseName {
         return match findings.smoke {
             Smoke::Passed { .. } if promotion::granted(view, revision) => PhaseName::Switch,
             Smoke::Passed { .. } => PhaseName::AwaitPromotion,
-            Smoke::Running { .. } | Smoke::Job(_) | Smoke::Failed { .. }
+            Smoke::Running { .. } | Smoke::Job { .. } | Smoke::Failed { .. }
                 if !view.snapshot.object.spec.smoke_probes.is_empty() && findings.bring_up == BringUp::Up =>
             {
                 PhaseName::Smoke
             }
-            Smoke::None | Smoke::Running { .. } | Smoke::Job(_) | Smoke::Failed { .. } => PhaseName::BringUp,
+            Smoke::None | Smoke::Running { .. } | Smoke::Job { .. } | Smoke::Failed { .. } => PhaseName::BringUp,
         };
     }
     if view.revision.is_none() {
@@ -172,14 +174,21 @@ fn overdue(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
     if inactive.color.is_empty() || view.snapshot.object.status.phase == Some(PhaseName::AwaitPromotion) {
         return None;
     }
-    let waiting = matches!(findings.bring_up, BringUp::Starting { .. }) || matches!(findings.smoke, Smoke::Running { .. });
-    if !waiting || view.snapshot.object.spec.paused || view.now.seconds_since(inactive.since) < f64::from(limit) {
+    // A Job has its own deadline, once it is there.
+    let lacking = matches!(findings.smoke, Smoke::Job { .. }) && hooks::is_lacking(view);
+    let waiting = lacking || matches!(findings.bring_up, BringUp::Starting { .. }) || matches!(findings.smoke, Smoke::Running { .. });
+    if !waiting || view.snapshot.object.spec.paused || view.now.seconds_since(progress_since(view, inactive)) < f64::from(limit) {
         return None;
     }
     Some(own((
         "ProgressDeadlineExceeded",
         format!("revision {} has not become available in {limit} s: {}", inactive.revision, progress(view, findings)),
     )))
+}
+
+/// Since when a revision is to come forward: the time of a test that was a Job is none in which it did not.
+pub fn progress_since(view: &View<'_>, inactive: &SetStatus) -> Timestamp {
+    hooks::tested_at(view, &inactive.revision).map_or(inactive.since, |at| at.max(inactive.since))
 }
 
 fn drift_while_paused<'a>(view: &View<'a>) -> Option<&'a str> {
@@ -202,7 +211,7 @@ fn progress(view: &View<'_>, findings: &Findings) -> String {
             let last = last.map(|probe| format!("; {} on {}: {}", probe.probe, probe.target, probe.message)).unwrap_or_default();
             format!("{passed} of {needed} pods passed the smoke probes{last}")
         }
-        (_, Smoke::Job(why)) => format!("the pods passed, and {why}"),
+        (_, Smoke::Job { why, .. }) => format!("the pods passed, and {why}"),
         (_, Smoke::Failed { message }) => message.clone(),
         (_, Smoke::Passed { .. }) => "its pods are ready".into(),
         _ => "it has no pods yet".into(),
@@ -269,7 +278,7 @@ fn releasing(view: &View<'_>, findings: &Findings) -> String {
             Gate::Waits(message) | Gate::Failed(message) => format!("revision {revision} passed; {message}"),
             Gate::Open => format!("revision {revision} passed; the switch begins"),
         },
-        Smoke::None | Smoke::Running { .. } | Smoke::Job(_) | Smoke::Failed { .. } => {
+        Smoke::None | Smoke::Running { .. } | Smoke::Job { .. } | Smoke::Failed { .. } => {
             format!("revision {revision} is brought up: {}", progress(view, findings))
         }
     }
@@ -332,7 +341,7 @@ fn smoke_tested(view: &View<'_>, findings: &Findings) -> Says {
     match (&findings.smoke, view.target()) {
         (Smoke::Running { .. }, Some(_)) if none => says(Unknown, "NoProbes", "spec.smokeProbes is empty"),
         (Smoke::Running { passed, needed }, Some(_)) => says(Unknown, "Running", format!("{passed} of {needed} pods passed the smoke probes")),
-        (Smoke::Job(why), Some(_)) => says(Unknown, "Running", format!("the pods passed, and {why}")),
+        (Smoke::Job { why, .. }, Some(_)) => says(Unknown, "Running", format!("the pods passed, and {why}")),
         (Smoke::Failed { message }, Some(_)) => says(False, "SmokeFailed", message.clone()),
         (Smoke::Passed { needed }, Some(revision)) if !none => {
             says(True, "Passed", format!("{} of revision {revision} passed the smoke probes", counted(i64::from(*needed), "pod")))

@@ -6,6 +6,8 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
+
 use crate::api::{HookPoint, HookResult, HookStatus, JobOf, Switch, SwitchCause, keys};
 
 use super::action::{Action, HookRun, Notice};
@@ -20,8 +22,12 @@ use super::view::View;
 const LOOK: Duration = Duration::from_secs(1);
 /// What could not be done, or was refused, is looked at again after so long.
 pub const LATER: Duration = Duration::from_secs(5);
-/// Most rows in status, as its schema has it; what has ended makes room.
-const ROWS: usize = 60;
+/// Most rows in status, as its schema has it: two releases with as many Jobs as a spec can have, and some of sets that still drain. What has ended makes room.
+const ROWS: usize = 96;
+/// How long the preview Service has selected the revision before a Job asks through it: until nodes have followed, the former one may answer.
+const FOLLOW: f64 = 3.0;
+/// What stands in a message before the last words of a Job.
+pub const LOG_ENDS: &str = "; its log ends: ";
 /// What is shown for a revision that is not there.
 const NONE: &str = "";
 
@@ -64,8 +70,8 @@ pub fn gate(view: &View<'_>, point: HookPoint, revision: &str) -> Gate {
         return match row(view, &job, revision, attempt) {
             Some(row) if row.result == HookResult::Succeeded => continue,
             Some(row) if row.result == HookResult::Failed => Gate::Failed(failure(view, row)),
-            Some(row) if row.result == HookResult::Running => Gate::Waits(format!("{what} is running: Job \"{}\"", row.job)),
-            _ => match view.snapshot.object.status.hooks.iter().find(|row| row.result == HookResult::Running) {
+            Some(row) if row.result == HookResult::Running && row.uid.is_some() => Gate::Waits(format!("{what} is running: Job \"{}\"", row.job)),
+            mine => match view.snapshot.object.status.hooks.iter().find(|row| mine != Some(*row) && row.result == HookResult::Running) {
                 Some(other) => Gate::Waits(format!("{what} waits for the end of Job \"{}\", of {}", other.job, other.point.field())),
                 None => Gate::Waits(format!("{what} is about to run")),
             },
@@ -93,8 +99,27 @@ fn what(point: HookPoint, name: &str) -> String {
     }
 }
 
+/// What a person is to type stands before the Job's own words: those may be cut.
 fn failure(view: &View<'_>, row: &HookStatus) -> String {
-    format!("{} failed: {}; see: kubectl logs -n {} job/{}", what(row.point, &row.name), row.message, view.snapshot.object.namespace, row.job)
+    let (reason, words) = row.message.split_at(row.message.find(LOG_ENDS).unwrap_or(row.message.len()));
+    let object = &view.snapshot.object;
+    let mend = if row.point.gates() {
+        format!("; when that is mended: kubectl annotate bgd {} -n {} {}={}", object.name, object.namespace, keys::command::RETRY, row.revision)
+    } else {
+        String::new()
+    };
+    format!("{} failed: {reason}; see: kubectl logs -n {} job/{}{mend}{words}", what(row.point, &row.name), object.namespace, row.job)
+}
+
+/// When the last test of a revision that was a Job ended: what comes after it has its time from then on.
+pub fn tested_at(view: &View<'_>, revision: &str) -> Option<Timestamp> {
+    let rows = view.snapshot.object.status.hooks.iter();
+    rows.filter(|row| row.point == HookPoint::SmokeProbes && row.revision == revision).filter_map(|row| row.finished_at).max()
+}
+
+/// Whether a Job that the release waits for could not be made yet.
+pub fn is_lacking(view: &View<'_>) -> bool {
+    view.snapshot.object.status.hooks.iter().all(|row| row.result != HookResult::Running || row.uid.is_none())
 }
 
 /// What the API server has against the Jobs of a spec. Nothing starts before that is known.
@@ -156,8 +181,8 @@ fn begin_next(view: &View<'_>, at_gate: Option<HookPoint>, rows: &mut Vec<HookSt
     }
 }
 
-/// The runs that a move of traffic brings, now that it is made: those of the spec of now, and none that is added later.
-pub fn of_move(view: &View<'_>, switch: &Switch) -> Vec<HookStatus> {
+/// The runs that a move of traffic brings, now that it is made, beside so many others: those of the spec of now, and none that is added later.
+pub fn of_move(view: &View<'_>, switch: &Switch, others: usize) -> Vec<HookStatus> {
     let release = switch.cause == SwitchCause::Release;
     let moved = if release { HookPoint::AfterSwitch } else { HookPoint::OnRollback };
     let about = [(moved, Some(&switch.to)), (HookPoint::AfterDrain, switch.from.as_ref())];
@@ -166,7 +191,7 @@ pub fn of_move(view: &View<'_>, switch: &Switch) -> Vec<HookStatus> {
         let jobs = object.spec.jobs_at(point).into_iter();
         jobs.map(move |job| new(view, point, job.name, (revision, switch.attempt, 0), HookResult::Waiting))
     });
-    runs.take(ROWS.saturating_sub(object.status.hooks.len())).collect()
+    runs.take(ROWS.saturating_sub(others)).collect()
 }
 
 fn new(view: &View<'_>, point: HookPoint, name: &str, (revision, attempt, run): (&str, i64, i32), result: HookResult) -> HookStatus {
@@ -235,7 +260,11 @@ fn running(view: &View<'_>, row: &HookStatus, outcome: &mut Outcome) {
     }
     // A Job that is there is looked at, whatever became of its release; for one that is not there is another one's place.
     let of = job_of(view, &row).filter(|_| has_place(view, &row));
-    let next = seen.map_or(Duration::ZERO, |seen| (seen.at + LOOK).saturating_sub(view.now.mono));
+    let previews = row.point == HookPoint::SmokeProbes && !view.snapshot.object.spec.traffic.preview_services.is_empty();
+    let follows =
+        Duration::try_from_secs_f64(FOLLOW - view.now.seconds_since(row.started_at)).unwrap_or_default().min(Duration::from_secs_f64(FOLLOW));
+    let first = if previews && row.uid.is_none() { follows } else { Duration::ZERO };
+    let next = seen.map_or(first, |seen| (seen.at + LOOK).saturating_sub(view.now.mono));
     if row.uid.is_none() && view.snapshot.object.spec.paused {
         // It begins when the pause ends.
     } else if next.is_zero() {
@@ -363,20 +392,16 @@ fn images(view: &View<'_>, row: &HookStatus, set: Option<&super::set::Set>) -> S
     }
 }
 
-/// What `retry` makes of the runs before the switch: each runs once more, but for those before pods that are there.
+/// What `retry` makes of the runs before the switch: each runs once more, but for those before pods that are there, and tests that all of them passed.
 pub fn retried(view: &View<'_>, revision: &str) -> Vec<HookStatus> {
     let mut rows = view.snapshot.object.status.hooks.clone();
     let up = view.set(revision).is_some_and(|set| set.desired > 0);
     let ended = |row: &&mut HookStatus| row.point.gates() && row.revision == revision && row.result != HookResult::Running;
-    let again = |row: &&mut HookStatus| ended(row) && !(up && row.point == HookPoint::BeforeBringUp);
+    let proven = view.set(revision).is_some_and(|set| view.proof(set).is_some());
+    let done = |row: &&mut HookStatus| up && row.point == HookPoint::BeforeBringUp || proven && row.point == HookPoint::SmokeProbes;
+    let again = |row: &&mut HookStatus| ended(row) && !done(row);
     rows.iter_mut().filter(again).for_each(|row| row.result = HookResult::Retried);
     rows
-}
-
-/// What a person has to type for that.
-pub fn once_more(view: &View<'_>, revision: &str) -> String {
-    let object = &view.snapshot.object;
-    format!("kubectl annotate bgd {} -n {} {}={revision}", object.name, object.namespace, keys::command::RETRY)
 }
 
 /// Whether runs have come to be known, or come further: that must be on record before anything follows from it. A row that goes is no such news.

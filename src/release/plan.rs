@@ -225,7 +225,7 @@ fn steps(view: &View<'_>) -> Plan {
         (BringUp::Hooks(gate), _) => (Some(HookPoint::BeforeBringUp), gate.clone()),
         (_, Some(set)) => (Some(HookPoint::BeforeSwitch), hooks::gate(view, HookPoint::BeforeSwitch, &set.revision)),
         _ => match &smoke {
-            Smoke::Job(why) => (Some(HookPoint::SmokeProbes), Gate::Waits(why.clone())),
+            Smoke::Job { why, may_begin: true } if block.is_none() => (Some(HookPoint::SmokeProbes), Gate::Waits(why.clone())),
             _ => (None, Gate::Open),
         },
     };
@@ -261,7 +261,8 @@ fn steps(view: &View<'_>) -> Plan {
     if let Some(switch) = record {
         forget_drain(snapshot, &mut status, &switch);
         if !view.settled() && switch.completed_at.is_some() {
-            status.hooks.extend(hooks::of_move(view, &switch));
+            let runs = hooks::of_move(view, &switch, status.hooks.len());
+            status.hooks.extend(runs);
         }
         status.switch = Some(switch);
         actions.clear();
@@ -362,7 +363,7 @@ fn failed(view: &View<'_>, smoke: &Smoke, gate: &Gate) -> Option<Rejected> {
     let revision = view.target()?;
     let (reason, message) = match (smoke, gate) {
         (Smoke::Failed { message }, _) => ("SmokeFailed", message.clone()),
-        (_, Gate::Failed(message)) => ("HookFailed", format!("{message}; when that is mended: {}", hooks::once_more(view, revision))),
+        (_, Gate::Failed(message)) => ("HookFailed", message.clone()),
         _ => return None,
     };
     // A set to return to is not given up a second time; it is tried until a person decides otherwise.
@@ -420,7 +421,7 @@ fn again(view: &View<'_>, findings: &Findings, status: &BlueGreenDeploymentStatu
         drain::soonest(&mut again, switch::CALM.saturating_sub(view.now.mono.saturating_sub(repairs.last)).as_secs_f64() + 0.05);
     }
     if let Some(inactive) = &status.inactive {
-        drain::soonest(&mut again, f64::from(spec.progress_deadline_seconds) - view.now.seconds_since(inactive.since));
+        drain::soonest(&mut again, f64::from(spec.progress_deadline_seconds) - view.now.seconds_since(conditions::progress_since(view, inactive)));
     }
     // A silent agent is noticed by the absence of a watch event.
     for sample in view.snapshot.reports.values().filter_map(|samples| samples.last()) {

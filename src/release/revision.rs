@@ -88,7 +88,7 @@ pub fn copy_of(name: &str) -> Option<&str> {
 pub fn config_digest(object: &Value) -> String {
     let held = |field: &str| object.get(field).filter(|value| !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty()));
     let all: BTreeMap<&str, &Value> = ["binaryData", "data", "type"].into_iter().filter_map(|field| Some((field, held(field)?))).collect();
-    hex(&canonical(&json(&all)), 32)
+    hex(&canonical(&plain(&all)), 32)
 }
 
 fn word(hasher: Sha256) -> String {

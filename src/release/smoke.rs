@@ -19,6 +19,9 @@ use super::snapshot::{Pod, ProbeObservation, Service, ServicePort};
 use super::status;
 use super::view::{View, count};
 
+/// What a Job about the revision waits for: it may ask through the preview Service.
+const FOLLOWS: &str = "the preview Service is to lead to them before the next Job runs";
+
 /// What the smoke probes say of the incoming revision.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Smoke {
@@ -32,7 +35,12 @@ pub enum Smoke {
         needed: i32,
     },
     /// The pods passed, and a Job is to come or under way.
-    Job(String),
+    Job {
+        /// What it waits for.
+        why: String,
+        /// Whether the next one may begin.
+        may_begin: bool,
+    },
     /// Enough pods passed.
     Passed {
         /// Pods needed for the switch, frozen.
@@ -85,19 +93,23 @@ pub fn step(view: &View<'_>) -> (Smoke, Outcome) {
         return (Smoke::Running { passed, needed }, Outcome { run, actions: vec![] });
     }
     // A suite of tests is not run against pods that fail simpler ones. What is proven for the first release is not asked again.
-    if !trusted && proof.is_none() {
-        match hooks::gate(view, HookPoint::SmokeProbes, &set.revision) {
+    let jobs = !spec.jobs_at(HookPoint::SmokeProbes).is_empty();
+    if jobs && !trusted && proof.is_none() {
+        let gate = hooks::gate(view, HookPoint::SmokeProbes, &set.revision);
+        let named = spec.traffic.preview_services.first();
+        match gate {
             Gate::Open => {}
-            Gate::Waits(why) => return (Smoke::Job(why), Outcome { run, actions: vec![] }),
-            Gate::Failed(message) => {
-                let message = format!("{message}; when that is mended: {}", hooks::once_more(view, &set.revision));
-                return (Smoke::Failed { message }, Outcome { run, actions: vec![] });
+            Gate::Failed(message) => return (Smoke::Failed { message }, Outcome { run, actions: vec![] }),
+            Gate::Waits(_) if hooks::is_lacking(view) && named.is_some_and(|name| !previews(view, set, name)) => {
+                return (Smoke::Job { why: FOLLOWS.into(), may_begin: false }, Outcome { run, actions: vec![] });
             }
+            Gate::Waits(why) => return (Smoke::Job { why, may_begin: true }, Outcome { run, actions: vec![] }),
         }
     }
     // Only what a later decision needs is written: with nothing tested and nobody to wait for, the switch follows at once.
     // On the way back an older proof may count, which must not be written anew as one of the probes of now.
-    let back = !view.forward() && view.served(set);
+    // Nor does it say anything of Jobs, of which it has none.
+    let back = !view.forward() && (view.served(set) || jobs);
     let waits = spec.promotion.mode == PromotionMode::Manual || spec.promotion.after_seconds > 0 || !spec.promotion.windows.is_empty();
     let sized = spec.bring_up.preview_replicas.is_some();
     let keep = !back && (!spec.smoke_probes.is_empty() || waits || sized);
@@ -253,18 +265,20 @@ fn has_address(pod: &Pod, address: IpAddr) -> bool {
 /// Through the preview Service, but only while everything behind it is a ready pod of this very set.
 fn on_preview(view: &View<'_>, set: &Set, probe: &SmokeProbe) -> Option<ProbeRun> {
     let name = view.snapshot.object.spec.traffic.preview_services.first()?;
-    let service = view.snapshot.services.get(name)?;
-    let endpoints = view.snapshot.endpoints.get(name)?;
-    let ours = super::services::owned(view.snapshot, service) && service.selector == view.selector(&set.revision);
-    let only_ready = endpoints.pods.iter().all(|(uid, ready)| *ready && view.pods(set).any(|pod| &pod.uid == uid));
-    // Somebody may have written a slice that names a pod of the set and another's address.
-    let at_home = endpoints.addresses.iter().all(|(uid, address)| view.pods(set).any(|pod| &pod.uid == uid && has_address(pod, *address)));
-    if !ours || service.kind == "ExternalName" || endpoints.pods.is_empty() || !only_ready || !at_home || endpoints.foreign {
-        return None;
-    }
+    let service = view.snapshot.services.get(name).filter(|_| previews(view, set, name))?;
     let (_, port) = port_of(probe)?;
     // Any other port of that address is not the Service's: with kube-proxy's mode ipvs it would be the node's own.
     let port = port_of_service(service, port)?.port;
     let address = SocketAddr::new(service.cluster_ips.first()?.parse().ok()?, u16::try_from(port).ok()?);
     Some(ProbeRun { probe: probe.clone(), pod: None, target: name.clone(), address: Some(address), body: None })
+}
+
+/// Whether a preview Service leads to ready pods of this very set, and to nobody else.
+fn previews(view: &View<'_>, set: &Set, name: &str) -> bool {
+    let (Some(service), Some(endpoints)) = (view.snapshot.services.get(name), view.snapshot.endpoints.get(name)) else { return false };
+    let ours = super::services::owned(view.snapshot, service) && service.selector == view.selector(&set.revision);
+    let only_ready = endpoints.pods.iter().all(|(uid, ready)| *ready && view.pods(set).any(|pod| &pod.uid == uid));
+    // Somebody may have written a slice that names a pod of the set and another's address.
+    let at_home = endpoints.addresses.iter().all(|(uid, address)| view.pods(set).any(|pod| &pod.uid == uid && has_address(pod, *address)));
+    ours && service.kind != "ExternalName" && !endpoints.pods.is_empty() && only_ready && at_home && !endpoints.foreign
 }

@@ -116,14 +116,20 @@ async fn its_last_words_are_shown_where_that_is_allowed() {
         let (mut stage, job) = begun().await;
         Arc::get_mut(&mut stage.context).unwrap().installation.job_logs = allowed;
         let name = job["metadata"]["name"].as_str().unwrap().to_owned();
-        let pod = |pod: &str, phase: &str, created: &str| {
-            let metadata = json!({"name": pod, "namespace": "n", "creationTimestamp": created, "labels": {"batch.kubernetes.io/job-name": name}});
+        let pod = |pod: &str, phase: &str, created: &str, owner: &Value| {
+            let owners = json!([{"kind": "Job", "name": name, "uid": owner, "controller": true}]);
+            let labels = json!({"batch.kubernetes.io/job-name": name});
+            let metadata = json!({"name": pod, "namespace": "n", "creationTimestamp": created, "labels": labels, "ownerReferences": owners});
             json!({"metadata": metadata, "spec": {"containers": [{"name": "it"}]}, "status": {"phase": phase}})
         };
-        for (name, phase, created) in
-            [("first", "Failed", "2026-01-01T00:00:00Z"), ("last", "Failed", "2026-01-01T00:01:00Z"), ("other", "Running", "2026-01-01T00:02:00Z")]
-        {
-            stage.api.put(Resource::Pod, pod(name, phase, created));
+        let (own, foreign) = (&job["metadata"]["uid"], &json!("somebody's"));
+        for (name, phase, created, owner) in [
+            ("first", "Failed", "2026-01-01T00:00:00Z", own),
+            ("last", "Failed", "2026-01-01T00:01:00Z", own),
+            ("other", "Running", "2026-01-01T00:02:00Z", own),
+            ("foreign", "Failed", "2026-01-01T00:03:00Z", foreign),
+        ] {
+            stage.api.put(Resource::Pod, pod(name, phase, created, owner));
             stage.api.log(name, "it", &format!("{name}: table\nis locked\n"));
         }
         end(&stage, job, "Failed");

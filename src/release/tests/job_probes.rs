@@ -6,6 +6,7 @@ use super::fixtures::*;
 use super::simulator::World;
 use crate::api::ConditionStatus::{True, Unknown};
 use crate::api::{ConditionType, HookPoint, HookResult, PhaseName, keys::command};
+use crate::release::hooks;
 
 fn job(name: &str) -> Value {
     json!({"name": name, "job": {"spec": {"template": {"spec": {"containers": [{"name": "it", "image": "suite"}]}}}}})
@@ -144,4 +145,85 @@ fn what_the_api_server_would_refuse_names_the_probe() {
     world.settle();
     let said = message(world.status(), ConditionType::Stalled);
     assert!(said.starts_with("spec.smokeProbes[2].job.spec.template.metadata.labels: "), "{said}");
+}
+
+#[test]
+fn what_a_person_is_to_type_is_never_cut_off_by_what_a_job_says() {
+    let mut world = serving();
+    world.jobs.failing.insert("suite".into());
+    world.jobs.words = format!("{}{}", hooks::LOG_ENDS, "x".repeat(300));
+    world.apply_version("v2");
+    world.until("rejected", |world| world.status().rejected.is_some());
+    let said = world.status().rejected.clone().unwrap().message;
+    assert!(said.contains(&format!("bluegreen.dev/retry={}; its log ends: xxx", revision("v2"))), "{said}");
+}
+
+#[test]
+fn the_time_of_a_long_job_is_no_lack_of_progress() {
+    let mut world = serving();
+    world.edit(|spec| spec.bring_up.preview_replicas = Some(1));
+    world.jobs.seconds = 900.0;
+    world.apply_version("v2");
+    let mut told = false;
+    for _ in 0..2500 {
+        world.run(1);
+        told |= condition(world.status(), ConditionType::Stalled).1 == "ProgressDeadlineExceeded";
+    }
+    assert_eq!((world.active(), told), ("v2", false));
+    // One that can't be made is one.
+    world.jobs.seconds = 3.0;
+    world.jobs.lacking = true;
+    world.apply_version("v3");
+    world.run(700);
+    assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "ProgressDeadlineExceeded".into()));
+    let said = message(world.status(), ConditionType::SmokeTested);
+    assert!(said.ends_with("smoke probe \"suite\" is about to run"), "{said}");
+    world.jobs.lacking = false;
+    complete(&mut world, "v3");
+}
+
+#[test]
+fn they_begin_when_the_preview_service_leads_to_the_revision_and_nodes_have_followed() {
+    let mut world = World::new("v1", &json!({"smokeProbes": [job("suite")], "traffic": {"services": [SHOP], "previewServices": ["shop-preview"]}}));
+    world.settle();
+    complete(&mut world, "v1");
+    world.transcript.clear();
+    world.apply_version("v2");
+    world.until("it is on record", |world| world.status().hooks.iter().any(|row| row.revision == revision("v2")));
+    assert_eq!(world.selected("shop-preview"), "v2");
+    assert!(jobs(&world).is_empty());
+    world.run(2);
+    assert!(jobs(&world).is_empty(), "nodes may not have followed");
+    complete(&mut world, "v2");
+    assert_eq!(jobs(&world), ["smokeProbes suite of v2"]);
+}
+
+#[test]
+fn a_way_back_that_tests_anew_says_nothing_of_jobs() {
+    let mut world = World::new("v1", &json!({"smokeProbes": [{"name": "home", "httpGet": {"port": "http"}}]}));
+    world.settle();
+    complete(&mut world, "v1");
+    world.apply_version("v2");
+    complete(&mut world, "v2");
+    world.until("v1 is gone", |world| world.set("v1").desired == 0);
+    world.run(5);
+    world.edit(|spec| spec.smoke_probes = serde_json::from_value(tests()["smokeProbes"].clone()).unwrap());
+    world.command(command::ROLLBACK, format!("{}-{}", revision("v2"), revision("v1")));
+    world.until("v1 serves", |world| world.active() == "v1" && world.phase() == PhaseName::Rejected);
+    assert!(world.set("v1").proof.is_none() && jobs(&world).is_empty());
+}
+
+#[test]
+fn retry_leaves_what_all_pods_have_passed() {
+    let mut world = serving();
+    world.edit(|spec| spec.promotion.mode = crate::api::PromotionMode::Manual);
+    world.apply_version("v2");
+    world.until("passed", |world| world.phase() == PhaseName::AwaitPromotion);
+    world.command(command::ABORT, revision("v2"));
+    world.until("aborted", |world| world.status().rejected.is_some());
+    world.command(command::RETRY, revision("v2"));
+    world.until("passed", |world| world.phase() == PhaseName::AwaitPromotion);
+    world.run(5);
+    let rows: Vec<HookResult> = world.status().hooks.iter().filter(|row| row.revision == revision("v2")).map(|row| row.result).collect();
+    assert_eq!((rows, jobs(&world).len()), (vec![HookResult::Succeeded; 2], 2));
 }

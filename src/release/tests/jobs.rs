@@ -34,13 +34,17 @@ pub struct Jobs {
     pub failing: BTreeSet<String>,
     /// Seconds that each takes.
     pub seconds: f64,
+    /// What stands at the end of the log of one that fails.
+    pub words: String,
+    /// Whether none can be made just now.
+    pub lacking: bool,
     /// What the API server has against them.
     pub refusal: Option<String>,
 }
 
 impl Default for Jobs {
     fn default() -> Self {
-        Self { there: BTreeMap::new(), made: vec![], failing: BTreeSet::new(), seconds: 3.0, refusal: None }
+        Self { there: BTreeMap::new(), made: vec![], failing: BTreeSet::new(), seconds: 3.0, words: String::new(), lacking: false, refusal: None }
     }
 }
 
@@ -55,6 +59,10 @@ impl World {
     /// What the controller does with a run of a hook.
     pub fn look_at_job(&mut self, run: &HookRun) -> Result<(), Conflict> {
         let (now, mono) = (self.seconds, self.now().mono);
+        if self.jobs.lacking {
+            self.snapshot.jobs.insert(run.job.clone(), JobSeen { uid: run.uid.clone(), state: JobState::Running, at: mono });
+            return Ok(());
+        }
         if !self.jobs.there.contains_key(&run.job) && run.uid.is_none() && run.template.is_some() {
             let Some(row) = self.snapshot.object.status.hooks.iter().find(|row| row.job == run.job) else { return Err(Conflict) };
             if row.result != HookResult::Running || row.uid.is_some() {
@@ -78,7 +86,9 @@ impl World {
             Some(job) => {
                 let state = match job.until > now {
                     true => JobState::Running,
-                    false if job.fails => JobState::Failed("BackoffLimitExceeded: Job has reached the specified backoff limit".into()),
+                    false if job.fails => {
+                        JobState::Failed(format!("BackoffLimitExceeded: Job has reached the specified backoff limit{}", self.jobs.words))
+                    }
                     false => JobState::Succeeded,
                 };
                 JobSeen { uid: Some(job.uid.clone()), state, at: mono }

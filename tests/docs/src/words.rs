@@ -186,7 +186,7 @@ pub const STALLED: &[Reason] = &[
     ),
     ("SmokeFailed", "The revision was rejected by a smoke probe."),
     ("HookFailed", "The revision was rejected, since the Job of a hook before the switch failed; the message says how to run it once more."),
-    ("HookRefused", "The Job of a hook can't be what it is to be; the message names the field. Asked before the first pod starts."),
+    ("HookRefused", "The Job of a hook or of a probe can't be what it is to be; the message names the field. Asked before the first pod starts."),
     ("Aborted", "The revision was given up by the command abort."),
     ("RolledBack", "A person rolled back; the template asked for is not the one that serves."),
     ("LostAllReadyPods", "After the switch the revision lost its last ready pod, and traffic went back."),
