@@ -88,7 +88,7 @@ fn query(bounds: Value, target: &str) -> Manifest {
 /// What can never work is refused with a sentence that says what to write instead.
 pub async fn crd_rules(stage: Arc<Stage>) -> Result {
     let metric = |more: Value| shop("v1").spec("/drain/source", "Metric").spec("/drain/metric", more);
-    let rules: [(&str, Manifest, &str); 29] = [
+    let rules: [(&str, Manifest, &str); 31] = [
         (
             "selector",
             shop("v1").spec("/template/metadata/labels", json!({"app": "other"})),
