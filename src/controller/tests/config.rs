@@ -95,7 +95,8 @@ async fn nothing_of_a_secret_is_kept_in_memory_but_a_hash() {
     let mut stage = stage(Snapshots::ConfigMapsAndSecrets);
     stage.api.put(Resource::Secret, secret("dmVyeS1zZWNyZXQ="));
     stage.look().await;
-    let kept = format!("{:?} {:?}", stage.context.world(), stage.snapshot());
+    let snapshot = stage.snapshot();
+    let kept = format!("{:?} {snapshot:?}", stage.context.world());
     assert!(kept.contains("keys-") && !kept.contains("dmVyeS1zZWNyZXQ="));
     assert!(!format!("{:?}", plan(&stage.snapshot(), stage.context.clock.now())).contains("dmVyeS1zZWNyZXQ="));
 }
@@ -196,6 +197,11 @@ async fn a_change_is_a_release_and_what_is_old_goes_later() {
     let first = stage.snapshot();
     stage.api.put(Resource::Secret, secret("dHdv"));
     stage.look().await;
+    // The first one is no more: it never served.
+    let set = stage.api.now(Resource::ReplicaSet, &first.sets[0].name);
+    let guard = (set["metadata"]["uid"].as_str().unwrap(), None);
+    Fake::delete(&stage.api, Resource::ReplicaSet, "n", &name_of(&set), guard, Dependents::Deleted).await.unwrap();
+    stage.feed();
     let second = stage.snapshot();
     let revision = |identity: &Identity| if let Identity::Known { revision, .. } = identity { revision.clone() } else { panic!("{identity:?}") };
     assert_ne!(revision(&first.identity), revision(&second.identity));

@@ -62,6 +62,9 @@ fn only_what_is_at_rest_goes_back() {
     let mut marked = serving();
     marked.spec.pod_metadata = serde_json::from_value(json!({"active": {"labels": {"role": "active"}}})).unwrap();
     assert!(refused(&marked, &all, &[]).contains("spec.podMetadata"));
+    let mut keeps = serving();
+    keeps.spec.config_snapshots.secrets.push("keys".into());
+    assert!(refused(&keeps, &all, &[]).contains("spec.configSnapshots"));
 }
 
 #[test]

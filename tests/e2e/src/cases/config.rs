@@ -108,6 +108,8 @@ pub async fn config_comes_back_with_a_rollback(stage: Arc<Stage>) -> Result {
     stage.command("bluegreen.dev/rollback", &format!("{second}-{first}")).await?;
     stage.serves(&first, 60).await?;
     users.only("v1", 20).await?;
+    // What was left last is what history keeps.
+    stage.gone(&second, 60).await?;
     // The latest content is what was left: only another one begins a release.
     says(&stage, "v3").await?;
     let third = next(&stage, &[&first, &second]).await?;
