@@ -15,7 +15,8 @@ use super::{Exec, HttpGet, HttpPost, Prometheus, Webhook};
     validation = Rule::new("!has(self.exec) || self.target == 'EachPod'").message("a command runs in each pod, and not through a Service; remove the target").field_path(".target"),
     validation = Rule::new("!has(self.prometheus) || self.target == 'EachPod'").message("a query has no target: it is about the revision as a whole").field_path(".target"),
     validation = Rule::new("!has(self.webhook) || self.target == 'EachPod'").message("a webhook has no target: it is about the revision as a whole").field_path(".target"),
-    validation = Rule::new("(!has(self.httpGet) || !has(self.httpGet.expect.maxLatencyMillis) || self.httpGet.expect.maxLatencyMillis <= self.timeoutSeconds * 1000) && (!has(self.httpPost) || !has(self.httpPost.expect.maxLatencyMillis) || self.httpPost.expect.maxLatencyMillis <= self.timeoutSeconds * 1000) && (!has(self.webhook) || !has(self.webhook.expect.maxLatencyMillis) || self.webhook.expect.maxLatencyMillis <= self.timeoutSeconds * 1000)").message("maxLatencyMillis must not exceed timeoutSeconds, after which an attempt has failed anyway")
+    validation = Rule::new("(!has(self.httpGet) || !has(self.httpGet.expect.maxLatencyMillis) || self.httpGet.expect.maxLatencyMillis <= self.timeoutSeconds * 1000) && (!has(self.httpPost) || !has(self.httpPost.expect.maxLatencyMillis) || self.httpPost.expect.maxLatencyMillis <= self.timeoutSeconds * 1000) && (!has(self.webhook) || !has(self.webhook.expect.maxLatencyMillis) || self.webhook.expect.maxLatencyMillis <= self.timeoutSeconds * 1000)").message("maxLatencyMillis must not exceed timeoutSeconds, after which an attempt has failed anyway"),
+    validation = Rule::new("!has(self.warmUp) || ((has(self.httpGet) || has(self.httpPost) || has(self.grpc)) && self.target == 'EachPod')").message("a warm-up sends requests to each pod: it needs httpGet, httpPost or grpc, and the target EachPod").field_path(".warmUp")
 )]
 pub struct SmokeProbe {
     /// Name of the probe, unique in the list; it stands in status and Events.
@@ -61,6 +62,22 @@ pub struct SmokeProbe {
     #[serde(default = "three")]
     #[x_kube(validation = Rule::new("self >= 1 && self <= 1000").message("must be between 1 and 1000"))]
     pub failure_threshold: i32,
+    /// Requests that each pod gets first, at a rising rate, so that its caches, compilers and connections are warm before users come. Every answer must be
+    /// good. Only in smokeProbes, with httpGet, httpPost or grpc on each pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub warm_up: Option<WarmUp>,
+}
+
+/// Requests at a rate that rises in a straight line, from one a second to `toPerSecond`.
+#[derive(KubeSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct WarmUp {
+    /// Requests a second at the end, for each pod.
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 200").message("must be between 1 and 200 requests a second"))]
+    pub to_per_second: i32,
+    /// Seconds until then.
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 600").message("must be between 1 and 600 seconds"))]
+    pub seconds: i32,
 }
 
 impl SmokeProbe {

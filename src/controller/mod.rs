@@ -35,6 +35,7 @@ pub mod store;
 pub mod sweep;
 pub mod tasks;
 pub mod trim;
+mod warm_up;
 pub mod watches;
 pub mod work;
 pub mod world;

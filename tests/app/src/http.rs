@@ -68,6 +68,7 @@ fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
 }
 
 async fn home(Shared(state): Shared<Arc<State>>) -> Response {
+    state.asked();
     sleep(state.delay()).await;
     if state.told().home {
         return (StatusCode::INTERNAL_SERVER_ERROR, "broken on purpose\n").into_response();

@@ -2,7 +2,10 @@
 
 use std::{
     fs,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,6 +27,7 @@ pub struct State {
     ready_at: Instant,
     told: watch::Sender<Told>,
     webhook_key: Option<String>,
+    requests: AtomicU64,
     judges: Mutex<Judges>,
 }
 
@@ -91,8 +95,19 @@ impl State {
             ready_at: Instant::now() + Duration::from_secs(config.ready_after),
             told: watch::Sender::new(told),
             webhook_key: config.webhook_key.clone(),
+            requests: AtomicU64::new(0),
             judges: Mutex::new(Judges { verdict: 200, last: String::new() }),
         }
+    }
+
+    /// `/` was asked for once more.
+    pub fn asked(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it was.
+    pub fn requests(&self) -> u64 {
+        self.requests.load(Ordering::Relaxed)
     }
 
     /// How it judges.

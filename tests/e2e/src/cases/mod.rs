@@ -29,6 +29,7 @@ mod roles;
 mod services;
 mod smoke;
 mod superseding;
+mod warm_up;
 pub mod webhooks;
 mod whole;
 
@@ -100,6 +101,7 @@ pub fn all() -> Vec<Case> {
         shared!(superseding::revert_after_switch, 150),
         shared!(smoke::probes_of_all_kinds, 120),
         shared!(smoke::probes_look_into_answers, 150),
+        shared!(warm_up::warm_up_before_the_switch, 240),
         shared!(release::two_services, 120),
         shared!(release::work_grows_with_change, 120),
         shared!(release::scale_during_release, 120),
