@@ -40,6 +40,9 @@ pub struct Args {
     /// Run the commands of probes and of drain.begin in the pods of releases. It needs the right to `pods/exec`.
     #[arg(long)]
     pub allow_exec: bool,
+    /// Send probes that ask for it through the API server's proxy. It needs the right to `pods/proxy`.
+    #[arg(long)]
+    pub allow_proxy: bool,
     /// Where /healthz and /readyz are served.
     #[arg(long, default_value = "[::]:8080")]
     pub health_address: SocketAddr,
@@ -65,6 +68,7 @@ impl Args {
             allowed_urls: Some(self.allow_urls.clone()),
             allowed_webhooks: Some(self.allow_webhooks.clone()),
             allowed_exec: Some(self.allow_exec),
+            allowed_proxy: Some(self.allow_proxy),
         }
     }
 }

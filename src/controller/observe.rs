@@ -28,6 +28,8 @@ pub struct Installation {
     pub allowed_webhooks: Option<Vec<Endpoint>>,
     /// Whether commands may be run in pods.
     pub allowed_exec: Option<bool>,
+    /// Whether probes may go through the API server.
+    pub allowed_proxy: Option<bool>,
 }
 
 /// Reads everything that concerns one object; `None` where it does not exist (any more).
@@ -105,6 +107,7 @@ pub fn observe(
         allowed_urls: installation.allowed_urls.clone(),
         allowed_webhooks: installation.allowed_webhooks.clone(),
         allowed_exec: installation.allowed_exec,
+        allowed_proxy: installation.allowed_proxy,
         jobs: remembered.jobs.clone(),
         hooks_checked: remembered.hooks_checked(now.mono),
         services: BTreeMap::new(),

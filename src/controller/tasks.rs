@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 
-use crate::api::ProbeResult;
-use crate::probe::Failure;
+use crate::api::{ProbeResult, Through};
+use crate::probe::{Check, Failure};
 use crate::release::action::{BeginCall, ProbeRun, SmokeRun, Telling};
 use crate::release::metric::{Reading, Reads};
 use crate::release::reached::FOLLOW;
@@ -295,6 +295,11 @@ fn refusal<A: ApiServer>(context: &Context<A>, run: &ProbeRun) -> Option<String>
     if run.probe.exec.is_some() {
         return context.refuses_exec();
     }
+    if run.probe.through == Through::ApiServer
+        && let Some(why) = context.refuses_proxy()
+    {
+        return Some(why);
+    }
     let claim = if run.pod.is_some() { Claim::Pod } else { Claim::Service };
     match (run.address, question(run)) {
         (Some(address), _) => context.refuses(address.ip(), claim),
@@ -379,9 +384,13 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
             Err(failure.clone())
         } else {
             let turn = turns.take().await;
+            let pod = PodName { namespace: &key.namespace, name: &observation.target };
             let outcome = match (&probe.exec, address, &question) {
-                (Some(exec), _, _) => home.prober().run(PodName { namespace: &key.namespace, name: &observation.target }, exec, timeout).await,
-                (None, Some(address), _) => home.prober().attempt(&check, address, timeout).await,
+                (Some(exec), _, _) => home.prober().run(pod, exec, timeout).await,
+                (None, Some(address), _) => match (&check, probe.through) {
+                    (Check::Http(check), Through::ApiServer) => home.prober().through(pod, check, address, timeout).await,
+                    (check, _) => home.prober().attempt(check, address, timeout).await,
+                },
                 (None, None, Some(question)) => home.prober().ask(question, timeout).await,
                 // Made of a question, always.
                 (None, None, None) => return,
@@ -394,8 +403,8 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
         // Many of them take a verdict back that was good once: what it rested on is not seen any more.
         let no_verdict = match &outcome {
             Err(Failure::NoDataYet { .. } | Failure::NotYet { .. }) => true,
-            // Rights or a kubelet may be missing for long.
-            Err(Failure::NotTried { .. }) => probe.exec.is_some(),
+            // Rights, a kubelet or the API server may be missing for long.
+            Err(Failure::NotTried { .. }) => probe.exec.is_some() || probe.through == Through::ApiServer,
             _ => false,
         };
         nothing = if no_verdict { nothing + 1 } else { 0 };

@@ -63,6 +63,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [pods/exec]
   verbs: [get, create]
 {{- end }}
+{{- if .Values.allowProxy }}
+# Probes that go through the API server (through: ApiServer): get for httpGet, create for httpPost.
+- apiGroups: [""]
+  resources: [pods/proxy]
+  verbs: [get, create]
+{{- end }}
 # Hooks of a release (spec.hooks).
 - apiGroups: [batch]
   resources: [jobs]

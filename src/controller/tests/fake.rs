@@ -291,6 +291,7 @@ impl Stage {
             allowed_urls: Some(vec![]),
             allowed_webhooks: Some(vec![]),
             allowed_exec: Some(false),
+            allowed_proxy: Some(false),
         };
         let context = Arc::new(Context::new(api.clone(), Arc::new(clock.clone()), prober, installation, World::new(vec![], true), outlets));
         Self { api, clock, context, wakes, wanted, said }

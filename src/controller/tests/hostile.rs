@@ -286,6 +286,7 @@ fn looks(objects: &[(Resource, Value)]) -> Vec<Plan> {
         allowed_urls: Some(vec![]),
         allowed_webhooks: Some(vec![]),
         allowed_exec: Some(false),
+        allowed_proxy: Some(false),
     };
     let mut plans = vec![];
     for key in world.keys() {

@@ -101,6 +101,7 @@ impl Stage {
             allowed_urls: Some(vec![]),
             allowed_webhooks: Some(vec![]),
             allowed_exec: Some(false),
+            allowed_proxy: Some(false),
         };
         let world = World::new(vec![], true);
         let context =

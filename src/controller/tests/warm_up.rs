@@ -22,6 +22,7 @@ struct Pods {
     asked: Mutex<HashMap<SocketAddr, Vec<Instant>>>,
     under_way: Mutex<HashMap<SocketAddr, usize>>,
     most: Mutex<usize>,
+    most_of_all: Mutex<usize>,
     answer: Answer,
 }
 
@@ -39,6 +40,8 @@ impl Prober for Pods {
                 *under_way.entry(address).or_default() += 1;
                 let mut most = self.most.lock().unwrap();
                 *most = under_way[&address].max(*most);
+                let mut most_of_all = self.most_of_all.lock().unwrap();
+                *most_of_all = under_way.values().sum::<usize>().max(*most_of_all);
             }
             let (millis, outcome) = (self.answer)(number);
             tokio::time::sleep(Duration::from_millis(millis)).await;
@@ -62,7 +65,13 @@ impl Prober for Pods {
 
 impl Pods {
     fn stage(answer: impl Fn(usize) -> (u64, Result<(), Failure>) + Send + Sync + 'static) -> (Arc<Self>, Stage) {
-        let pods = Arc::new(Self { asked: Mutex::default(), under_way: Mutex::default(), most: Mutex::default(), answer: Box::new(answer) });
+        let pods = Arc::new(Self {
+            asked: Mutex::default(),
+            under_way: Mutex::default(),
+            most: Mutex::default(),
+            most_of_all: Mutex::default(),
+            answer: Box::new(answer),
+        });
         let stage = Stage::with_pods(pods.clone());
         stage.context.tasks.at_home(stage.context.clone());
         (pods, stage)
@@ -230,4 +239,21 @@ async fn pods_of_one_object_take_turns() {
     });
     pass(10.0).await;
     assert!((0..6).all(|number| pods.sent(number) == 1005 + 3), "{message:?}");
+}
+
+/// Pods that are slow all together leave turns to other probes of the same object.
+#[tokio::test(start_paused = true)]
+async fn slow_pods_do_not_take_all_turns() {
+    let (pods, stage) = Pods::stage(|_| (4000, Ok(())));
+    let warming = warmed(20, 10, 20);
+    begin(&stage, "u", &warming);
+    pass(30.0).await;
+    assert_eq!(*pods.most_of_all.lock().unwrap(), OF_ONE);
+    let mut plain = warmed(1, 1, 201);
+    plain.probes = "plain".into();
+    plain.runs.drain(..200);
+    plain.runs[0].probe.warm_up = None;
+    stage.context.tasks.probe(&stage.context, &key(), "u", &[&warming, &plain]);
+    pass(0.1).await;
+    assert_eq!(pods.sent(200), 1);
 }

@@ -144,6 +144,7 @@ pub fn snapshot(version: &str, changes: &Value) -> Snapshot {
         allowed_urls: Some(vec![]),
         allowed_webhooks: Some(vec![]),
         allowed_exec: Some(false),
+        allowed_proxy: Some(false),
         jobs: BTreeMap::new(),
         hooks_checked: None,
         refused: None,

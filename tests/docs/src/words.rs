@@ -141,6 +141,7 @@ pub const STALLED: &[Reason] = &[
     ("UrlInvalid", "The URL of a Prometheus query or a webhook is none, or has a user or a query."),
     ("UrlNotAllowed", "A Prometheus query or a webhook goes to where this operator may not ask (`allowedUrls`, `allowedWebhooks` of its chart)."),
     ("ExecNotAllowed", "A command is to be run in pods, which this operator may not (`allowExec` of its chart)."),
+    ("ProxyNotAllowed", "A probe is to go through the API server, which this operator may not do (`allowProxy` of its chart)."),
     ("ContainerUnknown", "A command is to be run in a container that the template does not have."),
     ("HeaderInvalid", "A header of a smoke probe can't be sent, or can't be in any answer."),
     ("WindowInvalid", "A window of `spec.promotion` can't be read, or never opens."),

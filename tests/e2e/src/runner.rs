@@ -92,8 +92,8 @@ pub async fn run(cases: &[Case], plan: &Plan) -> Result<bool> {
     let mut failed = vec![];
     let (shared, own): (Vec<Case>, Vec<Case>) = cases.iter().cloned().partition(|case| case.place == Place::Shared);
     if !shared.is_empty() {
-        let world = match World::up(SHARED, 2, &[crate::cases::queries::ALLOWED, crate::cases::webhooks::ALLOWED, crate::cases::exec::ALLOWED]).await
-        {
+        use crate::cases::{exec, queries, through, webhooks};
+        let world = match World::up(SHARED, 2, &[queries::ALLOWED, webhooks::ALLOWED, exec::ALLOWED, through::ALLOWED]).await {
             Ok(world) => world,
             Err(error) => {
                 if !plan.keep {

@@ -29,6 +29,7 @@ mod roles;
 mod services;
 mod smoke;
 mod superseding;
+pub mod through;
 mod warm_up;
 pub mod webhooks;
 mod whole;
@@ -71,6 +72,7 @@ pub fn all() -> Vec<Case> {
         shared!(queries::queries_decide, 240),
         shared!(webhooks::webhooks_decide, 240),
         shared!(exec::commands_in_pods_decide, 240),
+        shared!(through::probes_through_the_api_server, 300),
         shared!(exec::release_kept_told_by_a_signal, 300),
         shared!(gitops::helm_waits, 300),
         shared!(gates::preview_replicas, 150),

@@ -18,11 +18,11 @@ fn warmed(version: &str) -> Manifest {
     shop(version).spec("/smokeProbes/0/warmUp", json!({"toPerSecond": 20, "seconds": 10}))
 }
 
-/// How often a pod was asked for its home page.
-fn requests(stage: &Stage, pod: &Pod) -> Result<u64> {
+/// A number that the app of a pod counts.
+pub fn counted(stage: &Stage, pod: &Pod, name: &str) -> Result<u64> {
     let metrics = stage.ask(pod, "/metrics")?;
-    let number = metrics.lines().find_map(|line| line.strip_prefix("app_requests_total ")?.parse().ok());
-    number.ok_or_else(|| Failure::Claim(format!("the pod does not count: {metrics}")))
+    let number = metrics.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok());
+    number.ok_or_else(|| Failure::Claim(format!("the pod does not count {name}: {metrics}")))
 }
 
 /// Each pod of a new revision has had all of its requests, at a rising rate and told on the way, before the first user comes; a bad answer among them
@@ -46,7 +46,7 @@ pub async fn warm_up_before_the_switch(stage: Arc<Stage>) -> Result {
     let mut counts = vec![];
     for pod in stage.pods(&second).await? {
         // And two of the probe itself.
-        let asked = requests(&stage, &pod)?;
+        let asked = counted(&stage, &pod, "app_requests_total")?;
         claim!((REQUESTS + 2..=REQUESTS + 4).contains(&asked), "a pod was asked {asked} times before users came");
         counts.push(asked);
     }

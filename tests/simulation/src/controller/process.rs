@@ -122,6 +122,7 @@ impl Sim {
             allowed_urls: Some(vec![]),
             allowed_webhooks: Some(vec![]),
             allowed_exec: Some(false),
+            allowed_proxy: Some(false),
         };
         let prober = Arc::new(SimProber::new(self.me(), id));
         let outlets = Outlets { wake, wanted: want, events: tell };
