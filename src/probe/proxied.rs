@@ -180,6 +180,9 @@ impl<'a> Proxied<'a> {
         if has(&["No agent available", "dial unix", "too many open files", "cannot assign requested address", "context canceled"]) || elsewhere {
             return self.not_tried("the API server has no way to pods just now");
         }
+        if has(&["server closed idle connection"]) {
+            return self.not_tried("the API server used a connection that the pod had closed");
+        }
         if has(&["connection refused"]) {
             return Failure::ConnectionRefused { what };
         }
@@ -192,7 +195,7 @@ impl<'a> Proxied<'a> {
         if has(&["connection reset", "broken pipe"]) {
             return Failure::Broken { what, how: "reset" };
         }
-        if has(&["EOF", "server closed"]) {
+        if has(&["EOF"]) {
             return Failure::Broken { what, how: "closed" };
         }
         if has(&["timeout", "timed out", "deadline exceeded"]) {
