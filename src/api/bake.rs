@@ -11,7 +11,8 @@ use super::SmokeProbe;
 #[x_kube(
     validation = Rule::new("self.probes.size() == 0 || self.seconds > 0").message("probes of a bake need seconds above zero: they run for that long after the switch").field_path(".seconds"),
     validation = Rule::new("self.probes.all(p, !has(p.job))").message("a Job ends, and a bake goes on: use spec.smokeProbes, or spec.hooks.afterSwitch").field_path(".probes"),
-    validation = Rule::new("self.probes.all(p, p.target == 'EachPod')").message("the preview Service follows the next revision; use the target EachPod").field_path(".probes")
+    validation = Rule::new("self.probes.all(p, p.target == 'EachPod')").message("the preview Service follows the next revision; use the target EachPod").field_path(".probes"),
+    validation = Rule::new("self.probes.all(p, !has(p.warmUp))").message("pods are warmed up before users come, by a probe of spec.smokeProbes").field_path(".probes")
 )]
 pub struct Bake {
     /// Seconds after the last Service was moved for which the new revision must bear the traffic. 0: no bake.

@@ -47,6 +47,9 @@ pub struct Args {
     /// Which kinds of configuration are copied for revisions: None, ConfigMaps or ConfigMapsAndSecrets. It needs the rights to them.
     #[arg(long, default_value = "None")]
     pub config_snapshots: Snapshots,
+    /// Send probes that ask for it through the API server's proxy. It needs the right to `pods/proxy`.
+    #[arg(long)]
+    pub allow_proxy: bool,
     /// Where /healthz and /readyz are served.
     #[arg(long, default_value = "[::]:8080")]
     pub health_address: SocketAddr,
@@ -74,6 +77,7 @@ impl Args {
             allowed_exec: Some(self.allow_exec),
             job_logs: self.job_logs,
             config_snapshots: Some(self.config_snapshots),
+            allowed_proxy: Some(self.allow_proxy),
         }
     }
 }

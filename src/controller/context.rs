@@ -141,6 +141,11 @@ impl<A: ApiServer> Context<A> {
         (self.installation.allowed_exec != Some(true)).then(|| "nothing is run: this operator may not run commands in pods".into())
     }
 
+    /// Why nothing is sent to pods through the API server; `None` if something may be.
+    pub fn refuses_proxy(&self) -> Option<String> {
+        (self.installation.allowed_proxy != Some(true)).then(|| "nothing is sent: this operator may not send anything through the API server".into())
+    }
+
     /// What is remembered about one object.
     pub fn remember<T>(&self, uid: &str, change: impl FnOnce(&mut Remembered) -> T) -> T {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);

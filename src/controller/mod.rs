@@ -26,6 +26,7 @@ mod part;
 pub mod peers;
 mod pod_metadata;
 pub mod prober;
+mod proxy;
 pub mod queue;
 pub mod reach;
 mod readings;
@@ -37,6 +38,7 @@ pub mod store;
 pub mod sweep;
 pub mod tasks;
 pub mod trim;
+mod warm_up;
 pub mod watches;
 pub mod work;
 pub mod world;
@@ -139,7 +141,11 @@ async fn lead(
         () = &mut *stop => return Ok(()),
         checked = schema::check(&client, needs, schema::PATIENCE) => checked?,
     }
-    let network = Network { key_file: args.webhook_key_file.clone(), client: args.allow_exec.then(|| client.clone()) };
+    let network = Network {
+        key_file: args.webhook_key_file.clone(),
+        client: args.allow_exec.then(|| client.clone()),
+        proxy: if args.allow_proxy { Some(proxy::client().await?) } else { None },
+    };
     if let Err(error) = network.signing_key().await {
         // Releases without a webhook go on.
         tracing::warn!("--webhook-key-file: {error}; no webhook is called before that is mended");

@@ -34,6 +34,8 @@ pub struct Installation {
     pub job_logs: bool,
     /// Which kinds of configuration may be copied.
     pub config_snapshots: Option<Snapshots>,
+    /// Whether probes may go through the API server.
+    pub allowed_proxy: Option<bool>,
 }
 
 /// Reads everything that concerns one object; `None` where it does not exist (any more).
@@ -118,6 +120,7 @@ pub fn observe(
         allowed_exec: installation.allowed_exec,
         unread: config::unread(world, &object.namespace, &configs).chain(world.unread(&key.namespace)).collect(),
         configs,
+        allowed_proxy: installation.allowed_proxy,
         jobs: remembered.jobs.clone(),
         hooks_checked: remembered.hooks_checked(now.mono),
         services: BTreeMap::new(),

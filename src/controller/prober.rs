@@ -10,9 +10,10 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::api::Exec;
-use crate::probe::{self, Check, Failure, Number, Question, SigningKey};
+use crate::probe::{self, Check, Failure, HttpCheck, Number, Question, SigningKey};
 
 use super::exec;
+use super::proxy;
 use super::reach;
 
 /// Talks to pods.
@@ -27,6 +28,11 @@ pub trait Prober: Send + Sync + 'static {
     fn run<'a>(&'a self, pod: PodName<'a>, exec: &'a Exec, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>> {
         // Only the network itself has a way to do that.
         exec::run(None, pod, exec, timeout).boxed()
+    }
+    /// One attempt of a smoke probe, which the API server passes on to the pod.
+    fn through<'a>(&'a self, pod: PodName<'a>, check: &'a HttpCheck, address: SocketAddr, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        // Only the network itself has a way to do that.
+        proxy::attempt(None, pod, check, address, timeout).boxed()
     }
     /// Tells a pod that it is being left: an HTTP POST without a body.
     fn tell<'a>(&'a self, path: &'a str, address: SocketAddr, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>>;
@@ -48,6 +54,8 @@ pub struct Network {
     pub key_file: Option<PathBuf>,
     /// The way to the API server, through which commands are run; without it none is.
     pub client: Option<kube::Client>,
+    /// The same, by which the API server is asked to pass probes on to pods.
+    pub proxy: Option<kube::Client>,
 }
 
 impl Network {
@@ -89,6 +97,10 @@ impl Prober for Network {
 
     fn run<'a>(&'a self, pod: PodName<'a>, exec: &'a Exec, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>> {
         exec::run(self.client.as_ref(), pod, exec, timeout).boxed()
+    }
+
+    fn through<'a>(&'a self, pod: PodName<'a>, check: &'a HttpCheck, address: SocketAddr, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        proxy::attempt(self.proxy.as_ref(), pod, check, address, timeout).boxed()
     }
 
     fn tell<'a>(&'a self, path: &'a str, address: SocketAddr, timeout: Duration) -> BoxFuture<'a, Result<(), Failure>> {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::task::JoinHandle;
 
-use crate::api::ProbeResult;
-use crate::probe::Failure;
+use crate::api::{ProbeResult, Through};
+use crate::probe::{Check, Failure};
 use crate::release::action::{BeginCall, ProbeRun, SmokeRun, Telling};
 use crate::release::metric::{Reading, Reads};
 use crate::release::reached::FOLLOW;
@@ -21,6 +21,7 @@ use super::context::Context;
 use super::prober::{PodName, Prober};
 use super::reach::Claim;
 use super::readings::poll;
+use super::warm_up::{self, Gate, Share, warm_up};
 use super::world::Key;
 
 /// Longest time for one try to tell a pod.
@@ -55,16 +56,24 @@ pub struct Tasks {
     probes: Mutex<HashMap<String, HashMap<Place, Running>>>,
     calls: Mutex<HashMap<String, HashMap<String, Running>>>,
     reads: Mutex<HashMap<String, Readers>>,
-    turns: Mutex<HashMap<String, Arc<Semaphore>>>,
+    turns: Mutex<HashMap<String, Turns>>,
     all: Arc<Semaphore>,
+    gate: Arc<Gate>,
     /// The context as tasks hold it; set once, when the controller starts.
     home: Mutex<Option<Arc<dyn Home>>>,
 }
 
 impl Default for Tasks {
     fn default() -> Self {
-        let all = Arc::new(Semaphore::new(OF_ALL));
-        Self { probes: Mutex::default(), calls: Mutex::default(), reads: Mutex::default(), turns: Mutex::default(), all, home: Mutex::default() }
+        Self {
+            probes: Mutex::default(),
+            calls: Mutex::default(),
+            reads: Mutex::default(),
+            turns: Mutex::default(),
+            all: Arc::new(Semaphore::new(OF_ALL)),
+            gate: Arc::default(),
+            home: Mutex::default(),
+        }
     }
 }
 
@@ -73,6 +82,7 @@ impl Default for Tasks {
 pub struct Turns {
     own: Arc<Semaphore>,
     all: Arc<Semaphore>,
+    warming: Arc<Share>,
 }
 
 impl Turns {
@@ -194,8 +204,8 @@ impl Tasks {
 
     fn turns(&self, uid: &str) -> Turns {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = turns.entry(uid.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(OF_ONE))).clone();
-        Turns { own, all: self.all.clone() }
+        let new = || Turns { own: Arc::new(Semaphore::new(OF_ONE)), all: self.all.clone(), warming: Arc::new(Share::new(self.gate.clone())) };
+        turns.entry(uid.to_owned()).or_insert_with(new).clone()
     }
 
     /// Tells exactly these pods; a call under way goes on.
@@ -285,6 +295,11 @@ fn refusal<A: ApiServer>(context: &Context<A>, run: &ProbeRun) -> Option<String>
     if run.probe.exec.is_some() {
         return context.refuses_exec();
     }
+    if run.probe.through == Through::ApiServer
+        && let Some(why) = context.refuses_proxy()
+    {
+        return Some(why);
+    }
     let claim = if run.pod.is_some() { Claim::Pod } else { Claim::Service };
     match (run.address, question(run)) {
         (Some(address), _) => context.refuses(address.ip(), claim),
@@ -339,6 +354,7 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
     let mut failures = 0;
     let mut nothing = 0;
     let mut before = Ok(());
+    let mut cold = probe.warm_up.as_ref().map(warm_up::pace).zip(address);
     // The endpoints of a Service have just changed: until nodes follow, pods of the former revision may answer.
     if observation.pod.is_none() && address.is_some() {
         tokio::time::sleep(FOLLOW).await;
@@ -347,22 +363,48 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let turn = turns.take().await;
-        let outcome = match (&probe.exec, address, &question) {
-            (Some(exec), _, _) => home.prober().run(PodName { namespace: &key.namespace, name: &observation.target }, exec, timeout).await,
-            (None, Some(address), _) => home.prober().attempt(&check, address, timeout).await,
-            (None, None, Some(question)) => home.prober().ask(question, timeout).await,
-            // Made of a question, always.
-            (None, None, None) => return,
+        let mut warmed = None;
+        if let Some((pace, address)) = cold {
+            let attempt = || async {
+                let _turn = turns.take().await;
+                home.prober().attempt(&check, address, timeout).await
+            };
+            let mut row = observation.clone();
+            let tell = |message| {
+                row.message = message;
+                home.report(&uid, &key, Found::Probe(row.clone(), true));
+            };
+            match warm_up(pace, &turns.warming, seconds(probe.period_seconds), warm_up::until_tell(home.now()), attempt, tell).await {
+                Ok(()) => (cold, failures, before) = (None, 0, Ok(())),
+                Err(broken) => warmed = Some(broken),
+            }
+            ticks.reset();
+        }
+        let outcome = if let Some((failure, _)) = &warmed {
+            Err(failure.clone())
+        } else {
+            let turn = turns.take().await;
+            let pod = PodName { namespace: &key.namespace, name: &observation.target };
+            let outcome = match (&probe.exec, address, &question) {
+                (Some(exec), _, _) => home.prober().run(pod, exec, timeout).await,
+                (None, Some(address), _) => match (&check, probe.through) {
+                    (Check::Http(check), Through::ApiServer) => home.prober().through(pod, check, address, timeout).await,
+                    (check, _) => home.prober().attempt(check, address, timeout).await,
+                },
+                (None, None, Some(question)) => home.prober().ask(question, timeout).await,
+                // Made of a question, always.
+                (None, None, None) => return,
+            };
+            drop(turn);
+            outcome
         };
-        drop(turn);
         observation.attempts += 1;
         let was = observation.result;
         // Many of them take a verdict back that was good once: what it rested on is not seen any more.
         let no_verdict = match &outcome {
             Err(Failure::NoDataYet { .. } | Failure::NotYet { .. }) => true,
-            // Rights or a kubelet may be missing for long.
-            Err(Failure::NotTried { .. }) => probe.exec.is_some(),
+            // Rights, a kubelet or the API server may be missing for long.
+            Err(Failure::NotTried { .. }) => probe.exec.is_some() || probe.through == Through::ApiServer,
             _ => false,
         };
         nothing = if no_verdict { nothing + 1 } else { 0 };
@@ -384,7 +426,11 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
                 passes = 0;
             }
         }
-        observation.message = outcome.as_ref().err().map(ToString::to_string).unwrap_or_default();
+        observation.message = match (&outcome, &warmed) {
+            (Err(failure), Some((_, good))) => format!("while it was warmed up, after {good} good answers: {failure}"),
+            (Err(failure), None) => failure.to_string(),
+            (Ok(()), _) => String::new(),
+        };
         let news = match (&outcome, &before) {
             (Err(failure), Err(before)) => !failure.repeats(before),
             (now, before) => now.is_ok() != before.is_ok(),

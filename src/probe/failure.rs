@@ -70,6 +70,14 @@ pub enum Failure {
         /// The attempt's timeout.
         after: Duration,
     },
+    /// The API server was asked to pass a request on, is there, and had no answer of the pod in time.
+    #[error("{what}: no answer of the pod within {after:?}")]
+    SilentThrough {
+        /// What was asked.
+        what: String,
+        /// The attempt's timeout.
+        after: Duration,
+    },
     /// A status came that passes, and the body did not end in time.
     #[error("{what}: answered {got}, but its body did not end within {after:?}")]
     BodyTimeout {
@@ -289,7 +297,7 @@ impl Failure {
             Self::Unreachable { .. } => "Unreachable",
             Self::TlsHandshake { .. } => "TlsHandshakeFailed",
             Self::TlsTimeout { .. } => "TlsTimeout",
-            Self::NoAnswer { .. } => "NoAnswer",
+            Self::NoAnswer { .. } | Self::SilentThrough { .. } => "NoAnswer",
             Self::BodyTimeout { .. } => "BodyTimeout",
             Self::Broken { .. } => "ConnectionBroken",
             Self::BadAnswer { .. } => "BadAnswer",

@@ -6,14 +6,15 @@ use std::net::SocketAddr;
 use std::pin::pin;
 
 use futures::future::{Either, select};
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use hyper::StatusCode;
-use hyper::body::{Bytes, Incoming};
+use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::expect::{Expect, unexpected};
+use super::proxied::beginning;
 use super::request::Request;
 use super::{Deadline, Failure, MOST_BYTES, Scheme, tcp, tls};
 
@@ -87,7 +88,7 @@ where
                 if let Verdict::Whole(expect) = whole {
                     expect.judge_head(&what, got, response.headers())?;
                 }
-                let Some(body) = deadline.within(read(response.into_body())).await else {
+                let Some(body) = deadline.within(beginning(response.into_body())).await else {
                     return Err(Failure::BodyTimeout { what: what.clone(), got: got.as_u16(), after: deadline.allowed });
                 };
                 let body = body.map_err(|error| broken(&what, &error))?;
@@ -104,21 +105,6 @@ where
         Either::Left((result, _)) => result,
         Either::Right((_, answer)) => answer.await,
     }
-}
-
-/// The body, or its first [`MOST_BYTES`].
-async fn read(mut body: Incoming) -> Result<Vec<u8>, hyper::Error> {
-    let mut read = Vec::new();
-    while read.len() < MOST_BYTES {
-        let Some(frame) = body.frame().await else {
-            break;
-        };
-        if let Some(data) = frame?.data_ref() {
-            let room = MOST_BYTES - read.len();
-            read.extend(data.iter().take(room));
-        }
-    }
-    Ok(read)
 }
 
 /// What broke an exchange, in fixed words: hyper's own may quote the answer.

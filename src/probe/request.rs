@@ -136,7 +136,7 @@ fn without_port(host: &str) -> String {
 
 /// A path and query that can be sent: a leading slash, and nothing that would end the request line or that a URL can't
 /// hold. A percent sign stays: the spec may hold a path that is encoded already. A fragment is never sent.
-fn encode(path: &str) -> String {
+pub(super) fn encode(path: &str) -> String {
     let path = path.split_once('#').map_or(path, |(before, _)| before);
     let mut encoded = String::with_capacity(path.len() + 1);
     if !path.starts_with('/') {

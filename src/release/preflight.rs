@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde_json::Value;
 
-use crate::api::{DrainSource, Exec, Expect, ExpectedHeader, HookPoint, HttpHeader, ProbeTarget, SmokeProbe};
+use crate::api::{DrainSource, Exec, Expect, ExpectedHeader, HookPoint, HttpHeader, ProbeTarget, SmokeProbe, Through};
 
 use super::services::{self, Block};
 use super::smoke::port_of_service;
@@ -23,7 +23,13 @@ pub fn problems(snapshot: &Snapshot) -> impl Iterator<Item = Block> {
     let probes = lists.into_iter().flat_map(|(list, probes)| probes.iter().enumerate().map(move |(index, probe)| (list, index, probe)));
     let probes = probes.flat_map(|(list, index, probe)| {
         let path = format!("spec.{list}[{index}]");
-        [probe_port(snapshot, &path, probe), probe_words(&path, probe), probe_url(snapshot, &path, probe), probe_command(snapshot, &path, probe)]
+        [
+            probe_port(snapshot, &path, probe),
+            probe_words(&path, probe),
+            probe_url(snapshot, &path, probe),
+            probe_command(snapshot, &path, probe),
+            probe_way(snapshot, &path, probe),
+        ]
     });
     let first = std::iter::once_with(|| template(snapshot)).chain(std::iter::once_with(|| host_ports(snapshot)));
     let found = first.chain(probes).chain(std::iter::once_with(|| drain_ports(snapshot)));
@@ -226,6 +232,22 @@ fn probe_url(snapshot: &Snapshot, path: &str, probe: &SmokeProbe) -> Result<(), 
 
 fn probe_command(snapshot: &Snapshot, path: &str, probe: &SmokeProbe) -> Result<(), Block> {
     probe.exec.as_ref().map_or(Ok(()), |exec| command(snapshot, &format!("{path}.exec"), exec))
+}
+
+/// A probe that the API server passes on: whether it does is decided by whoever installs the controller, and nothing of it may mean the API server.
+fn probe_way(snapshot: &Snapshot, path: &str, probe: &SmokeProbe) -> Result<(), Block> {
+    let Some(http) = probe.http().filter(|_| probe.through == Through::ApiServer) else { return Ok(()) };
+    if snapshot.allowed_proxy == Some(false) {
+        let why = "this operator may not send anything through the API server; whoever installs it can set allowProxy";
+        return Err(Block::new("ProxyNotAllowed", format!("{path}.through: {why}")));
+    }
+    let field = format!("{path}.{}", http.field);
+    let why = crate::probe::passable(http.path);
+    why.map_err(|why| Block::new("PathInvalid", format!("{field}.path: the path can't go through the API server: {why}")))?;
+    for (place, HttpHeader { name, .. }) in http.headers.iter().enumerate() {
+        crate::probe::passed_on(name).map_err(|why| header(format!("{field}.httpHeaders[{place}]"), why))?;
+    }
+    Ok(())
 }
 
 /// Whether commands are run at all is decided by whoever installs the controller.

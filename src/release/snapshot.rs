@@ -82,6 +82,8 @@ pub struct Snapshot {
     pub allowed_exec: Option<bool>,
     /// The configuration that is kept with revisions.
     pub configs: Configs,
+    /// Whether probes may go through the API server; `None` where that is not known.
+    pub allowed_proxy: Option<bool>,
     /// Jobs of hooks that were looked at, by name.
     pub jobs: BTreeMap<String, JobSeen>,
     /// The hooks that the API server was last asked about, by hash, and what it has against them.

@@ -75,6 +75,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   resources: [configmaps{{ if eq .Values.configSnapshots "ConfigMapsAndSecrets" }}, secrets{{ end }}]
   verbs: [get, list, watch, create, delete]
 {{- end }}
+{{- if .Values.allowProxy }}
+# Probes that go through the API server (through: ApiServer): get for httpGet, create for httpPost.
+- apiGroups: [""]
+  resources: [pods/proxy]
+  verbs: [get, create]
+{{- end }}
 # Hooks of a release (spec.hooks), and probes that are Jobs.
 - apiGroups: [batch]
   resources: [jobs]

@@ -312,6 +312,7 @@ impl Stage {
             allowed_exec: Some(false),
             job_logs: false,
             config_snapshots: None,
+            allowed_proxy: Some(false),
         };
         let context = Arc::new(Context::new(api.clone(), Arc::new(clock.clone()), prober, installation, World::new(vec![], true), outlets));
         Self { api, clock, context, wakes, wanted, said }

@@ -288,6 +288,7 @@ fn looks(objects: &[(Resource, Value)]) -> Vec<Plan> {
         allowed_exec: Some(false),
         job_logs: false,
         config_snapshots: None,
+        allowed_proxy: Some(false),
     };
     let mut plans = vec![];
     for key in world.keys() {

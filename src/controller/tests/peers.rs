@@ -107,6 +107,7 @@ impl Stage {
             allowed_exec: Some(false),
             job_logs: false,
             config_snapshots: None,
+            allowed_proxy: Some(false),
         };
         let world = World::new(vec![], true);
         let context =

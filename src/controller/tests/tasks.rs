@@ -217,9 +217,54 @@ async fn a_pod_whose_command_takes_long_is_told_once() {
     assert_eq!(stage.context.remember("u", |remembered| remembered.begun.get("old").cloned()), Some(Begun::Told));
 }
 
-/// Runs commands: answers with what stands here, one after the other, and then with the last; without any it passes.
+/// What the API server says of itself is no verdict, and takes one back that rested on what was seen long ago.
+#[tokio::test(start_paused = true)]
+async fn a_probe_goes_through_the_api_server_where_it_may() {
+    for allowed in [false, true] {
+        let why = "the API server could not be reached";
+        let away = || Err(Failure::NotTried { what: "GET /".into(), why });
+        let asked = Arc::new(Runs(Mutex::default(), Mutex::new(vec![away(), Ok(()), away()])));
+        let mut stage = Stage::with_pods(asked.clone());
+        Arc::get_mut(&mut stage.context).unwrap().installation.allowed_proxy = Some(allowed);
+        stage.context.tasks.at_home(stage.context.clone());
+        let probe = serde_json::json!({"name": "home", "httpGet": {"port": 9}, "through": "ApiServer", "successThreshold": 1, "failureThreshold": 3});
+        let mut wanted = run("10.0.0.7");
+        wanted.endless = true;
+        wanted.runs[0].probe = serde_json::from_value(probe).unwrap();
+        wanted.runs[0].pod = Some("uid".into());
+        wanted.runs[0].target = "pod".into();
+        stage.context.tasks.probe(&stage.context, &key(), "u", &[&wanted]);
+        tokio::time::sleep(Duration::from_millis(2500)).await;
+        if !allowed {
+            let why = "nothing is sent: this operator may not send anything through the API server";
+            assert_eq!((asked.0.lock().unwrap().len(), seen(&stage)), (0, (ProbeResult::Running, why.to_owned())));
+            continue;
+        }
+        assert_eq!((asked.0.lock().unwrap().clone(), seen(&stage).0), (vec![(key().namespace, "pod".to_owned()); 3], ProbeResult::Passed));
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        let (result, message) = seen(&stage);
+        assert!(result == ProbeResult::Running && message.contains(why), "{result:?} {message}");
+        // Where no pod can be, the API server is not sent either.
+        wanted.runs[0].address = Some("169.254.169.254:80".parse().unwrap());
+        stage.context.tasks.probe(&stage.context, &key(), "u", &[&wanted]);
+        let before = asked.0.lock().unwrap().len();
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(asked.0.lock().unwrap().len(), before);
+    }
+}
+
+/// Runs commands, and passes requests on: answers with what stands here, one after the other, and then with the last; without any it passes.
 #[derive(Default)]
 struct Runs(Mutex<Vec<(String, String)>>, Mutex<Vec<Result<(), Failure>>>);
+
+impl Runs {
+    fn next(&self, pod: PodName<'_>) -> BoxFuture<'static, Result<(), Failure>> {
+        self.0.lock().unwrap().push((pod.namespace.to_owned(), pod.name.to_owned()));
+        let mut left = self.1.lock().unwrap();
+        let next = if left.len() > 1 { left.remove(0) } else { left.first().cloned().unwrap_or(Ok(())) };
+        Box::pin(async move { next })
+    }
+}
 
 impl Prober for Runs {
     fn attempt<'a>(&'a self, _: &'a Check, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
@@ -235,10 +280,11 @@ impl Prober for Runs {
     }
 
     fn run<'a>(&'a self, pod: PodName<'a>, _: &'a crate::api::Exec, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
-        self.0.lock().unwrap().push((pod.namespace.to_owned(), pod.name.to_owned()));
-        let mut left = self.1.lock().unwrap();
-        let next = if left.len() > 1 { left.remove(0) } else { left.first().cloned().unwrap_or(Ok(())) };
-        Box::pin(async move { next })
+        self.next(pod)
+    }
+
+    fn through<'a>(&'a self, pod: PodName<'a>, _: &'a crate::probe::HttpCheck, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {
+        self.next(pod)
     }
 
     fn tell<'a>(&'a self, _: &'a str, _: SocketAddr, _: Duration) -> BoxFuture<'a, Result<(), Failure>> {

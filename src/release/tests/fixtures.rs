@@ -145,6 +145,7 @@ pub fn snapshot(version: &str, changes: &Value) -> Snapshot {
         allowed_webhooks: Some(vec![]),
         allowed_exec: Some(false),
         configs: config::Configs::default(),
+        allowed_proxy: Some(false),
         jobs: BTreeMap::new(),
         hooks_checked: None,
         refused: None,

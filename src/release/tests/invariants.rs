@@ -144,7 +144,10 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
                     }
                 }
                 let proven = world.passed.contains(&set.uid) || world.served.contains(&set.uid);
-                assert!(spec.smoke_probes.iter().all(|probe| probe.job.is_some()) || proven, "a Service selects a revision that was neither tested nor ever served");
+                assert!(
+                    spec.smoke_probes.iter().all(|probe| probe.job.is_some()) || proven,
+                    "a Service selects a revision that was neither tested nor ever served"
+                );
             }
             let owner = service.owner.as_ref().filter(|owner| owner.uid != planned.object.uid);
             assert!(

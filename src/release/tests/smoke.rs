@@ -524,3 +524,53 @@ fn a_command_is_run_in_each_pod_if_it_may_be() {
     let said = message(world.status(), ConditionType::Stalled);
     assert_eq!(said, "spec.smokeProbes[0].exec.container: no container of the template is named \"proxy\"; it has web");
 }
+
+#[test]
+fn a_probe_goes_through_the_api_server_if_it_may() {
+    let asking = |allowed: Option<bool>, probe: &serde_json::Value| {
+        let mut world = World::installed("v1", &json!({}));
+        world.snapshot.allowed_proxy = allowed;
+        world.undecided.insert(revision("v2"));
+        world.edit(|spec| spec.smoke_probes = serde_json::from_value(json!([probe])).unwrap());
+        world.apply_version("v2");
+        world.settle();
+        world
+    };
+    let with = |field: &str, value: serde_json::Value| {
+        let mut probe = json!({"name": "home", "httpGet": {"port": "http", "path": "/a/?x=../y"}, "through": "ApiServer"});
+        probe["httpGet"][field] = value;
+        probe
+    };
+    let plain = with("scheme", json!("HTTPS"));
+    let mut world = asking(Some(true), &plain);
+    let run = world.plan.effects.smoke.clone().unwrap();
+    assert!(run.runs.len() == 3 && run.runs.iter().all(|run| run.address.is_some_and(|address| address.port() == 8080)), "{run:?}");
+    // The API server would go to the node's address, too.
+    for pod in &mut world.snapshot.pods {
+        pod.host_network = true;
+    }
+    world.settle();
+    assert_eq!(world.plan.effects.smoke.as_ref().map_or(0, |run| run.runs.len()), 0);
+
+    let said = |world: &World| message(world.status(), ConditionType::Stalled).to_owned();
+    let world = asking(Some(false), &plain);
+    let why = "this operator may not send anything through the API server; whoever installs it can set allowProxy";
+    assert_eq!(said(&world), format!("spec.smokeProbes[0].through: {why}"));
+    assert!(world.snapshot.pods.len() == 3 && world.plan.effects.smoke.as_ref().is_none_or(|run| run.runs.is_empty()), "it was brought up");
+    // Where that is not known, as to kubectl, only what the spec itself says is looked at.
+    for (probe, why) in [
+        (
+            with("path", json!("/a/../b")),
+            "spec.smokeProbes[0].httpGet.path: the path can't go through the API server: it has . or .. between slashes",
+        ),
+        (
+            with("httpHeaders", json!([{"name": "X-A", "value": "1"}, {"name": "Impersonate-User", "value": "admin"}])),
+            "spec.smokeProbes[0].httpGet.httpHeaders[1]: the header \"Impersonate-User\" would mean the API server itself, and not the pod",
+        ),
+    ] {
+        for allowed in [Some(true), None] {
+            let world = asking(allowed, &probe);
+            assert!(said(&world).starts_with(why), "{}", said(&world));
+        }
+    }
+}

@@ -1,7 +1,9 @@
 //! The admin port: what a platform tells an app.
 //!
 //! - `POST /drain` the pod is being left: end connections gently, soon. `GET /drain` how often that was said.
-//! - `POST /sessions?open=3` it has so many sessions from now on. `GET /metrics` shows the number as `app_sessions`, in the Prometheus text format.
+//! - `POST /sessions?open=3` it has so many sessions from now on. `GET /metrics` shows the number as `app_sessions`, in the Prometheus text format,
+//!   and how often `/` was asked for as `app_requests_total`, and how often by
+//!   an API server as `app_requests_passed_on_total`.
 //! - `POST /fail?what=home&on=true` turns a [`Fault`] on or off. `GET /fail` shows the switches.
 //! - `POST /judge` is a webhook, for those who sign with the key; `POST /verdict?status=202` says what it answers. `GET /judge` shows what it was last asked.
 //!
@@ -91,5 +93,9 @@ async fn judge(Shared(state): Shared<Arc<State>>, headers: HeaderMap, body: Stri
 
 async fn metrics(Shared(state): Shared<Arc<State>>) -> String {
     let (version, sessions) = (&state.identity.version, state.told().sessions);
-    format!("# HELP app_sessions Open sessions.\n# TYPE app_sessions gauge\napp_sessions{{version=\"{version}\"}} {sessions}\n")
+    let sessions = format!("# HELP app_sessions Open sessions.\n# TYPE app_sessions gauge\napp_sessions{{version=\"{version}\"}} {sessions}\n");
+    let (asked, passed_on) = state.requests();
+    format!(
+        "{sessions}# HELP app_requests_total Requests for /.\n# TYPE app_requests_total counter\napp_requests_total {asked}\napp_requests_passed_on_total {passed_on}\n"
+    )
 }

@@ -67,7 +67,9 @@ fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
     }
 }
 
-async fn home(Shared(state): Shared<Arc<State>>) -> Response {
+async fn home(Shared(state): Shared<Arc<State>>, headers: HeaderMap) -> Response {
+    // What an API server adds to a request that it passes on to a pod.
+    state.asked(headers.contains_key("x-forwarded-uri"));
     sleep(state.delay()).await;
     if state.told().home {
         return (StatusCode::INTERNAL_SERVER_ERROR, "broken on purpose\n").into_response();

@@ -2,7 +2,10 @@
 
 use std::{
     fs,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -24,6 +27,8 @@ pub struct State {
     ready_at: Instant,
     told: watch::Sender<Told>,
     webhook_key: Option<String>,
+    requests: AtomicU64,
+    passed_on: AtomicU64,
     judges: Mutex<Judges>,
 }
 
@@ -91,8 +96,21 @@ impl State {
             ready_at: Instant::now() + Duration::from_secs(config.ready_after),
             told: watch::Sender::new(told),
             webhook_key: config.webhook_key.clone(),
+            requests: AtomicU64::new(0),
+            passed_on: AtomicU64::new(0),
             judges: Mutex::new(Judges { verdict: 200, last: String::new() }),
         }
+    }
+
+    /// `/` was asked for once more, by somebody who was passed on by an API server or not.
+    pub fn asked(&self, passed_on: bool) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        self.passed_on.fetch_add(u64::from(passed_on), Ordering::Relaxed);
+    }
+
+    /// How often it was, and how often by an API server.
+    pub fn requests(&self) -> (u64, u64) {
+        (self.requests.load(Ordering::Relaxed), self.passed_on.load(Ordering::Relaxed))
     }
 
     /// How it judges.

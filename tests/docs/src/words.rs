@@ -144,6 +144,7 @@ pub const STALLED: &[Reason] = &[
     ("UrlInvalid", "The URL of a Prometheus query or a webhook is none, or has a user or a query."),
     ("UrlNotAllowed", "A Prometheus query or a webhook goes to where this operator may not ask (`allowedUrls`, `allowedWebhooks` of its chart)."),
     ("ExecNotAllowed", "A command is to be run in pods, which this operator may not (`allowExec` of its chart)."),
+    ("ProxyNotAllowed", "A probe is to go through the API server, which this operator may not do (`allowProxy` of its chart)."),
     ("ContainerUnknown", "A command is to be run in a container that the template does not have."),
     ("SnapshotsNotAllowed", "`spec.configSnapshots` names a kind that this operator may not copy (`configSnapshots` of its chart)."),
     ("ConfigMissing", "A ConfigMap or Secret that `spec.configSnapshots` names does not exist."),

@@ -98,6 +98,7 @@ pub async fn run(cases: &[Case], plan: &Plan) -> Result<bool> {
             crate::cases::exec::ALLOWED,
             crate::cases::config::ALLOWED,
             crate::cases::job_probes::LOGS,
+            crate::cases::through::ALLOWED,
         ];
         let world = match World::up(SHARED, 2, &allowed).await {
             Ok(world) => world,

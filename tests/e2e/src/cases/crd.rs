@@ -87,8 +87,9 @@ fn query(bounds: Value, target: &str) -> Manifest {
 
 /// What can never work is refused with a sentence that says what to write instead.
 pub async fn crd_rules(stage: Arc<Stage>) -> Result {
+    let warmed = |more: Value| shop("v1").spec("/smokeProbes/0/warmUp", more);
     let metric = |more: Value| shop("v1").spec("/drain/source", "Metric").spec("/drain/metric", more);
-    let rules: [(&str, Manifest, &str); 33] = [
+    let rules: [(&str, Manifest, &str); 39] = [
         (
             "selector",
             shop("v1").spec("/template/metadata/labels", json!({"app": "other"})),
@@ -194,6 +195,29 @@ pub async fn crd_rules(stage: Arc<Stage>) -> Result {
             "maxLatencyMillis must not exceed timeoutSeconds, after which an attempt has failed anyway",
         ),
         ("no latency", shop("v1").spec("/smokeProbes/0/httpGet/expect/maxLatencyMillis", 0), "must be between 1 and 300000 milliseconds"),
+        ("a warm-up of no rate", warmed(json!({"toPerSecond": 0, "seconds": 20})), "must be between 1 and 200 requests a second"),
+        ("a warm-up of hours", warmed(json!({"toPerSecond": 50, "seconds": 3600})), "must be between 1 and 600 seconds"),
+        (
+            "a warm-up of a port",
+            shop("v1").spec("/smokeProbes/1", json!({"name": "port", "tcpSocket": {"port": 1}, "warmUp": {"toPerSecond": 1, "seconds": 1}})),
+            "a warm-up sends requests to each pod: it needs httpGet, httpPost or grpc, and the target EachPod",
+        ),
+        (
+            "a warm-up in a bake",
+            shop("v1")
+                .spec("/bake", json!({"seconds": 1, "probes": [{"name": "a", "grpc": {"port": 1}, "warmUp": {"toPerSecond": 1, "seconds": 1}}]})),
+            "pods are warmed up before users come, by a probe of spec.smokeProbes",
+        ),
+        (
+            "a port through the API server",
+            shop("v1").spec("/smokeProbes/1", json!({"name": "port", "tcpSocket": {"port": 1}, "through": "ApiServer"})),
+            "through ApiServer goes with httpGet or httpPost, with the target EachPod, and without warmUp",
+        ),
+        (
+            "a warm-up through the API server",
+            warmed(json!({"toPerSecond": 1, "seconds": 1})).spec("/smokeProbes/0/through", "ApiServer"),
+            "through ApiServer goes with httpGet or httpPost, with the target EachPod, and without warmUp",
+        ),
         ("replicas", shop("v1").spec("/replicas", -1), "must be zero or more"),
         ("source without metric", shop("v1").spec("/drain/source", "Metric"), "metric goes with source Metric: set both, or none"),
         (

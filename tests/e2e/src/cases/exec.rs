@@ -48,7 +48,8 @@ pub async fn commands_in_pods_decide(stage: Arc<Stage>) -> Result {
     Ok(())
 }
 
-async fn given_up(stage: &Stage, why: &str) -> Result {
+/// Waits until a revision is given up for that.
+pub async fn given_up(stage: &Stage, why: &str) -> Result {
     let status =
         stage.until(&format!("it is given up: {why}"), 90, |status| status.rejected.as_ref().is_some_and(|row| row.message.contains(why))).await?;
     claim!(status.active.is_some(), "nothing serves");

@@ -138,6 +138,15 @@ pub const MISTAKES: &[Mistake] = &[
         message: "spec.smokeProbes[0].httpGet.port: no container port is named \"web\"; the template has http, admin, echo, grpc",
     },
     Mistake {
+        name: "bad_probe_path",
+        title: "A smoke probe through the API server whose path has `..`",
+        around: Around::Nothing,
+        edit: |manifest| manifest.spec("/smokeProbes/0/through", "ApiServer").spec("/smokeProbes/0/httpGet/path", "/status/../admin"),
+        kind: ConditionType::Stalled,
+        reason: "PathInvalid",
+        message: "spec.smokeProbes[0].httpGet.path: the path can't go through the API server: it has . or .. between slashes; write the path that is meant",
+    },
+    Mistake {
         name: "bad_probe_url",
         title: "A query to where the operator may not ask",
         around: Around::Nothing,

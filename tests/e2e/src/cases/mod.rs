@@ -31,6 +31,8 @@ mod roles;
 mod services;
 mod smoke;
 mod superseding;
+pub mod through;
+mod warm_up;
 pub mod webhooks;
 mod whole;
 
@@ -73,6 +75,7 @@ pub fn all() -> Vec<Case> {
         shared!(webhooks::webhooks_decide, 240),
         shared!(exec::commands_in_pods_decide, 240),
         shared!(job_probes::jobs_decide, 240),
+        shared!(through::probes_through_the_api_server, 300),
         shared!(exec::release_kept_told_by_a_signal, 300),
         shared!(config::config_comes_back_with_a_rollback, 400),
         shared!(config::secrets_are_kept_and_what_is_missing_is_told, 240),
@@ -105,6 +108,7 @@ pub fn all() -> Vec<Case> {
         shared!(superseding::revert_after_switch, 150),
         shared!(smoke::probes_of_all_kinds, 120),
         shared!(smoke::probes_look_into_answers, 150),
+        shared!(warm_up::warm_up_before_the_switch, 240),
         shared!(release::two_services, 120),
         shared!(release::work_grows_with_change, 120),
         shared!(release::scale_during_release, 120),

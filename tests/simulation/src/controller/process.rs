@@ -125,6 +125,7 @@ impl Sim {
             allowed_exec: Some(false),
             job_logs: false,
             config_snapshots: None,
+            allowed_proxy: Some(false),
         };
         let prober = Arc::new(SimProber::new(self.me(), id));
         let outlets = Outlets { wake, wanted: want, events: tell };
