@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::api::{BlueGreenDeployment, BlueGreenDeploymentStatus, ConnectionWatch, keys};
-use crate::release::{Endpoints, Node, Pod, Service, Set};
+use crate::release::{Endpoints, Node, Peer, Pod, Service, Set};
 
 use super::api::Resource;
 use super::store::Store;
@@ -18,6 +18,7 @@ use super::trim;
 mod agents;
 mod failing;
 mod leaving;
+mod peers;
 mod read;
 mod remove;
 
@@ -279,11 +280,13 @@ impl World {
             return Concerned::default();
         };
         let key = Key { namespace, name };
-        if self.objects.insert(uid, version, &self.scope(&key.namespace), parsed).is_none() {
+        let seen = Peer::of(&parsed);
+        let Some(before) = self.objects.insert(uid, version, &self.scope(&key.namespace), parsed) else {
             return Concerned::default();
-        }
+        };
         self.by_key.insert(key.clone(), uid.to_owned());
-        Concerned::of([key])
+        let peers = self.keys_beside(&key, before.as_ref().and_then(Peer::of).as_ref(), seen.as_ref());
+        Concerned::of(peers.into_iter().chain([key]))
     }
 
     fn insert_watch(&mut self, uid: &str, version: &str, object: &Value, now: Duration) -> Concerned {

@@ -146,6 +146,7 @@ pub fn snapshot(version: &str, changes: &Value) -> Snapshot {
         allowed_exec: Some(false),
         jobs: BTreeMap::new(),
         hooks_checked: None,
+        peers: vec![],
         refused: None,
         unread: vec![],
     }

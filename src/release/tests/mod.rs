@@ -13,6 +13,7 @@ mod baking;
 mod commands;
 mod converging;
 mod draining;
+mod grouping;
 mod hooking;
 mod intent;
 mod judging;
