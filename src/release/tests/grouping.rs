@@ -50,7 +50,12 @@ impl Worlds {
             latest: None,
         };
         worlds.settle();
-        worlds.run(100);
+        for _ in 0..20 {
+            worlds.run(6);
+            if worlds.all.iter().all(|world| world.phase() == PhaseName::Complete) {
+                break;
+            }
+        }
         for world in &worlds.all {
             assert_eq!(world.phase(), PhaseName::Complete, "{:#?}", world.status());
         }
@@ -169,6 +174,21 @@ impl Worlds {
     /// Only these members are looked at, until they have nothing to do any more.
     fn only(&mut self, places: &[usize]) {
         while places.iter().filter(|place| self.turn(**place, &[])).count() > 0 {}
+    }
+
+    /// Members that are there.
+    pub fn there(&self) -> impl Iterator<Item = &World> {
+        self.all.iter().enumerate().filter(|(place, _)| !self.gone.contains(place)).map(|(_, world)| world)
+    }
+
+    /// Whom a decision names has followed it, unless it was undone, or the one that called or is called is gone.
+    pub fn whole(&self) {
+        let gone = |uid: &str| self.gone.iter().any(|place| self.all[*place].snapshot.object.uid == uid);
+        for (id, decision) in self.decisions.iter().filter(|(id, _)| !self.undone.contains(*id) && !gone(&id.0)) {
+            for member in decision.members.iter().filter(|member| !gone(&member.uid)) {
+                assert!(self.recorded[id].contains(&member.name), "{} never followed {decision:?}", member.name);
+            }
+        }
     }
 
     fn active(&self) -> Vec<&str> {

@@ -30,3 +30,4 @@ mod services;
 mod sizes;
 mod smoke;
 mod switching;
+mod together;
