@@ -24,6 +24,8 @@ enum Op {
     /// Another process, which believes it leads, acts on what it read so many turns ago.
     Stale(usize),
     Apply(u8),
+    /// All of them get a version, one right after the other.
+    ApplyAll(u8),
     Release(u8),
     Pause(bool),
     Fail(u8),
@@ -45,23 +47,24 @@ fn op() -> impl Strategy<Value = (usize, Op)> {
     let ages = prop::collection::vec(prop_oneof![3 => Just(0usize), 2 => 0usize..4], MEMBERS);
     let writes = prop_oneof![3 => Just(None), 2 => (0usize..9).prop_map(Some)];
     let what = prop_oneof![
-        40 => (ages, writes).prop_map(|(ages, writes)| Op::Turn { ages, writes }),
+        90 => (ages, writes).prop_map(|(ages, writes)| Op::Turn { ages, writes }),
         5 => (0usize..8).prop_map(Op::Stale),
-        8 => version.clone().prop_map(Op::Apply),
-        2 => (1u8..3).prop_map(Op::Release),
+        3 => version.clone().prop_map(Op::Apply),
+        7 => version.clone().prop_map(Op::ApplyAll),
+        1 => (1u8..3).prop_map(Op::Release),
         1 => any::<bool>().prop_map(Op::Pause),
         1 => version.clone().prop_map(Op::Fail),
         2 => version.clone().prop_map(Op::Pass),
-        2 => version.clone().prop_map(Op::Break),
-        3 => version.clone().prop_map(Op::Mend),
+        1 => version.clone().prop_map(Op::Break),
+        2 => version.clone().prop_map(Op::Mend),
         1 => version.clone().prop_map(Op::Ill),
         1 => version.clone().prop_map(Op::Abort),
         2 => version.clone().prop_map(Op::Retry),
         1 => (version.clone(), version).prop_map(|(from, to)| Op::Rollback(from, to)),
         1 => Just(Op::Leave),
-        2 => Just(Op::Join),
+        3 => Just(Op::Join),
         1 => Just(Op::Delete),
-        2 => (1u32..4).prop_map(Op::Wait),
+        3 => (1u32..4).prop_map(Op::Wait),
     ];
     (0..MEMBERS, what)
 }
@@ -94,6 +97,12 @@ fn happen(worlds: &mut Worlds, place: usize, op: &Op, named: bool, before: &[Vec
             }
         }
         Op::Apply(version) => worlds.act(place, |world| world.apply_version(&format!("v{version}"))),
+        Op::ApplyAll(version) => (0..MEMBERS).for_each(|place| {
+            worlds.act(place, |world| {
+                world.apply_version(&format!("v{version}"));
+                world.edit(|spec| spec.promotion.group = group(named.then_some(version)));
+            });
+        }),
         Op::Release(release) if named => worlds.act(place, |world| world.edit(|spec| spec.promotion.group = group(Some(release)))),
         Op::Release(_) => {}
         Op::Pause(paused) => worlds.act(place, |world| world.edit(|spec| spec.paused = paused)),
@@ -140,10 +149,10 @@ fn heal(worlds: &mut Worlds, named: bool) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, rng_seed: RngSeed::Fixed(11), max_shrink_iters: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, rng_seed: RngSeed::Fixed(11), max_shrink_iters: 60, ..ProptestConfig::default() })]
 
     #[test]
-    fn members_follow_one_decision_or_none_and_nobody_stays_behind(ops in prop::collection::vec(op(), 10..90), named in any::<bool>(), bakes in any::<bool>()) {
+    fn members_follow_one_decision_or_none_and_nobody_stays_behind(ops in prop::collection::vec(op(), 30..160), named in any::<bool>(), bakes in any::<bool>()) {
         let probes = json!([{"name": "good", "httpGet": {"port": "http"}}]);
         let mut worlds = Worlds::installed(MEMBERS, &json!({
             "replicas": 1,
