@@ -15,6 +15,7 @@ mod faults;
 mod fidelity;
 mod gates;
 mod gitops;
+mod group;
 mod hooks;
 mod killed;
 mod metrics;
@@ -70,6 +71,7 @@ pub fn all() -> Vec<Case> {
         shared!(queries::queries_decide, 240),
         shared!(webhooks::webhooks_decide, 240),
         shared!(exec::commands_in_pods_decide, 240),
+        shared!(group::group_switches_together, 300),
         shared!(exec::release_kept_told_by_a_signal, 300),
         shared!(gitops::helm_waits, 300),
         shared!(gates::preview_replicas, 150),
