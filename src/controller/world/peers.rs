@@ -31,7 +31,7 @@ impl World {
         let uids = self.by_key.iter().filter(|(known, _)| known.namespace == key.namespace && *known != key);
         let mut objects: Vec<_> = uids.filter_map(|(known, uid)| Some((known, self.objects.get(uid)?))).collect();
         objects.retain(|(_, object)| Peer::of(object).is_some_and(|other| concerns(&other)));
-        objects.sort_by(|(one, _), (other, _)| one.cmp(other));
+        objects.sort_by_key(|(key, _)| *key);
         objects.into_iter()
     }
 }

@@ -65,7 +65,7 @@ pub async fn group_switches_together(stage: Arc<Stage>) -> Result {
     stage.apply(&member(cart("v1"), "1")).await?;
     both(&stage, 90).await?;
     let users =
-        [stage.users_of("shop", &["--rate", "15", "--keepalive", "2"]).await?, stage.users_of("cart", &["--rate", "15", "--keepalive", "2"]).await?];
+        [stage.users_of("shop", &["--rate", "15", "--keepalive", "0"]).await?, stage.users_of("cart", &["--rate", "15", "--keepalive", "0"]).await?];
     let old = (stage.selected("cart").await?, stage.selected("shop").await?);
 
     stage.apply(&member(shop("v2"), "2")).await?;
