@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Bake, BlueGreenDeploymentStatus, ConfigSnapshots, Drain, Hooks, PodMetadata, SmokeProbe, Traffic};
+use super::{Bake, BlueGreenDeploymentStatus, ConfigSnapshots, Drain, Group, Hooks, PodMetadata, SmokeProbe, Traffic};
 
 /// What should run, and how a new version of it takes over the traffic.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -154,6 +154,9 @@ pub struct Promotion {
     #[serde(default)]
     #[schemars(length(max = 16))]
     pub windows: Vec<Window>,
+    /// The BlueGreenDeployments of the namespace that switch together, or not at all. A person's word is for one of them; the group still waits for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
 }
 
 /// A time at which a switch may happen by itself.

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{Condition, Cutover, DrainSource, HookStatus};
+use super::{Condition, Cutover, DrainSource, GroupMove, GroupStatus, HookStatus};
 
 /// What the operator observed, and what it must remember.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
@@ -48,6 +48,9 @@ pub struct BlueGreenDeploymentStatus {
     #[serde(default)]
     #[schemars(length(max = 100))]
     pub hooks: Vec<HookStatus>,
+    /// Where it stands in spec.promotion.group, and what it has promised the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupStatus>,
     /// Pods of the active revision, for the scale subresource.
     #[serde(default)]
     pub replicas: i32,
@@ -73,7 +76,7 @@ pub struct BlueGreenDeploymentStatus {
 
 impl BlueGreenDeploymentStatus {
     /// What of a status, as JSON, can't be found out anew. The rest is only shown.
-    pub const RECORDED: [&str; 2] = ["switch", "rejected"];
+    pub const RECORDED: [&str; 3] = ["switch", "rejected", "group"];
 
     /// Takes out the fields that are only shown and can't be read: a CustomResourceDefinition older than this build has cut them.
     pub fn readable(stored: &mut Map<String, Value>) {
@@ -152,6 +155,9 @@ pub struct Switch {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub baked_at: Option<Timestamp>,
+    /// The decision of the group of which this move is a part; of a move back from it only which decision that was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<GroupMove>,
 }
 
 /// Why traffic moved.
@@ -259,7 +265,7 @@ pub struct Holder {
 pub struct Rejected {
     /// Name of the revision.
     pub revision: String,
-    /// `SmokeFailed`, `HookFailed`, `Aborted`, `RolledBack`, `LostAllReadyPods` or `BakeFailed`.
+    /// `SmokeFailed`, `HookFailed`, `Aborted`, `RolledBack`, `LostAllReadyPods`, `BakeFailed` or `GroupWentBack`.
     pub reason: String,
     /// What happened, in a sentence.
     #[schemars(length(max = 512))]

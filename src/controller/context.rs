@@ -161,9 +161,15 @@ impl<A: ApiServer> Context<A> {
     /// Takes the answer to a write into the caches, so that the next decision knows it.
     pub fn wrote(&self, resource: Resource, object: &Value) {
         let now = self.clock.now().mono;
-        let concerned = self.world().wrote(resource, object, now);
-        // Whoever wrote goes on by itself; nobody has to be woken for it. But the keeper of the reports is not who waits for them.
-        if resource == Resource::ConnectionWatch {
+        let mut concerned = self.world().wrote(resource, object, now);
+        // Whoever wrote goes on by itself; nobody has to be woken for it. But the keeper of the reports is not who waits for them; and of
+        // what one member of a group writes of itself the watch brings nothing new any more to the others.
+        if resource == Resource::BlueGreenDeployment {
+            let text = |path: &str| object.pointer(path).and_then(Value::as_str).unwrap_or_default();
+            let own = |key: &Key| key.namespace == text("/metadata/namespace") && key.name == text("/metadata/name");
+            concerned.keys.retain(|key| !own(key));
+            self.wake(concerned);
+        } else if resource == Resource::ConnectionWatch {
             self.wake(concerned);
         }
     }

@@ -113,6 +113,7 @@ pub fn observe(
     let (agent_nodes, settled) = world.agents();
     let mut snapshot = Snapshot {
         identity,
+        peers: world.peers(key),
         orphans: world.orphans(&key.namespace, &key.name).into_iter().cloned().collect(),
         refused: remembered.refused.clone(),
         allowed_urls: installation.allowed_urls.clone(),

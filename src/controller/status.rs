@@ -191,7 +191,7 @@ fn notices<'a>(before: &[Condition], after: &'a [Condition]) -> Vec<(&'a Conditi
             (ConditionType::Converged, False, "NewConnectionOnOld") if then == Some(True) => true,
             (ConditionType::Drained, False, "AgentSilent" | "MetricUnreadable" | "NodeLost" | "SocketsUnreadable") => true,
             (ConditionType::Drained, False, "MetricTooHigh" | "OpenConnections")
-            | (ConditionType::Reconciling, True, "BringUp" | "Smoke" | "AwaitPromotion" | "Bake" | "Paused") => false,
+            | (ConditionType::Reconciling, True, "BringUp" | "Smoke" | "AwaitPromotion" | "WaitsForGroup" | "Bake" | "Paused") => false,
             (ConditionType::Drained, True, _) if then == Some(False) => false,
             _ => return None,
         };

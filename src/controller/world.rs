@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::api::{BlueGreenDeployment, BlueGreenDeploymentStatus, ConnectionWatch, keys};
 use crate::release::config::{ConfigKind, Snapshots};
-use crate::release::{Endpoints, Node, Pod, Service, Set};
+use crate::release::{Endpoints, Node, Peer, Pod, Service, Set};
 
 use super::api::Resource;
 use super::store::Store;
@@ -20,6 +20,7 @@ mod agents;
 mod configs;
 mod failing;
 mod leaving;
+mod peers;
 mod read;
 mod remove;
 
@@ -295,11 +296,13 @@ impl World {
             return Concerned::default();
         };
         let key = Key { namespace, name };
-        if self.objects.insert(uid, version, &self.scope(&key.namespace), parsed).is_none() {
+        let seen = Peer::of(&parsed);
+        let Some(before) = self.objects.insert(uid, version, &self.scope(&key.namespace), parsed) else {
             return Concerned::default();
-        }
+        };
         self.by_key.insert(key.clone(), uid.to_owned());
-        Concerned::of([key])
+        let peers = self.keys_beside(&key, before.as_ref().and_then(Peer::of).as_ref(), seen.as_ref());
+        Concerned::of(peers.into_iter().chain([key]))
     }
 
     fn insert_watch(&mut self, uid: &str, version: &str, object: &Value, now: Duration) -> Concerned {

@@ -26,6 +26,8 @@ pub struct Plan {
     pub notices: Vec<Notice>,
     /// Seconds after which to look again, if nothing is observed before.
     pub again: Option<f64>,
+    /// Whether a call to the group that is out was looked at, and is as `status` has it.
+    pub stands_by_call: bool,
 }
 
 /// Long-running work whose results come back in a later snapshot.

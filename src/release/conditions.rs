@@ -8,6 +8,7 @@ use super::bake::{self, Bake};
 use super::bring_up::BringUp;
 use super::converge::Convergence;
 use super::drain::{KEPT_WARM, refused_networks};
+use super::group;
 use super::hooks::{self, Gate};
 use super::overlap;
 use super::plan::Findings;
@@ -55,6 +56,7 @@ pub fn phase(view: &View<'_>, findings: &Findings) -> PhaseName {
     }
     if let Some(revision) = view.target() {
         return match findings.smoke {
+            Smoke::Passed { .. } if findings.group.waits.is_some() => PhaseName::AwaitPromotion,
             Smoke::Passed { .. } if promotion::granted(view, revision) => PhaseName::Switch,
             Smoke::Passed { .. } => PhaseName::AwaitPromotion,
             Smoke::Running { .. } | Smoke::Job { .. } | Smoke::Failed { .. }
@@ -134,6 +136,9 @@ fn problem(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
         && let Some(Err(why)) = view.intent.map(|intent| bake::way_back(view, intent))
     {
         return Some(own(("BakeFailed", format!("{message}; the traffic stays: {why}"))));
+    }
+    if let Some((member, Err(why))) = view.intent.and_then(|intent| Some((group::gone_back(view, intent)?, bake::way_back(view, intent)))) {
+        return Some(own(("GroupWentBack", format!("{member}, which switched together with this one, went back; the traffic stays: {why}"))));
     }
     if let Some(name) = drift_while_paused(view) {
         return Some(own((
@@ -253,7 +258,10 @@ fn baking(view: &View<'_>, findings: &Findings) -> Option<String> {
     let until = super::drain::later(intent.completed_at?, view.snapshot.object.spec.bake.seconds);
     match &findings.bake {
         Bake::None | Bake::TooLate => None,
-        Bake::Passed => Some(format!("revision {} has borne the traffic long enough", intent.to)),
+        Bake::Passed => {
+            let others = group::still_bakes(view, intent).map(|member| format!("; {member} of its group not yet")).unwrap_or_default();
+            Some(format!("revision {} has borne the traffic long enough{others}", intent.to))
+        }
         Bake::Running { left } if *left > 0.0 => Some(format!("revision {} serves, and must go on well until {}", intent.to, second(until))),
         Bake::Running { .. } => Some(format!("revision {} serves; a probe of the bake has not passed yet", intent.to)),
         Bake::Failed { message } => Some(message.clone()),
@@ -276,7 +284,10 @@ fn releasing(view: &View<'_>, findings: &Findings) -> String {
         Smoke::Passed { .. } if !promotion::granted(view, revision) => promotion::how(view, revision),
         Smoke::Passed { .. } => match &findings.gate {
             Gate::Waits(message) | Gate::Failed(message) => format!("revision {revision} passed; {message}"),
-            Gate::Open => format!("revision {revision} passed; the switch begins"),
+            Gate::Open => match &findings.group.waits {
+                Some(others) => format!("revision {revision} passed; waits for {others}"),
+                None => format!("revision {revision} passed; the switch begins"),
+            },
         },
         Smoke::None | Smoke::Running { .. } | Smoke::Job { .. } | Smoke::Failed { .. } => {
             format!("revision {revision} is brought up: {}", progress(view, findings))
@@ -292,6 +303,9 @@ fn reconciling(view: &View<'_>, findings: &Findings) -> Says {
     }
     if under_way && view.snapshot.object.spec.paused {
         return says(True, "Paused", releasing(view, findings));
+    }
+    if under_way && findings.group.waits.is_some() {
+        return says(True, "WaitsForGroup", releasing(view, findings));
     }
     if under_way {
         return says(True, format!("{:?}", phase(view, findings)), releasing(view, findings));

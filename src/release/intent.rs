@@ -92,6 +92,7 @@ pub fn read(snapshot: &Snapshot, now: Now) -> Intent {
             completed_at: None,
             converged_at: None,
             baked_at: None,
+            group: None,
         }),
         several => Intent::Contradictory(format!(
             "Services and ReplicaSets name {} revisions for move {highest} ({}); remove the annotation {} from all but the right one",

@@ -1,6 +1,6 @@
 //! The plan: from a snapshot to what is to be done, in one pass over the steps.
 
-use crate::api::{BlueGreenDeploymentStatus, HookPoint, Rejected, Switch};
+use crate::api::{BlueGreenDeploymentStatus, GroupState, GroupStatus, HookPoint, Rejected, Switch};
 
 use super::action::{Action, Effects, Plan, SetRef};
 use super::bake::{self, Bake};
@@ -9,6 +9,7 @@ use super::conditions;
 use super::converge::{self, Convergence};
 use super::copies;
 use super::drain;
+use super::group::{self, Pledge};
 use super::history;
 use super::hooks::{self, Gate};
 use super::intent::{self, Intent};
@@ -49,15 +50,33 @@ pub struct Findings {
     pub bake: Bake,
     /// Drain.
     pub drain: drain::Outcome,
+    /// Group.
+    pub group: group::Outcome,
 }
 
 /// What must be on record before anything else is written.
 pub fn durable(one: &BlueGreenDeploymentStatus, other: &BlueGreenDeploymentStatus) -> bool {
-    one.switch != other.switch || one.rejected != other.rejected || hooks::durable(&one.hooks, &other.hooks)
+    one.switch != other.switch
+        || one.rejected != other.rejected
+        || hooks::durable(&one.hooks, &other.hooks)
+        || group::durable(one.group.as_ref(), other.group.as_ref())
 }
 
 /// Decides. Pure and total: the same snapshot and time give the same plan, and every snapshot gives one.
 pub fn plan(snapshot: &Snapshot, now: Now) -> Plan {
+    let plan = decide(snapshot, now);
+    let Some(group) = snapshot.object.status.group.as_ref().filter(|group| group.call.is_some()) else {
+        return plan;
+    };
+    if plan.stands_by_call || snapshot.object.deleting || !snapshot.unread.is_empty() {
+        return plan;
+    }
+    // Whatever else is to be done: first nobody may rely on the call any more.
+    let group = Some(GroupStatus { call: None, state: GroupState::Preparing, revision: None, ..group.clone() });
+    Plan { status: BlueGreenDeploymentStatus { group, ..snapshot.object.status.clone() }, effects: plan.effects, ..Plan::default() }
+}
+
+fn decide(snapshot: &Snapshot, now: Now) -> Plan {
     let before = &snapshot.object.status;
     if snapshot.object.deleting {
         // The garbage collector does the rest; Services are released by the sweep once the pods are gone.
@@ -104,6 +123,9 @@ pub fn plan(snapshot: &Snapshot, now: Now) -> Plan {
         let (bring_up, _) = bring_up::step(&view, None);
         return undecided(&view, None, bring_up);
     }
+    if let Some(plan) = promised(&view) {
+        return plan;
+    }
     if let Some(plan) = decided_by_person_or_failure(&view) {
         return plan;
     }
@@ -130,13 +152,31 @@ fn undecided(view: &View<'_>, block: Option<Block>, bring_up: BringUp) -> Plan {
     let drain = drain::step(view);
     let effects = going_on(view, &drain);
     let (bake, _) = bake::step(view);
-    let findings = Findings { block, bring_up, smoke: Smoke::None, gate: Gate::Open, convergence: converge::step(view), bake, drain };
+    let group = group::step(view, None);
+    let findings = Findings { block, bring_up, smoke: Smoke::None, gate: Gate::Open, convergence: converge::step(view), bake, drain, group };
     Plan { status: status::make(view, &findings), effects, ..Plan::default() }
 }
 
 /// What is being counted and tested goes on while nothing is decided: windows that were begun anew would make every drain longer.
 fn going_on(view: &View<'_>, drain: &drain::Outcome) -> Effects {
     Effects { smoke: smoke::step(view).1.run, bake: bake::step(view).1, watch: drain.watch.clone(), begin: vec![], reads: drain.reads.clone() }
+}
+
+/// Nothing is decided by one that has promised to follow others.
+fn promised(view: &View<'_>) -> Option<Plan> {
+    let before = &view.snapshot.object.status;
+    let mut status = before.clone();
+    match group::pledge(view) {
+        Pledge::None => return None,
+        Pledge::Waits => return Some(Plan { status, effects: going_on(view, &drain::step(view)), ..Plan::default() }),
+        Pledge::Kept(intent) => {
+            forget_drain(view.snapshot, &mut status, &intent);
+            status.switch = Some(*intent);
+        }
+        Pledge::Over => {}
+    }
+    status.group = group::freed(view);
+    Some(remember(view.snapshot, status))
 }
 
 fn decided_by_person_or_failure(view: &View<'_>) -> Option<Plan> {
@@ -229,7 +269,12 @@ fn steps(view: &View<'_>) -> Plan {
             _ => (None, Gate::Open),
         },
     };
-    let begun = next.filter(|_| gate == Gate::Open).and_then(|set| begin_switch(view, set));
+    let next = next.filter(|_| gate == Gate::Open);
+    let begun = next.and_then(|set| begin_switch(view, set));
+    // A return waits for nobody.
+    let together = spec.promotion.group.is_some() && view.forward();
+    let group = group::step(view, next.filter(|_| together && begun.is_some()));
+    let begun = begun.filter(|_| !together);
     let rejected = failed(view, &smoke, &gate);
     let hooked = hooks::step(view, at_gate.filter(|_| matches!(gate, Gate::Waits(_))));
     actions.extend(tested.actions);
@@ -254,11 +299,17 @@ fn steps(view: &View<'_>) -> Plan {
     };
     // That of an overlap holds up its end, and nothing else.
     let block = block.or_else(|| overlap::gap(view)).or_else(|| copies::lost(view));
-    let findings = Findings { block, bring_up, smoke, gate, convergence, bake, drain };
+    let decided = group.intent.clone();
+    let findings = Findings { block, bring_up, smoke, gate, convergence, bake, drain, group };
     let mut status = status::make(view, &findings);
     status.hooks = hooked.rows;
     let again = again(view, &findings, &status).into_iter().chain(hooked.again).reduce(f64::min);
-    if let Some(switch) = record {
+    let promises = group::durable(status.group.as_ref(), snapshot.object.status.group.as_ref());
+    if promises {
+        actions.clear();
+    }
+    // It is never decided beside something else that goes on record.
+    if let Some(switch) = record.or(decided) {
         forget_drain(snapshot, &mut status, &switch);
         if !view.settled() && switch.completed_at.is_some() {
             let runs = hooks::of_move(view, &switch, status.hooks.len());
@@ -274,7 +325,8 @@ fn steps(view: &View<'_>) -> Plan {
         status.rejected = Some(rejected);
         actions.clear();
     }
-    Plan { status, actions, effects, metadata: metadata::step(view), notices: hooked.notices, again }
+    let called = findings.group.status.as_ref().is_some_and(|group| group.state == GroupState::Ready);
+    Plan { status, actions, effects, metadata: metadata::step(view), notices: hooked.notices, again, stands_by_call: called }
 }
 
 /// A mistake in the new spec must not hold up the return to pods that still run as they served; each Service is looked at by itself
@@ -332,6 +384,9 @@ fn converged(view: &View<'_>, convergence: &Convergence) -> Option<Switch> {
 /// Records that the new revision has borne the traffic for long enough.
 fn baked(view: &View<'_>, bake: &Bake) -> Option<Switch> {
     let intent = view.intent.filter(|intent| matches!(bake, Bake::Passed | Bake::TooLate) && intent.converged_at.is_some())?;
+    if group::still_bakes(view, intent).is_some() {
+        return None;
+    }
     Some(Switch { baked_at: Some(view.now.wall), ..intent.clone() })
 }
 

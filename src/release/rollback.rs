@@ -5,6 +5,7 @@ use crate::api::{Rejected, Switch, SwitchCause};
 use super::bake::{self, Bake};
 use super::command;
 use super::conditions;
+use super::group;
 use super::overlap;
 use super::set::Set;
 use super::switch::{self, Direction, Place};
@@ -33,6 +34,12 @@ pub fn step(view: &View<'_>) -> Option<Back> {
         return Some(give_up(view, intent, from, "BakeFailed", message));
     }
     let from = view.set(intent.from.as_deref()?)?;
+    if let Some(member) = group::gone_back(view, intent)
+        && bake::way_back(view, intent).is_ok()
+    {
+        let message = format!("{member}, which switched together with revision {}, went back; traffic went back to {}", intent.to, from.revision);
+        return Some(give_up(view, intent, from, "GroupWentBack", message));
+    }
     if overlap::together(view, intent) && view.active().is_some() {
         return together(view, intent, from);
     }

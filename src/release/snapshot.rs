@@ -11,6 +11,7 @@ use jiff::Timestamp;
 use super::config::{ConfigName, Configs};
 use super::metadata::Record;
 use super::metric::Reading;
+use super::peer::Peer;
 use super::set::{Left, Set, parse_attempt};
 use crate::api::{BlueGreenDeploymentSpec, BlueGreenDeploymentStatus, PodReport, ProbeResult, Switch};
 use crate::probe::Endpoint;
@@ -88,6 +89,8 @@ pub struct Snapshot {
     pub jobs: BTreeMap<String, JobSeen>,
     /// The hooks that the API server was last asked about, by hash, and what it has against them.
     pub hooks_checked: Option<(String, Result<(), String>)>,
+    /// Other members of its group, and whoever a promise ties it to.
+    pub peers: Vec<Peer>,
     /// The write that the API server last refused, with its words, until one goes through.
     pub refused: Option<Refusal>,
     /// What could not be read; no irreversible write follows while it is not empty.

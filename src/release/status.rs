@@ -64,6 +64,7 @@ pub fn make(view: &View<'_>, findings: &Findings) -> BlueGreenDeploymentStatus {
         rejected: view.rejected.or(before.rejected.as_ref().filter(|rejected| under_way(view, &rejected.revision))).cloned(),
         smoke_probes: probes(view),
         hooks: before.hooks.clone(),
+        group: findings.group.status.clone(),
         replicas: shown.map_or(0, |set| count(view.pods(set).count())),
         ready_replicas: shown.map_or(0, |set| view.ready(set)),
         selector: shown.map(|set| selector_text(view, &set.revision)).unwrap_or_default(),

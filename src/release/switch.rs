@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::api::{Cutover, Switch, SwitchCause, SwitchedService, keys};
 
 use super::action::{Action, SelectWhy, SetRef};
+use super::group;
 use super::overlap;
 use super::plan::Outdated;
 use super::services;
@@ -27,6 +28,7 @@ pub fn record(view: &View<'_>, to: &str, cause: SwitchCause) -> Switch {
         completed_at: None,
         converged_at: None,
         baked_at: None,
+        group: group::mark(view, cause),
     }
 }
 

@@ -105,7 +105,8 @@ pub fn promote(object: &BlueGreenDeployment, sets: &[Set]) -> Choice {
         ));
     }
     let when = if facts.status.phase == Some(PhaseName::AwaitPromotion) { "now" } else { "as soon as its smoke probes have passed" };
-    let then = format!("revision {revision} takes the traffic {when}{}", facts.held());
+    let group = if object.spec.promotion.group.is_some() { ", together with its group" } else { "" };
+    let then = format!("revision {revision} takes the traffic {when}{group}{}", facts.held());
     Ok(Word { key: command::PROMOTE, value: revision.into(), then, aim: Aim::Serves(revision.into()) })
 }
 

@@ -49,6 +49,26 @@ async fn a_report_that_comes_with_the_answer_to_a_write_is_looked_at() {
 }
 
 #[tokio::test]
+async fn what_a_member_of_a_group_writes_of_itself_wakes_the_others() {
+    let mut stage = Stage::serving(json!({})).await;
+    let member = |name: &str, version: i64, called: i64| {
+        json!({"apiVersion": "bluegreen.dev/v1alpha1", "kind": "BlueGreenDeployment",
+            "metadata": {"name": name, "namespace": key().namespace, "uid": name, "resourceVersion": version.to_string()},
+            "spec": {"selector": {"matchLabels": {"app": name}}, "template": {}, "promotion": {"group": {"name": "storefront"}}},
+            "status": {"group": {"name": "storefront", "called": called}}})
+    };
+    for name in ["one", "two"] {
+        stage.context.world().insert(Resource::BlueGreenDeployment, &member(name, 1_000_000, 1), Duration::ZERO);
+    }
+    while stage.wakes.try_recv().is_ok() {}
+    stage.context.wrote(Resource::BlueGreenDeployment, &member("one", 1_000_001, 2));
+    assert_eq!(stage.wakes.try_recv(), Ok(Wake::Look(Key { name: "two".into(), ..key() })));
+    assert!(stage.wakes.try_recv().is_err(), "who wrote goes on by itself");
+    stage.context.wrote(Resource::BlueGreenDeployment, &member("one", 1_000_002, 2));
+    assert!(stage.wakes.try_recv().is_err(), "nothing new is in it");
+}
+
+#[tokio::test]
 async fn what_became_of_pods_that_are_gone_is_forgotten() {
     let stage = Stage::serving(json!({})).await;
     let snapshot = stage.snapshot();

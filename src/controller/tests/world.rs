@@ -215,3 +215,37 @@ fn a_node_that_an_old_list_lacks_is_not_taken_for_gone() {
     world.watch_fails(Feed::Nodes, "", true);
     assert_eq!(world.node("n9"), None);
 }
+
+fn member(name: &str, version: u64, phase: &str, call: i64) -> Value {
+    let mut object = object(name, name, version, "new");
+    object["metadata"]["generation"] = json!(1);
+    object["spec"]["promotion"] = json!({"group": {"name": "storefront"}});
+    object["status"]["observedGeneration"] = json!(1);
+    object["status"]["phase"] = json!(phase);
+    object["status"]["group"] = json!({"name": "storefront", "state": "Ready", "called": call});
+    object
+}
+
+#[test]
+fn members_of_a_group_are_woken_by_what_they_look_at_and_by_nothing_else() {
+    let mut world = world();
+    for name in ["a", "b", "c"] {
+        world.insert(Resource::BlueGreenDeployment, &member(name, 10, "Smoke", 1), AT);
+    }
+    let all = BTreeSet::from([key("a"), key("b"), key("c")]);
+    // Most of a status is nobody else's business.
+    let mut pods = member("a", 11, "Smoke", 1);
+    pods["status"]["readyReplicas"] = json!(2);
+    assert_eq!(world.insert(Resource::BlueGreenDeployment, &pods, AT).keys, BTreeSet::from([key("a")]));
+    assert_eq!(world.insert(Resource::BlueGreenDeployment, &member("a", 12, "AwaitPromotion", 1), AT).keys, all);
+    assert_eq!(world.insert(Resource::BlueGreenDeployment, &member("a", 13, "AwaitPromotion", 2), AT).keys, all);
+    // Who is not of the group neither wakes nor sees them.
+    assert_eq!(world.insert(Resource::BlueGreenDeployment, &object("shop", "u", 14, "old"), AT).keys, BTreeSet::from([key("shop")]));
+    assert!(world.peers(&key("shop")).is_empty());
+    let seen: Vec<_> = world.peers(&key("b")).into_iter().map(|peer| (peer.name, peer.current, peer.status.map(|status| status.called))).collect();
+    assert_eq!(seen, [("a".to_owned(), true, Some(2)), ("c".to_owned(), true, Some(1))]);
+    // One that leaves is told of, too.
+    let left = object("a", "a", 15, "new");
+    assert_eq!(world.insert(Resource::BlueGreenDeployment, &left, AT).keys, all);
+    assert_eq!(world.peers(&key("b")).len(), 1);
+}

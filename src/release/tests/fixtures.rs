@@ -148,6 +148,7 @@ pub fn snapshot(version: &str, changes: &Value) -> Snapshot {
         allowed_proxy: Some(false),
         jobs: BTreeMap::new(),
         hooks_checked: None,
+        peers: vec![],
         refused: None,
         unread: vec![],
     }

@@ -43,6 +43,7 @@ pub const CONDITIONS: &[Meaning] = &[
             ("BringUp", "The incoming revision's pods are starting."),
             ("Smoke", "Its smoke probes run."),
             ("AwaitPromotion", "It waits for the annotation `bluegreen.dev/promote`, or for `promotion.afterSeconds` and `promotion.windows`."),
+            ("WaitsForGroup", "It passed, may switch, and waits for other members of `promotion.group`; the message names them."),
             ("Switch", "The Services are being moved."),
             ("Bake", "The revision serves everyone; `spec.bake` is not over."),
             ("Paused", "A release is under way and `spec.paused` holds it."),
@@ -195,6 +196,10 @@ pub const STALLED: &[Reason] = &[
         "BakeFailed",
         "A probe of the bake failed `failureThreshold` times in a row, and traffic went back. If it could not, the message says why, and it goes back as soon as it can.",
     ),
+    (
+        "GroupWentBack",
+        "Another member of `promotion.group`, which had switched together with this one, went back, and so did this one. If it could not, the message says why.",
+    ),
 ];
 
 /// Reasons of `Converged` = False, and, in time, of Unknown.
@@ -252,7 +257,7 @@ pub const NOT_MEASURED: &[Reason] = &[
 ];
 
 /// `status.rejected.reason`.
-pub const REJECTED: &[&str] = &["SmokeFailed", "HookFailed", "Aborted", "RolledBack", "LostAllReadyPods", "BakeFailed"];
+pub const REJECTED: &[&str] = &["SmokeFailed", "HookFailed", "Aborted", "RolledBack", "LostAllReadyPods", "BakeFailed", "GroupWentBack"];
 
 /// Events, besides those that repeat a condition.
 pub const EVENTS: &[(&str, &str, &str)] = &[
@@ -300,7 +305,7 @@ pub fn phase(phase: PhaseName) -> &'static str {
         PhaseName::Blocked => "Nothing can be done before something is corrected; `Stalled` says what.",
         PhaseName::BringUp => "The incoming revision's pods are starting.",
         PhaseName::Smoke => "Its smoke probes run.",
-        PhaseName::AwaitPromotion => "It passed and waits for a person's word.",
+        PhaseName::AwaitPromotion => "It passed and waits for a person's word, a time, or its group.",
         PhaseName::Switch => "The Services are being moved.",
         PhaseName::Converge => "The Services are moved; old pods may still be reached.",
         PhaseName::Bake => "The revision serves everyone; the old one stays as it was until `spec.bake` is over.",

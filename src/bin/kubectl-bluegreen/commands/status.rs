@@ -16,7 +16,7 @@ use crate::cluster::{Cluster, read};
 use crate::failure::Result;
 use crate::follow::{Follow, Seen};
 use crate::history;
-use crate::report::{Report, Selections};
+use crate::report::{self, Report, Selections};
 use crate::terminal::{Live, Terminal};
 use crate::text;
 
@@ -84,7 +84,13 @@ async fn report(cluster: &Cluster, object: &BlueGreenDeployment, all: &[Value]) 
     let selections = traffic.services.iter().chain(&traffic.preview_services).map(|service| selection(cluster, service));
     let selections: Result<Vec<_>> = join_all(selections).await.into_iter().collect();
     let selections: Selections = selections?.into_iter().flatten().collect();
-    Ok(Report::of(object, &sets, &selections))
+    let mut members = vec![];
+    if object.spec.promotion.group.is_some() {
+        // One that can't be read is told of where it is asked about.
+        let all = cluster.list(Resource::BlueGreenDeployment, Some(&cluster.namespace), None).await?;
+        members = report::members(object, &all.into_iter().filter_map(|found| read(found).ok()).collect::<Vec<_>>());
+    }
+    Ok(Report { group: members, ..Report::of(object, &sets, &selections) })
 }
 
 /// The selector of a Service; `None` where it does not exist.

@@ -8,7 +8,7 @@ use bluegreen::api::{
     BlueGreenDeployment, BlueGreenDeploymentStatus, Condition, ConditionStatus, ConditionType, DrainingStatus, HookStatus, PhaseName, ProbeStatus,
     SetStatus, keys,
 };
-use bluegreen::release::{Set, overlap};
+use bluegreen::release::{Peer, Set, overlap};
 use jiff::Timestamp;
 use serde::Serialize;
 
@@ -50,6 +50,9 @@ pub struct Report {
     pub hooks: Vec<HookStatus>,
     /// Revisions that are being left.
     pub draining: Vec<DrainingStatus>,
+    /// Members of its group, itself among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub group: Vec<Member>,
     /// Commands that are not carried out yet: annotation and value.
     pub commands: Vec<(String, String)>,
 }
@@ -100,6 +103,36 @@ pub struct Route {
     pub beside: Option<String>,
 }
 
+/// A member of a group.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Member {
+    /// Its name.
+    pub name: String,
+    /// The release that it names.
+    pub release: Option<String>,
+    /// The revision that serves.
+    pub active: Option<String>,
+    /// How far it is, in a few words.
+    pub says: String,
+}
+
+/// The members of an object's group, by name; none where it has no group.
+pub fn members(object: &BlueGreenDeployment, all: &[BlueGreenDeployment]) -> Vec<Member> {
+    let Some(group) = &object.spec.promotion.group else { return vec![] };
+    let peers = all.iter().filter_map(Peer::of).filter(|peer| peer.member(&group.name));
+    let mut members: Vec<Member> = peers
+        .map(|peer| Member {
+            says: peer.says(&group.name),
+            name: peer.name,
+            release: peer.group.and_then(|group| group.release),
+            active: peer.moved.map(|moved| moved.to),
+        })
+        .collect();
+    members.sort_by(|one, other| one.name.cmp(&other.name));
+    members
+}
+
 /// Services that exist, each with its selector.
 pub type Selections = BTreeMap<String, BTreeMap<String, String>>;
 
@@ -130,6 +163,7 @@ impl Report {
             probes: status.smoke_probes.clone(),
             hooks: status.hooks.clone(),
             draining: status.draining.clone(),
+            group: vec![],
             commands: pending(object),
         }
     }

@@ -73,7 +73,7 @@ pub fn of(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus) -> V
     // A way back was asked for already: nobody is asked again.
     let forward = status.rejected.is_none();
     let promotion = &object.spec.promotion;
-    let waits = promotion.mode == PromotionMode::Manual || promotion.after_seconds > 0 || !promotion.windows.is_empty();
+    let waits = promotion.mode == PromotionMode::Manual || promotion.after_seconds > 0 || !promotion.windows.is_empty() || promotion.group.is_some();
     let places = Place::ALL.into_iter().filter(|place| match place {
         Place::Promotion => waits && forward,
         Place::Bake if forward => object.spec.bake.seconds > 0,
@@ -159,6 +159,7 @@ fn note(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus, here: 
     match state {
         State::Stalled => stalled,
         State::Failed => status.rejected.as_ref().map(|rejected| rejected.message.clone()),
+        State::Waits if waits_for_group(status) => because(status, ConditionType::Reconciling).map(|why| why.message),
         State::Waits if here == Place::Promotion && promoted(object, status) => Some("promoted; the switch begins".into()),
         State::Waits if here == Place::Promotion => {
             let revision = status.revision.as_deref().unwrap_or_default();
@@ -180,6 +181,11 @@ fn note(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus, here: 
         }
         _ => because(status, ConditionType::Reconciling).map(|why| without_subject(&why.message).to_owned()),
     }
+}
+
+/// Whether it waits for nothing but other members of its group.
+pub fn waits_for_group(status: &BlueGreenDeploymentStatus) -> bool {
+    because(status, ConditionType::Reconciling).is_some_and(|why| why.reason == "WaitsForGroup")
 }
 
 /// When the switch comes without a person's word, in the operator's own words.

@@ -255,3 +255,26 @@ fn colours_only_where_they_are_wanted() {
     assert!(page.text(true).contains("\x1b[94mold\x1b[0m") && page.text(true).contains("\x1b[32mgreen\x1b[0m"));
     assert!(!page.text(false).contains('\x1b'));
 }
+
+#[test]
+fn members_of_a_group_stand_side_by_side() {
+    let promotion = r#"{"promotion": {"group": {"name": "storefront", "release": "42"}}}"#;
+    let mut shop = coming(promotion, "AwaitPromotion", "revision new passed; waits for cart (smoke probes are running)");
+    shop.metadata.uid = Some("uid-shop".into());
+    let status = shop.status.as_mut().unwrap();
+    let waits = status.conditions.iter_mut().find(|condition| condition.kind == bluegreen::api::ConditionType::Reconciling).unwrap();
+    waits.reason = "WaitsForGroup".into();
+    status.group = serde_json::from_value(json!({"name": "storefront", "state": "Ready", "revision": "new"})).unwrap();
+    let mut cart = coming(promotion, "Smoke", "");
+    (cart.metadata.name, cart.metadata.uid) = (Some("cart".into()), Some("uid-cart".into()));
+    cart.status.as_mut().unwrap().group = serde_json::from_value(json!({"name": "storefront", "state": "Preparing"})).unwrap();
+    let mut report = Report::of(&shop, &sets(&[("old", "serving@1", 2)]), &Selections::new());
+    report.group = crate::report::members(&shop, &[shop.clone(), cart]);
+    let page = page(&report, now(), 80).text(false);
+    assert!(page.starts_with("shop in shops  revision new is tested and waits for its group\n"), "{page}");
+    assert!(page.contains("‖ promotion  revision new passed; waits for cart (smoke probes are running)"), "{page}");
+    assert!(
+        page.contains("  GROUP  RELEASE  ACTIVE\n  cart   42       old     smoke probes are running\n  shop   42       old     ready\n"),
+        "{page}"
+    );
+}

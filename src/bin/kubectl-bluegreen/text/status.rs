@@ -26,6 +26,7 @@ pub fn page(report: &Report, now: Timestamp, columns: usize) -> Page {
         page.blank();
         services(&mut page, report);
     }
+    group(&mut page, report);
     probes(&mut page, report);
     hooks(&mut page, report, now);
     for set in &report.draining {
@@ -56,6 +57,9 @@ fn headline(report: &Report) -> (Ink, String) {
         PhaseName::Blocked => (Ink::Red, format!("something must be corrected before the release begins; {}", serves())),
         PhaseName::BringUp => or_stalled(Ink::Plain, format!("revision {revision} is brought up")),
         PhaseName::Smoke => or_stalled(Ink::Plain, format!("revision {revision} is tested")),
+        PhaseName::AwaitPromotion if report.waiting.as_ref().is_some_and(|why| why.reason == "WaitsForGroup") => {
+            (Ink::Yellow, format!("revision {revision} is tested and waits for its group"))
+        }
         PhaseName::AwaitPromotion => (Ink::Yellow, format!("revision {revision} is tested and waits to be promoted")),
         PhaseName::Switch => or_stalled(Ink::Plain, format!("the traffic moves to revision {revision}")),
         PhaseName::Converge => or_stalled(Ink::Plain, format!("revision {revision} has the traffic; the move takes effect")),
@@ -128,6 +132,20 @@ fn services(page: &mut Page, report: &Report) {
         let room = page.columns().saturating_sub(14 + target.width() + also.iter().map(Span::width).sum::<usize>());
         page.line([faint(format!("  {kind}  ")), plain(fit(&name, room)), faint(" → "), target].into_iter().chain(also));
     }
+}
+
+fn group(page: &mut Page, report: &Report) {
+    if report.group.is_empty() {
+        return;
+    }
+    page.blank();
+    let mut rows = vec![["GROUP", "RELEASE", "ACTIVE", ""].map(faint).to_vec()];
+    for member in &report.group {
+        let name = if member.name == report.name { bold(&member.name) } else { plain(&member.name) };
+        let release = plain(member.release.as_deref().unwrap_or("–"));
+        rows.push(vec![name, release, plain(member.active.as_deref().unwrap_or("none")), plain(&member.says)]);
+    }
+    table(page, 2, rows);
 }
 
 fn named(report: &Report, revision: &str) -> Span {

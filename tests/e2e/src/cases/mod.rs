@@ -16,6 +16,7 @@ mod faults;
 mod fidelity;
 mod gates;
 mod gitops;
+mod group;
 mod hooks;
 pub mod job_probes;
 mod killed;
@@ -76,6 +77,7 @@ pub fn all() -> Vec<Case> {
         shared!(exec::commands_in_pods_decide, 240),
         shared!(job_probes::jobs_decide, 240),
         shared!(through::probes_through_the_api_server, 300),
+        shared!(group::group_switches_together, 300),
         shared!(exec::release_kept_told_by_a_signal, 300),
         shared!(config::config_comes_back_with_a_rollback, 400),
         shared!(config::secrets_are_kept_and_what_is_missing_is_told, 240),
