@@ -41,6 +41,8 @@ pub enum Resource {
     Event,
     /// batch/v1
     Job,
+    /// policy/v1
+    PodDisruptionBudget,
 }
 
 impl Resource {
@@ -58,6 +60,7 @@ impl Resource {
             Self::Lease => ("coordination.k8s.io", "v1", "Lease", "leases"),
             Self::Event => ("events.k8s.io", "v1", "Event", "events"),
             Self::Job => ("batch", "v1", "Job", "jobs"),
+            Self::PodDisruptionBudget => ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
         };
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
     }

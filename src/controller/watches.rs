@@ -62,6 +62,7 @@ pub fn all(scopes: &[String], namespace: &str, agent: Option<&str>, nodes: bool)
         watches.push(watch(Resource::Pod, scope, ours.clone()));
         watches.push(watch(Resource::Service, scope, None));
         watches.push(watch(Resource::EndpointSlice, scope, Some("kubernetes.io/service-name".into())));
+        watches.push(watch(Resource::PodDisruptionBudget, scope, None));
     }
     if nodes {
         watches.push(watch(Resource::Node, "", None));

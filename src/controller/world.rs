@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::api::{BlueGreenDeployment, BlueGreenDeploymentStatus, ConnectionWatch, keys};
+use crate::release::budget::Budget;
 use crate::release::{Endpoints, Node, Pod, Service, Set};
 
 use super::api::Resource;
@@ -16,6 +17,7 @@ use super::store::Store;
 use super::trim;
 
 mod agents;
+mod budgets;
 mod failing;
 mod leaving;
 mod read;
@@ -62,6 +64,7 @@ pub struct World {
     pods: Store<In<Pod>>,
     services: Store<In<Service>>,
     slices: Store<In<(String, Endpoints)>>,
+    budgets: Store<In<Budget>>,
     nodes: Store<(String, Node)>,
     watches: Store<Heard>,
     agent_pods: Store<String>,
@@ -74,6 +77,7 @@ pub struct World {
     leaving: HashMap<Leaving, HashSet<String>>,
     services_in: HashMap<String, BTreeMap<String, String>>,
     slices_of: HashMap<(String, String), HashSet<String>>,
+    budgets_in: HashMap<String, HashSet<String>>,
     node_names: HashMap<String, String>,
     watch_names: HashMap<String, String>,
     namespaces: Vec<String>,
@@ -231,6 +235,7 @@ impl World {
             }
             Resource::ConnectionWatch => self.insert_watch(&uid, &version, object, now),
             Resource::DaemonSet => self.insert_agents(Some(object)),
+            Resource::PodDisruptionBudget => self.insert_budget(&uid, &version, object),
             Resource::Lease | Resource::Event | Resource::Job => Concerned::default(),
         }
     }
@@ -244,6 +249,7 @@ impl World {
             Resource::BlueGreenDeployment => self.objects.lacks(&uid, &version),
             Resource::ReplicaSet => self.sets.lacks(&uid, &version),
             Resource::Service => self.services.lacks(&uid, &version),
+            Resource::PodDisruptionBudget => self.budgets.lacks(&uid, &version),
             Resource::ConnectionWatch => self.watches.lacks(&uid, &version),
             Resource::Pod | Resource::EndpointSlice | Resource::Node | Resource::DaemonSet | Resource::Lease | Resource::Event | Resource::Job => {
                 false
@@ -255,6 +261,7 @@ impl World {
             Resource::BlueGreenDeployment => self.objects.wrote(&uid),
             Resource::ReplicaSet => self.sets.wrote(&uid),
             Resource::Service => self.services.wrote(&uid),
+            Resource::PodDisruptionBudget => self.budgets.wrote(&uid),
             Resource::ConnectionWatch => self.watches.wrote(&uid),
             Resource::Pod | Resource::EndpointSlice | Resource::Node | Resource::DaemonSet | Resource::Lease | Resource::Event | Resource::Job => {}
         }

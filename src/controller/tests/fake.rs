@@ -269,7 +269,8 @@ pub struct Stage {
     pub said: UnboundedReceiver<(Value, Notice)>,
 }
 
-const FED: [Resource; 5] = [Resource::BlueGreenDeployment, Resource::ReplicaSet, Resource::Pod, Resource::Service, Resource::EndpointSlice];
+const FED: [Resource; 6] =
+    [Resource::BlueGreenDeployment, Resource::ReplicaSet, Resource::Pod, Resource::Service, Resource::EndpointSlice, Resource::PodDisruptionBudget];
 
 impl Stage {
     /// An empty cluster.

@@ -16,6 +16,8 @@ pub enum Feed {
     Services,
     /// EndpointSlices.
     Slices,
+    /// PodDisruptionBudgets.
+    Budgets,
     /// Nodes.
     Nodes,
     /// Reports of the drain agents.
@@ -35,6 +37,7 @@ impl Feed {
             Resource::Pod => Self::Pods,
             Resource::Service => Self::Services,
             Resource::EndpointSlice => Self::Slices,
+            Resource::PodDisruptionBudget => Self::Budgets,
             Resource::Node => Self::Nodes,
             Resource::ConnectionWatch => Self::Reports,
             Resource::DaemonSet => Self::Agents,
@@ -50,7 +53,7 @@ impl Feed {
             Self::Pods => Some("Pods"),
             Self::Services => Some("Services"),
             Self::Slices => Some("EndpointSlices"),
-            Self::Nodes | Self::Reports | Self::Agents | Self::AgentPods => None,
+            Self::Budgets | Self::Nodes | Self::Reports | Self::Agents | Self::AgentPods => None,
         }
     }
 }

@@ -88,7 +88,7 @@ fn query(bounds: Value, target: &str) -> Manifest {
 /// What can never work is refused with a sentence that says what to write instead.
 pub async fn crd_rules(stage: Arc<Stage>) -> Result {
     let metric = |more: Value| shop("v1").spec("/drain/source", "Metric").spec("/drain/metric", more);
-    let rules: [(&str, Manifest, &str); 29] = [
+    let rules: [(&str, Manifest, &str); 32] = [
         (
             "selector",
             shop("v1").spec("/template/metadata/labels", json!({"app": "other"})),
@@ -175,6 +175,17 @@ pub async fn crd_rules(stage: Arc<Stage>) -> Result {
         ),
         ("no latency", shop("v1").spec("/smokeProbes/0/httpGet/expect/maxLatencyMillis", 0), "must be between 1 and 300000 milliseconds"),
         ("replicas", shop("v1").spec("/replicas", -1), "must be zero or more"),
+        ("no budget", shop("v1").spec("/disruptionBudget", json!({})), "needs exactly one of minAvailable and maxUnavailable"),
+        (
+            "two budgets",
+            shop("v1").spec("/disruptionBudget", json!({"minAvailable": 1, "maxUnavailable": 1})),
+            "needs exactly one of minAvailable and maxUnavailable",
+        ),
+        (
+            "a budget of no share",
+            shop("v1").spec("/disruptionBudget", json!({"maxUnavailable": "half"})),
+            "must be a number from 0, or a percentage from 0% to 100%",
+        ),
         ("source without metric", shop("v1").spec("/drain/source", "Metric"), "metric goes with source Metric: set both, or none"),
         (
             "metric without source",
