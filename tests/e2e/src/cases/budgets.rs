@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bluegreen::api::{BlueGreenDeploymentStatus, ConditionStatus, ConditionType, keys};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt;
 use kube::api::{DeleteParams, EvictParams, PostParams};
 use serde_json::{Value, json};
@@ -57,7 +58,6 @@ fn plain() -> Value {
 /// It moves before the Service does. Pods that serve can't be evicted beside old ones that can; with a plain budget over both they could all be,
 /// and with two budgets nobody. Nobody who uses the shop notices anything.
 pub async fn disruption_budget_follows(stage: Arc<Stage>) -> Result {
-    stage.service("shop").await?;
     let first = stage.installed(&kept("v1")).await?;
     claim!(covered(&stage).await? == first, "the budget is not that of v1");
     let users = stage.users().await?;
@@ -80,7 +80,11 @@ pub async fn disruption_budget_follows(stage: Arc<Stage>) -> Result {
     let api = stage.api::<PodDisruptionBudget>();
     let drift = json!({"spec": {"minAvailable": 0}});
     api.patch("shop", &Default::default(), &kube::api::Patch::Merge(drift)).await?;
-    answers(&stage, "it is put back", &second, 429).await?;
+    wait_for("it is put back", 10, || async {
+        let least = api.get("shop").await?.spec.and_then(|spec| spec.min_available);
+        Ok(when(least == Some(IntOrString::Int(3)), || format!("{least:?}")))
+    })
+    .await?;
     // A second one that matches the same pods.
     stage.create::<PodDisruptionBudget>(plain()).await?;
     let said = stage.stalled("BudgetBeside", 30).await?;
