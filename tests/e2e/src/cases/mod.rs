@@ -5,7 +5,6 @@ mod after;
 mod agents;
 mod astray;
 pub mod bad_input;
-mod budgets;
 mod commands;
 mod crd;
 mod drain;
@@ -75,7 +74,6 @@ pub fn all() -> Vec<Case> {
         shared!(gitops::helm_waits, 300),
         shared!(gates::preview_replicas, 150),
         shared!(roles::pod_metadata_by_role, 200),
-        shared!(budgets::disruption_budget_follows, 240),
         shared!(whole::all_gates_at_once, 300),
         shared!(overlap::overlap_for_load_balancers, 300),
         shared!(hooks::hooks_in_order, 240),
