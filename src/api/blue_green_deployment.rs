@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{Bake, BlueGreenDeploymentStatus, ConfigSnapshots, Drain, Group, Hooks, PodMetadata, SmokeProbe, Traffic};
+use super::{Bake, BlueGreenDeploymentStatus, ConfigSnapshots, DisruptionBudget, Drain, Group, Hooks, PodMetadata, SmokeProbe, Traffic};
 
 /// What should run, and how a new version of it takes over the traffic.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Deserialize, Serialize)]
@@ -108,6 +108,9 @@ pub struct BlueGreenDeploymentSpec {
     /// Configuration that is kept with each revision.
     #[serde(default)]
     pub config_snapshots: ConfigSnapshots,
+    /// How many pods of the revision that serves may be evicted at a time. Absent: nothing is kept about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disruption_budget: Option<DisruptionBudget>,
     /// Labels and annotations that pods bear as long as they have a role.
     #[serde(default)]
     pub pod_metadata: PodMetadata,

@@ -50,6 +50,8 @@ pub enum Resource {
     ConfigMap,
     /// v1
     Secret,
+    /// policy/v1
+    PodDisruptionBudget,
 }
 
 impl From<ConfigKind> for Resource {
@@ -78,6 +80,7 @@ impl Resource {
             Self::Job => ("batch", "v1", "Job", "jobs"),
             Self::ConfigMap => ("", "v1", "ConfigMap", "configmaps"),
             Self::Secret => ("", "v1", "Secret", "secrets"),
+            Self::PodDisruptionBudget => ("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
         };
         ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), plural)
     }

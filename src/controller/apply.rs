@@ -12,6 +12,7 @@ use crate::release::services::may_lead;
 use crate::release::{Begun, Identity, Object, OwnerState, Refusal, Role, Service, Snapshot};
 
 use super::api::{ApiError, ApiServer, Change, Dependents, Resource, Which};
+use super::budget;
 use super::config;
 use super::context::Context;
 use super::hooks;
@@ -107,6 +108,8 @@ pub async fn apply<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, acti
             }
             Ok(())
         }
+        Action::WriteBudget { found, wanted } => budget::write(context, object, found.as_ref(), wanted).await,
+        Action::DeleteBudget { budget } => budget::delete(context, object, budget).await,
         Action::Release { service } => {
             let unpin = service.selector.get(keys::REVISION).is_none_or(|revision| !context.world().has_pods(&object.namespace, revision));
             patch_service(context, object, service, manifest::release_patch(service, unpin)).await?;

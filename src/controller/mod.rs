@@ -6,6 +6,7 @@ pub mod api;
 pub mod apply;
 pub mod args;
 mod attempt;
+mod budget;
 pub mod config;
 pub mod context;
 mod exec;

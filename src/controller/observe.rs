@@ -126,6 +126,7 @@ pub fn observe(
         hooks_checked: remembered.hooks_checked(now.mono),
         services: BTreeMap::new(),
         endpoints: BTreeMap::new(),
+        budgets: world.budgets(&key.namespace),
         owners: BTreeMap::new(),
         probes: remembered.probes.clone(),
         reports: pods.iter().map(|pod| (pod.uid.clone(), reports.of(&pod.uid))).filter(|(_, samples)| !samples.is_empty()).collect(),

@@ -80,7 +80,8 @@ async fn carry_out<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Sna
         match apply(context, snapshot, action).await {
             Ok(()) => done = true,
             // What is refused stays refused until somebody changes something; the rest goes on meanwhile.
-            Err(error) if is_refusal(&error) => {
+            // So does what follows the write of a budget: users wait for no budget. A release that has to wait for it plans nothing after it.
+            Err(error) if is_refusal(&error) || matches!(action, Action::WriteBudget { .. }) && error != ApiError::NotLeading => {
                 refused(context, snapshot, action, &error);
                 refusal = Some(error);
             }
@@ -171,6 +172,8 @@ fn refused<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot, action: &Act
         }
         Action::CopyConfig { source, .. } => format!("{source} can't be copied"),
         Action::DeleteConfig { config } => format!("{} can't be deleted", config.id),
+        Action::WriteBudget { .. } => format!("PodDisruptionBudget \"{}\" can't be written", snapshot.object.name),
+        Action::DeleteBudget { budget } => format!("PodDisruptionBudget \"{}\" can't be deleted", budget.name),
         Action::RunHook { run } => format!("Job \"{}\" can't be created or read", run.job),
         Action::CheckHooks { .. } => "the Jobs of the spec can't be created".into(),
         Action::DeleteJob { name, .. } => format!("Job \"{name}\" can't be deleted"),

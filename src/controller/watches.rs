@@ -66,6 +66,7 @@ pub fn all(scopes: &[String], namespace: &str, agent: Option<&str>, nodes: bool,
         for kind in ConfigKind::ALL.into_iter().filter(|kind| configs.allow(*kind)) {
             watches.push(Watch { fields: Some(nobodys_business(kind).into()), ..watch(kind.into(), scope, None) });
         }
+        watches.push(watch(Resource::PodDisruptionBudget, scope, None));
     }
     if nodes {
         watches.push(watch(Resource::Node, "", None));

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::api::{BlueGreenDeployment, BlueGreenDeploymentStatus, ConnectionWatch, keys};
+use crate::release::budget::Budget;
 use crate::release::config::{ConfigKind, Snapshots};
 use crate::release::{Endpoints, Node, Peer, Pod, Service, Set};
 
@@ -17,6 +18,7 @@ use super::store::Store;
 use super::trim;
 
 mod agents;
+mod budgets;
 mod configs;
 mod failing;
 mod leaving;
@@ -65,6 +67,7 @@ pub struct World {
     pods: Store<In<Pod>>,
     services: Store<In<Service>>,
     slices: Store<In<(String, Endpoints)>>,
+    budgets: Store<In<Budget>>,
     nodes: Store<(String, Node)>,
     watches: Store<Heard>,
     agent_pods: Store<String>,
@@ -78,6 +81,7 @@ pub struct World {
     leaving: HashMap<Leaving, HashSet<String>>,
     services_in: HashMap<String, BTreeMap<String, String>>,
     slices_of: HashMap<(String, String), HashSet<String>>,
+    budgets_in: HashMap<String, HashSet<String>>,
     node_names: HashMap<String, String>,
     watch_names: HashMap<String, String>,
     namespaces: Vec<String>,
@@ -244,6 +248,7 @@ impl World {
             Resource::DaemonSet => self.insert_agents(Some(object)),
             Resource::ConfigMap => self.insert_config(ConfigKind::ConfigMap, &namespace, object),
             Resource::Secret => self.insert_config(ConfigKind::Secret, &namespace, object),
+            Resource::PodDisruptionBudget => self.insert_budget(&uid, &version, object),
             Resource::Lease | Resource::Event | Resource::Job => Concerned::default(),
         }
     }
@@ -257,6 +262,7 @@ impl World {
             Resource::BlueGreenDeployment => self.objects.lacks(&uid, &version),
             Resource::ReplicaSet => self.sets.lacks(&uid, &version),
             Resource::Service => self.services.lacks(&uid, &version),
+            Resource::PodDisruptionBudget => self.budgets.lacks(&uid, &version),
             Resource::ConnectionWatch => self.watches.lacks(&uid, &version),
             Resource::ConfigMap => self.configs.of(ConfigKind::ConfigMap).lacks(&uid, &version),
             Resource::Secret => self.configs.of(ConfigKind::Secret).lacks(&uid, &version),
@@ -270,6 +276,7 @@ impl World {
             Resource::BlueGreenDeployment => self.objects.wrote(&uid),
             Resource::ReplicaSet => self.sets.wrote(&uid),
             Resource::Service => self.services.wrote(&uid),
+            Resource::PodDisruptionBudget => self.budgets.wrote(&uid),
             Resource::ConnectionWatch => self.watches.wrote(&uid),
             Resource::ConfigMap => self.configs.of_mut(ConfigKind::ConfigMap).wrote(&uid),
             Resource::Secret => self.configs.of_mut(ConfigKind::Secret).wrote(&uid),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::api::{BlueGreenDeploymentStatus, Exec, HookPoint, RoleMetadata, SmokeProbe, Switch};
 
+use super::budget::{Budget, Wanted};
 use super::config::{Config, ConfigName};
 use super::metadata::PodRole;
 use super::metric::Reads;
@@ -417,6 +418,18 @@ pub enum Action {
         service: Service,
         /// All of them.
         withdrawn: BTreeSet<String>,
+    },
+    /// Make the PodDisruptionBudget cover the pods that serve. Whatever comes of it, what follows goes on.
+    WriteBudget {
+        /// As it was observed; absent where there is none.
+        found: Option<Budget>,
+        /// What it is to be.
+        wanted: Wanted,
+    },
+    /// Delete the PodDisruptionBudget that is not asked for any more.
+    DeleteBudget {
+        /// As it was observed.
+        budget: Budget,
     },
     /// Give a Service back.
     Release {

@@ -6,6 +6,7 @@ pub mod action;
 pub mod bake;
 pub mod begin;
 pub mod bring_up;
+pub mod budget;
 pub mod command;
 pub mod conditions;
 pub mod config;

@@ -5,6 +5,7 @@ use crate::api::{BlueGreenDeploymentStatus, GroupState, GroupStatus, HookPoint, 
 use super::action::{Action, Effects, Plan, SetRef};
 use super::bake::{self, Bake};
 use super::bring_up::{self, BringUp};
+use super::budget;
 use super::conditions;
 use super::converge::{self, Convergence};
 use super::copies;
@@ -289,6 +290,9 @@ fn steps(view: &View<'_>) -> Plan {
     actions.extend(hooks::question(view));
     actions.extend(hooked.actions);
     one_write_a_set(&mut actions);
+    // Before all else: the Services of a move follow it.
+    let (budget, moves) = begun.unwrap_or_else(|| (budget::step(view), vec![]));
+    actions.splice(0..0, budget);
 
     let effects = Effects {
         smoke: tested.run,
@@ -318,8 +322,9 @@ fn steps(view: &View<'_>) -> Plan {
         status.switch = Some(switch);
         actions.clear();
     }
-    if let Some(first) = begun {
-        actions = first;
+    if !moves.is_empty() {
+        actions.retain(|action| matches!(action, Action::WriteBudget { .. }));
+        actions.extend(moves);
     }
     if let Some(rejected) = rejected {
         status.rejected = Some(rejected);
@@ -400,8 +405,8 @@ fn may_take_over<'a>(view: &View<'a>, smoke: &Smoke) -> Option<&'a Set> {
     view.set(revision).filter(|_| ready && free && !view.snapshot.object.spec.paused && promotion::granted(view, revision))
 }
 
-/// The writes that begin the switch, if it would not be undone.
-fn begin_switch(view: &View<'_>, set: &Set) -> Option<Vec<Action>> {
+/// The writes that begin the switch, if it would not be undone: that of the budget, and those of the move, none as long as it waits for the budget.
+fn begin_switch(view: &View<'_>, set: &Set) -> Option<(Option<Action>, Vec<Action>)> {
     let cause = if view.forward() { crate::api::SwitchCause::Release } else { crate::api::SwitchCause::Rollback };
     let record = switch::record(view, &set.revision, cause);
     // What was enough when it passed may be too little by now, and would be undone at the next look: it is growing.
@@ -409,8 +414,13 @@ fn begin_switch(view: &View<'_>, set: &Set) -> Option<Vec<Action>> {
         return None;
     }
     let record = Switch { cutover: overlap::cutover(view, cause), ..record };
+    let budget = budget::write(view, &record);
+    // Nobody is moved to pods that the budget does not cover. On a way back nobody waits for it.
+    if view.forward() && !budget::covers(view, &record) {
+        return Some((budget, vec![]));
+    }
     let marks = overlap::marks(view, &record);
-    Some(if marks.is_empty() { switch::begin(view, set, &record) } else { marks })
+    Some((budget, if marks.is_empty() { switch::begin(view, set, &record) } else { marks }))
 }
 
 /// Rejects the revision of the spec when its smoke probes or a hook before the switch failed.

@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::api::{DrainSource, Exec, Expect, ExpectedHeader, HookPoint, HttpHeader, ProbeTarget, SmokeProbe, Through};
 
+use super::budget;
 use super::services::{self, Block};
 use super::smoke::port_of_service;
 use super::snapshot::{Identity, Snapshot};
@@ -36,6 +37,7 @@ pub fn problems(snapshot: &Snapshot) -> impl Iterator<Item = Block> {
     let found = found.chain(std::iter::once_with(|| job_labels(snapshot)));
     let found = found.chain(std::iter::once_with(|| window::check(&snapshot.object.spec.promotion.windows)));
     let found = found.chain(std::iter::once_with(|| pods_addressed(snapshot)));
+    let found = found.chain(std::iter::once_with(|| budget::check(snapshot)));
     found.filter_map(Result::err).chain(unsuitable(snapshot))
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use super::budget::Budgets;
 use super::config::{ConfigName, Configs};
 use super::metadata::Record;
 use super::metric::Reading;
@@ -49,6 +50,8 @@ pub struct Snapshot {
     pub services: BTreeMap<String, Service>,
     /// The endpoints of those Services.
     pub endpoints: BTreeMap<String, Endpoints>,
+    /// The PodDisruptionBudgets of the namespace.
+    pub budgets: Budgets,
     /// Whether owners named by Services still live. An owner that is not listed has not been looked up.
     pub owners: BTreeMap<String, OwnerState>,
     /// What the smoke probes of the incoming revision have shown so far.

@@ -30,6 +30,7 @@ pub fn snapshot(seen: &Seen, now: Timestamp) -> Option<Snapshot> {
     for (resource, object) in &seen.others {
         world.insert(*resource, &stored(object), Duration::ZERO);
     }
+    world.relisted(Resource::PodDisruptionBudget, &key.namespace);
     let now = Now { wall: now, mono: Duration::ZERO };
     let mut snapshot = observe(&world, &mut Remembered::default(), &mut Reports::default(), &Installation::default(), &key, now)?;
     // All was read just now, and nobody watches.

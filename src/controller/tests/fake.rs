@@ -280,7 +280,7 @@ pub struct Stage {
     pub said: UnboundedReceiver<(Value, Notice)>,
 }
 
-const FED: [Resource; 7] = [
+const FED: [Resource; 8] = [
     Resource::BlueGreenDeployment,
     Resource::ReplicaSet,
     Resource::Pod,
@@ -288,6 +288,7 @@ const FED: [Resource; 7] = [
     Resource::EndpointSlice,
     Resource::ConfigMap,
     Resource::Secret,
+    Resource::PodDisruptionBudget,
 ];
 
 impl Stage {

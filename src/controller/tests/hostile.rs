@@ -18,7 +18,7 @@ use crate::api::BlueGreenDeployment;
 use crate::release::action::Plan;
 use crate::release::{Now, plan};
 
-const KINDS: [Resource; 8] = [
+const KINDS: [Resource; 9] = [
     Resource::BlueGreenDeployment,
     Resource::ReplicaSet,
     Resource::Pod,
@@ -27,6 +27,7 @@ const KINDS: [Resource; 8] = [
     Resource::Node,
     Resource::ConnectionWatch,
     Resource::DaemonSet,
+    Resource::PodDisruptionBudget,
 ];
 
 /// What stands where something else was expected.
@@ -250,6 +251,11 @@ fn objects(commanded: bool) -> Vec<(Resource, Value)> {
             "metadata": {"name": "n1", "namespace": "system", "uid": "w", "resourceVersion": "7"},
             "spec": {"reportSeconds": 2, "pods": [{"uid": "pod-old", "round": 2, "ports": [8080], "ignore": []}]},
             "status": {"bootId": "b", "sequence": 5, "pods": [report]}}),
+        ),
+        (
+            Resource::PodDisruptionBudget,
+            json!({"metadata": {"name": "shop", "namespace": "n", "uid": "budget", "resourceVersion": "7"},
+            "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "shop"}, "matchExpressions": [{"key": "tier", "operator": "Exists"}]}}}),
         ),
         (
             Resource::DaemonSet,

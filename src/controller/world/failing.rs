@@ -16,6 +16,8 @@ pub enum Feed {
     Services,
     /// EndpointSlices.
     Slices,
+    /// PodDisruptionBudgets.
+    Budgets,
     /// Nodes.
     Nodes,
     /// Reports of the drain agents.
@@ -39,6 +41,7 @@ impl Feed {
             Resource::Pod => Self::Pods,
             Resource::Service => Self::Services,
             Resource::EndpointSlice => Self::Slices,
+            Resource::PodDisruptionBudget => Self::Budgets,
             Resource::Node => Self::Nodes,
             Resource::ConnectionWatch => Self::Reports,
             Resource::DaemonSet => Self::Agents,
@@ -57,7 +60,7 @@ impl Feed {
             Self::Services => Some("Services"),
             Self::Slices => Some("EndpointSlices"),
             // Configuration concerns only those who keep some.
-            Self::Nodes | Self::Reports | Self::Agents | Self::AgentPods | Self::ConfigMaps | Self::Secrets => None,
+            Self::Budgets | Self::Nodes | Self::Reports | Self::Agents | Self::AgentPods | Self::ConfigMaps | Self::Secrets => None,
         }
     }
 }

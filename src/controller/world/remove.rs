@@ -84,6 +84,7 @@ impl World {
                 }
                 Concerned::of(self.keys_on(&name))
             }
+            Resource::PodDisruptionBudget => self.remove_budget(&uid, &version),
             Resource::DaemonSet => self.insert_agents(None),
             Resource::ConfigMap => self.remove_config(ConfigKind::ConfigMap, &uid, &version),
             Resource::Secret => self.remove_config(ConfigKind::Secret, &uid, &version),
@@ -99,6 +100,7 @@ impl World {
             Resource::Pod => self.pods.relist(scope),
             Resource::Service => self.services.relist(scope),
             Resource::EndpointSlice => self.slices.relist(scope),
+            Resource::PodDisruptionBudget => self.budgets.relist(scope),
             Resource::Node => self.nodes.relist(scope),
             Resource::ConnectionWatch => self.watches.relist(scope),
             Resource::ConfigMap => self.configs.of_mut(ConfigKind::ConfigMap).relist(scope),
@@ -115,6 +117,7 @@ impl World {
             Resource::Pod => drop(self.pods.relisted(scope)),
             Resource::Service => drop(self.services.relisted(scope)),
             Resource::EndpointSlice => drop(self.slices.relisted(scope)),
+            Resource::PodDisruptionBudget => drop(self.budgets.relisted(scope)),
             Resource::Node => drop(self.nodes.relisted(scope)),
             Resource::ConnectionWatch => drop(self.watches.relisted(scope)),
             Resource::ConfigMap => drop(self.configs.of_mut(ConfigKind::ConfigMap).relisted(scope)),
@@ -141,7 +144,7 @@ impl World {
     fn reindex(&mut self) {
         self.configs.reindex();
         let (objects, sets, pods, services) = (&self.objects, &self.sets, &self.pods, &self.services);
-        let (slices, nodes, watches) = (&self.slices, &self.nodes, &self.watches);
+        let (slices, nodes, watches, budgets) = (&self.slices, &self.nodes, &self.watches, &self.budgets);
         self.by_key.retain(|_, uid| objects.get(uid).is_some());
         self.sets_of.retain(|owner, uids| {
             uids.retain(|uid| sets.get(uid).is_some_and(|set| set.owner.as_ref() == Some(owner)));
@@ -161,6 +164,10 @@ impl World {
         });
         self.slices_of.retain(|_, uids| {
             uids.retain(|uid| slices.get(uid).is_some());
+            !uids.is_empty()
+        });
+        self.budgets_in.retain(|_, uids| {
+            uids.retain(|uid| budgets.get(uid).is_some());
             !uids.is_empty()
         });
         self.node_names.retain(|_, uid| nodes.get(uid).is_some());

@@ -128,6 +128,7 @@ pub fn snapshot(version: &str, changes: &Value) -> Snapshot {
         pods: vec![],
         services,
         endpoints: BTreeMap::new(),
+        budgets: budget::Budgets::Known(BTreeMap::new()),
         owners: BTreeMap::new(),
         probes: vec![],
         reports: BTreeMap::new(),

@@ -112,6 +112,7 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
     }
     match action {
         Action::Select { service, selector, selected, record, why, .. } => {
+            super::budgets::of_select(world, planned, service, selector, record.as_deref());
             match selector.get(keys::SERVING) {
                 None => assert_eq!(*selector, self::selector(&selected.revision), "a selector without the revision"),
                 Some(serving) => {
@@ -249,6 +250,8 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
         | Action::LookUpOwner { .. }
         | Action::Release { .. }
         | Action::Withdraw { .. }
+        | Action::WriteBudget { .. }
+        | Action::DeleteBudget { .. }
         | Action::RemoveCommand { .. } => {}
     }
 }

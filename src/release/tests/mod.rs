@@ -10,6 +10,7 @@ mod simulator;
 mod writes;
 
 mod baking;
+mod budgets;
 mod commands;
 mod configs;
 mod converging;

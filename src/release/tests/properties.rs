@@ -220,6 +220,7 @@ proptest! {
             "progressDeadlineSeconds": 60,
             "revisionHistoryLimit": 2,
             "onFailure": {"keepSeconds": 30},
+            "disruptionBudget": {"minAvailable": 1},
             "traffic": {"services": ["shop", "shop-internal"], "previewServices": ["shop-preview"], "convergenceTimeoutSeconds": 20},
             "drain": {"deadlineSeconds": 90, "fallbackSeconds": 40},
         }));

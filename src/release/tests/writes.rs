@@ -124,6 +124,8 @@ impl World {
                     self.snapshot.repairs.insert(service.name.clone(), repairs);
                 }
             }
+            Action::WriteBudget { found, wanted } => self.write_budget(found.as_ref(), wanted)?,
+            Action::DeleteBudget { budget } => drop(self.budgets().remove(&budget.name)),
             Action::Release { service } => {
                 let known = self.snapshot.services.get_mut(&service.name).filter(|known| known.resource_version == service.resource_version);
                 let known = known.ok_or(Conflict)?;
@@ -175,6 +177,8 @@ impl World {
             | Action::LookUpOwner { .. }
             | Action::CopyConfig { .. }
             | Action::DeleteConfig { .. }
+            | Action::WriteBudget { .. }
+            | Action::DeleteBudget { .. }
             | Action::RemoveCommand { .. } => true,
         };
         if same { Ok(()) } else { Err(Conflict) }
@@ -235,6 +239,8 @@ impl World {
                 let revisions: Vec<&str> = withdrawn.iter().map(|revision| self.version(revision)).collect();
                 format!("withdraw {} {}", service.name, revisions.join(" "))
             }
+            Action::WriteBudget { wanted, .. } => format!("budget {}", self.covered(&wanted.selector).join(" ")),
+            Action::DeleteBudget { .. } => "delete the budget".into(),
             Action::Release { service } => format!("release {}", service.name),
             Action::RemoveCommand { key, .. } => format!("remove {}", key.trim_start_matches(keys::PREFIX)),
         }

@@ -134,6 +134,11 @@ impl Scenario {
         {
             *begin = json!({"label": {"key": "draining", "value": "true"}});
         }
+        if Random::new(what.seed, "budget").percent(25)
+            && let Some(spec) = spec.as_object_mut()
+        {
+            spec.insert("disruptionBudget".into(), json!({"minAvailable": 1}));
+        }
         if Random::new(what.seed, "overlap").percent(15) && !aims(&[Phase::Drain]) {
             crate::json::set(&mut spec, "traffic", "cutover", json!("Overlap"));
             crate::json::set(&mut spec, "traffic", "overlapSeconds", json!(Random::new(what.seed, "overlap for").between(1, 12)));

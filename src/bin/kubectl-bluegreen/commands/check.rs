@@ -5,6 +5,7 @@ use std::path::Path;
 use bluegreen::controller::api::Resource;
 use bluegreen::controller::trim;
 use bluegreen::controller::world::Key;
+use bluegreen::release::budget::hints;
 use jiff::Timestamp;
 use kube::api::{ApiResource, Patch, PatchParams, ValidationDirective};
 use serde_json::Value;
@@ -100,6 +101,7 @@ async fn look(cluster: &Cluster, object: &Value, key: &Key, manifest: &Manifest)
         check::looked_up(&mut snapshot, &owner, found.as_ref());
     }
     findings.mistakes.extend(check::problems(&snapshot));
+    findings.notes.extend(hints(&snapshot));
     Ok(findings)
 }
 
@@ -144,8 +146,13 @@ async fn others(cluster: &Cluster, sets: Vec<Value>, manifest: &Manifest, findin
             Err(Refusal::Other(words)) => return Err(crate::cluster::failed("a Service could not be tried", words)),
         }
     }
+    // Who may not read them can be told everything else.
+    let budgets = list(Resource::PodDisruptionBudget, None).await.unwrap_or_else(|failure| {
+        findings.notes.push(format!("PodDisruptionBudgets were not looked at: {failure}"));
+        vec![]
+    });
     let tagged = |resource: Resource, objects: Vec<Value>| objects.into_iter().map(move |object| (resource, object));
-    let all = tagged(Resource::ReplicaSet, sets).chain(tagged(Resource::Pod, pods?));
+    let all = tagged(Resource::PodDisruptionBudget, budgets).chain(tagged(Resource::ReplicaSet, sets)).chain(tagged(Resource::Pod, pods?));
     Ok(all.chain(tagged(Resource::Service, services)).chain(tagged(Resource::EndpointSlice, slices?)).collect())
 }
 

@@ -148,3 +148,19 @@ fn a_selector_in_a_manifest_is_worth_a_word() {
     assert!(hint(&service("shop", json!({"app": "shop"}), json!({})).1).unwrap().starts_with("Service shop has a selector in the manifest."));
     assert_eq!(hint(&service("shop", json!({}), json!({})).1), None);
 }
+
+#[test]
+fn another_budget_is_a_mistake_beside_ours_and_worth_a_word_without() {
+    let plain = || {
+        let metadata = json!({"name": "plain", "namespace": "shops", "uid": "plain", "resourceVersion": "1"});
+        (Resource::PodDisruptionBudget, json!({"metadata": metadata, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "shop"}}}}))
+    };
+    let others = || vec![service("shop", json!({}), json!({})), plain()];
+    let asked = seen(json!({"disruptionBudget": {"minAvailable": 1}}), others());
+    let problems = problems_of(&asked);
+    assert!(problems.len() == 1 && problems[0].contains("PodDisruptionBudget \"plain\" matches these pods, too"), "{problems:?}");
+    let hints = |seen: &Seen| bluegreen::release::budget::hints(&snapshot(seen, now()).unwrap());
+    assert!(hints(&asked).is_empty());
+    let without = seen(json!({}), others());
+    assert_eq!((problems_of(&without).len(), hints(&without).len()), (0, 1));
+}

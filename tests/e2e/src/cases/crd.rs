@@ -89,7 +89,7 @@ fn query(bounds: Value, target: &str) -> Manifest {
 pub async fn crd_rules(stage: Arc<Stage>) -> Result {
     let warmed = |more: Value| shop("v1").spec("/smokeProbes/0/warmUp", more);
     let metric = |more: Value| shop("v1").spec("/drain/source", "Metric").spec("/drain/metric", more);
-    let rules: [(&str, Manifest, &str); 39] = [
+    let rules: [(&str, Manifest, &str); 42] = [
         (
             "selector",
             shop("v1").spec("/template/metadata/labels", json!({"app": "other"})),
@@ -219,6 +219,17 @@ pub async fn crd_rules(stage: Arc<Stage>) -> Result {
             "through ApiServer goes with httpGet or httpPost, with the target EachPod, and without warmUp",
         ),
         ("replicas", shop("v1").spec("/replicas", -1), "must be zero or more"),
+        ("no budget", shop("v1").spec("/disruptionBudget", json!({})), "needs exactly one of minAvailable and maxUnavailable"),
+        (
+            "two budgets",
+            shop("v1").spec("/disruptionBudget", json!({"minAvailable": 1, "maxUnavailable": 1})),
+            "needs exactly one of minAvailable and maxUnavailable",
+        ),
+        (
+            "a budget of no share",
+            shop("v1").spec("/disruptionBudget", json!({"maxUnavailable": "half"})),
+            "must be a number from 0, or a percentage from 0% to 100%",
+        ),
         ("source without metric", shop("v1").spec("/drain/source", "Metric"), "metric goes with source Metric: set both, or none"),
         (
             "metric without source",

@@ -1,0 +1,259 @@
+//! Budget: the PodDisruptionBudget of the pods that serve (`spec.disruptionBudget`).
+//!
+//! A PodDisruptionBudget counts every pod that its selector matches. Over two revisions `minAvailable: 2` is kept by the old pods alone, and all
+//! that serve may be evicted. So ours names the revision that serves, and follows it. The property: **a release moves a Service to a revision only
+//! when the budget covers that revision already.** The API server evicts nobody while the controller of the budget has not seen its last change
+//! (`status.observedGeneration`), so from the write on no pod of the new revision goes by an older count.
+//!
+//! It is derived from the recorded intent alone, and nothing is remembered of it: whoever comes next after an interruption writes the same. A budget
+//! that was switched for a move that never began is put back. The write is guarded by the version that was read.
+//!
+//! Before a release moves traffic it waits for the budget: the old pods serve under theirs, and nothing is lost by waiting. What brings traffic back,
+//! or ends a move that has begun, writes the budget first and waits for nothing: who has no pods is helped by no budget.
+//!
+//! Two budgets that match one pod make the API server refuse each eviction of it, so ours is not made beside another one.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use serde::{Deserialize, Serialize};
+
+use crate::api::{DisruptionBudget, Switch, keys};
+
+use super::action::Action;
+use super::overlap;
+use super::services::{Block, template_labels};
+use super::snapshot::{Object, Snapshot};
+use super::view::View;
+
+/// The PodDisruptionBudgets of a namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Budgets {
+    /// Not read yet.
+    Pending,
+    /// They can't be read, and have not been for a while.
+    Unreadable,
+    /// All of them, by name.
+    Known(BTreeMap<String, Budget>),
+}
+
+/// A PodDisruptionBudget.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Budget {
+    /// `metadata.name`.
+    pub name: String,
+    /// `metadata.uid`.
+    pub uid: String,
+    /// `metadata.resourceVersion`.
+    pub resource_version: String,
+    /// UID of its controlling owner.
+    pub owner: Option<String>,
+    /// The BlueGreenDeployment that it was made for, by its label.
+    pub made_for: Option<String>,
+    /// `spec.selector`; without one it matches nothing.
+    pub selector: Option<PodSelector>,
+    /// The rest of its spec; absent where it is none that this operator would write.
+    pub rules: Option<DisruptionBudget>,
+    /// Whether it is being deleted.
+    pub deleting: bool,
+}
+
+/// Which pods a budget matches (`LabelSelector`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PodSelector {
+    /// Labels that they have.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub match_labels: BTreeMap<String, String>,
+    /// What else is asked of their labels.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub match_expressions: Vec<Requirement>,
+}
+
+/// What is asked of one label.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(default)]
+pub struct Requirement {
+    /// Its key.
+    pub key: String,
+    /// `In`, `NotIn`, `Exists` or `DoesNotExist`.
+    pub operator: String,
+    /// Values.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub values: Vec<String>,
+}
+
+impl PodSelector {
+    /// Whether it matches a pod with these labels. An empty one matches every pod (policy/v1).
+    pub fn matches(&self, labels: &BTreeMap<&str, &str>) -> bool {
+        let met = |asked: &Requirement| {
+            let value = labels.get(asked.key.as_str());
+            let named = value.is_some_and(|value| asked.values.iter().any(|known| known == value));
+            match asked.operator.as_str() {
+                "In" => named,
+                "NotIn" => !named,
+                "Exists" => value.is_some(),
+                "DoesNotExist" => value.is_none(),
+                _ => false,
+            }
+        };
+        self.match_labels.iter().all(|(key, value)| labels.get(key.as_str()) == Some(&value.as_str())) && self.match_expressions.iter().all(met)
+    }
+}
+
+/// What the budget is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Which pods it covers.
+    pub selector: PodSelector,
+    /// How many may be evicted.
+    pub rules: DisruptionBudget,
+}
+
+impl Wanted {
+    /// Whether a budget is so already.
+    pub fn is(&self, object: &Object, budget: &Budget) -> bool {
+        budget.owner.as_ref() == Some(&object.uid) && budget.selector.as_ref() == Some(&self.selector) && budget.rules.as_ref() == Some(&self.rules)
+    }
+}
+
+/// Puts the budget where the recorded intent says, or deletes it when it is not asked for any more.
+pub fn step(view: &View<'_>) -> Option<Action> {
+    let snapshot = view.snapshot;
+    let spec = &snapshot.object.spec;
+    if spec.paused {
+        return None;
+    }
+    if spec.disruption_budget.is_some() {
+        return write(view, view.intent?);
+    }
+    let Budgets::Known(budgets) = &snapshot.budgets else { return None };
+    let ours = budgets.get(&snapshot.object.name).filter(|budget| budget.owner.as_ref() == Some(&snapshot.object.uid) && !budget.deleting)?;
+    Some(Action::DeleteBudget { budget: ours.clone() })
+}
+
+/// The write that makes the budget cover a move; none where it does, or where it can't be written.
+pub fn write(view: &View<'_>, switch: &Switch) -> Option<Action> {
+    let snapshot = view.snapshot;
+    let asked = snapshot.object.spec.disruption_budget.as_ref()?;
+    let Budgets::Known(budgets) = &snapshot.budgets else { return None };
+    let wanted = wanted(view, asked, switch);
+    match budgets.get(&snapshot.object.name) {
+        Some(found) if found.deleting || !ours(&snapshot.object, found) || wanted.is(&snapshot.object, found) => None,
+        None if beside(snapshot, budgets).is_some() => None,
+        found => Some(Action::WriteBudget { found: found.cloned(), wanted }),
+    }
+}
+
+/// Whether the budget covers a move, or none is asked for.
+pub fn covers(view: &View<'_>, switch: &Switch) -> bool {
+    let object = &view.snapshot.object;
+    let Some(asked) = &object.spec.disruption_budget else { return true };
+    let Budgets::Known(budgets) = &view.snapshot.budgets else { return false };
+    let wanted = wanted(view, asked, switch);
+    budgets.get(&object.name).is_some_and(|found| !found.deleting && wanted.is(object, found))
+}
+
+/// The pods of the revision that serves. While two serve together it covers both, and of the two together no more may go than of one alone: `minAvailable`
+/// over both would be kept by the new pods alone, of which a load balancer may not know yet.
+fn wanted(view: &View<'_>, asked: &DisruptionBudget, switch: &Switch) -> Wanted {
+    let spec = &view.snapshot.object.spec;
+    let mut selector = PodSelector { match_labels: spec.selector.match_labels.clone(), match_expressions: vec![] };
+    if let Some(from) = switch.from.as_ref().filter(|_| overlap::together(view, switch)) {
+        let values = vec![from.clone(), switch.to.clone()];
+        selector.match_expressions.push(Requirement { key: keys::REVISION.into(), operator: "In".into(), values });
+        let most = Some(IntOrString::Int(allowed(asked, spec.replicas)));
+        return Wanted { selector, rules: DisruptionBudget { min_available: None, max_unavailable: most, ..asked.clone() } };
+    }
+    selector.match_labels.insert(keys::REVISION.into(), switch.to.clone());
+    Wanted { selector, rules: asked.clone() }
+}
+
+/// How many of so many pods may go. Kubernetes rounds shares up.
+fn allowed(asked: &DisruptionBudget, replicas: i32) -> i32 {
+    let number = |value: &IntOrString| match value {
+        IntOrString::Int(number) => *number,
+        IntOrString::String(text) => {
+            let percent = text.trim_end_matches('%').parse::<i64>().unwrap_or(0);
+            i32::try_from((i64::from(replicas).saturating_mul(percent) + 99) / 100).unwrap_or(i32::MAX)
+        }
+    };
+    match (&asked.min_available, &asked.max_unavailable) {
+        (Some(least), _) => replicas.saturating_sub(number(least)).max(0),
+        (None, Some(most)) => number(most).max(0),
+        (None, None) => 0,
+    }
+}
+
+/// Whether a budget is this object's: controlled by it, or left without an owner by an earlier object of the same name.
+fn ours(object: &Object, budget: &Budget) -> bool {
+    match &budget.owner {
+        Some(owner) => *owner == object.uid,
+        None => budget.made_for.as_ref() == Some(&object.name),
+    }
+}
+
+/// Another budget that matches pods of this object.
+fn beside<'a>(snapshot: &'a Snapshot, budgets: &'a BTreeMap<String, Budget>) -> Option<&'a Budget> {
+    budgets.values().find(|budget| budget.name != snapshot.object.name && !budget.deleting && matched(snapshot, budget) > 0)
+}
+
+/// Of how many revisions a budget matches pods; one that is to come counts as another one.
+fn matched(snapshot: &Snapshot, budget: &Budget) -> usize {
+    let Some(selector) = &budget.selector else { return 0 };
+    let mut labels = template_labels(snapshot);
+    let to_come = std::iter::once("of a revision to come");
+    let revisions: std::collections::BTreeSet<&str> = snapshot.sets.iter().map(|set| set.revision.as_str()).chain(to_come).collect();
+    let count = revisions.into_iter().filter(|revision| {
+        labels.insert(keys::REVISION, revision);
+        selector.matches(&labels)
+    });
+    count.count()
+}
+
+/// What keeps the budget that is asked for from being kept.
+pub fn check(snapshot: &Snapshot) -> Result<(), Block> {
+    let object = &snapshot.object;
+    if object.spec.disruption_budget.is_none() {
+        return Ok(());
+    }
+    let budgets = match &snapshot.budgets {
+        Budgets::Pending => return Ok(()),
+        Budgets::Unreadable => {
+            let what = "the PodDisruptionBudgets of this namespace can't be read; give the operator the rights of its chart, or remove the field";
+            return Err(Block::new("BudgetUnreadable", format!("spec.disruptionBudget: {what}")));
+        }
+        Budgets::Known(budgets) => budgets,
+    };
+    if let Some(taken) = budgets.get(&object.name).filter(|found| !ours(object, found)) {
+        let what = format!("there is a PodDisruptionBudget \"{}\" already that is not this object's; delete it, or remove the field", taken.name);
+        return Err(Block::new("BudgetTaken", format!("spec.disruptionBudget: {what}")));
+    }
+    if let Some(other) = beside(snapshot, budgets) {
+        let why = "and pods that two of them match can't be evicted at all; delete it, or remove the field";
+        return Err(Block::new(
+            "BudgetBeside",
+            format!("spec.disruptionBudget: PodDisruptionBudget \"{}\" matches these pods, too, {why}", other.name),
+        ));
+    }
+    Ok(())
+}
+
+/// What is to be known of budgets that match pods of several revisions where none is asked for.
+pub fn hints(snapshot: &Snapshot) -> Vec<String> {
+    let Budgets::Known(budgets) = &snapshot.budgets else { return vec![] };
+    if snapshot.object.spec.disruption_budget.is_some() {
+        return vec![];
+    }
+    // One that is to be deleted with the field is no other's.
+    let others = budgets.values().filter(|budget| budget.owner.as_ref() != Some(&snapshot.object.uid) && !budget.deleting);
+    let spanning = others.filter(|budget| matched(snapshot, budget) > 0);
+    spanning
+        .map(|budget| {
+            format!(
+                "PodDisruptionBudget {} counts pods that are being left beside those that serve, so all that serve may be evicted during a drain; delete it and set spec.disruptionBudget, which follows the revision that serves",
+                budget.name
+            )
+        })
+        .collect()
+}
