@@ -9,6 +9,7 @@ use kube::ResourceExt;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::json;
 
+use crate::audit::Audit;
 use crate::claim;
 use crate::failure::{Failure, Result};
 use crate::manifest::{Manifest, shop};
@@ -185,5 +186,28 @@ pub async fn secrets_are_kept_and_what_is_missing_is_told(stage: Arc<Stage>) -> 
     })
     .await?;
     claim!(stage.api::<Secret>().get("shop-keys").await?.name_any() == "shop-keys", "what was copied is gone");
+    Ok(())
+}
+
+/// As it is installed by default nothing is copied: that is told, what runs goes on, and the operator has not even asked for a ConfigMap or Secret.
+pub async fn nothing_is_copied_without_leave(stage: Arc<Stage>) -> Result {
+    let first = stage.installed(&shop("v1")).await?;
+    let users = stage.users().await?;
+    says(&stage, "v2").await?;
+    stage.apply(&configured()).await?;
+    let told = stage.stalled("SnapshotsNotAllowed", 20).await?;
+    let words =
+        "spec.configSnapshots.configMaps[0]: this operator may not copy ConfigMaps; whoever installs it can set configSnapshots to ConfigMaps";
+    claim!(told == words, "{told}");
+    users.more(50).await?;
+    claim!(stage.selected("shop").await? == first && stage.sets().await?.len() == 1, "a release begins all the same");
+    let audit = Audit::all(&stage.world)?;
+    for namespace in ["", &stage.namespace] {
+        let asked = audit.controller(namespace)?;
+        let theirs = asked.iter().find(|asked| asked.contains(" configmaps/") || asked.contains(" secrets/"));
+        claim!(theirs.is_none(), "it asked: {theirs:?}");
+    }
+    let summary = users.stop_clean()?;
+    stage.notes.say(format!("{} requests, 0 failed", summary.ok));
     Ok(())
 }
