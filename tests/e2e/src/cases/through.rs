@@ -20,8 +20,8 @@ pub const ALLOWED: &str = "allowProxy=true";
 fn tested(version: &str, more: &[(&str, Value)]) -> Manifest {
     let expect = json!({"status": [200], "headers": [{"name": "X-Version", "value": version}], "jsonPointer": [{"path": "/app", "value": "shop"}]});
     let mut get = json!({"path": "/?a=../b&path=/readyz", "port": "http", "expect": expect});
-    for (field, value) in more {
-        get[*field] = value.clone();
+    if let Some(fields) = get.as_object_mut() {
+        fields.extend(more.iter().map(|(field, value)| ((*field).to_owned(), value.clone())));
     }
     let probe = |kind: &str, action: Value| json!({"name": kind, kind: action, "through": "ApiServer", "successThreshold": 2, "failureThreshold": 2, "timeoutSeconds": 2});
     let post = json!({"path": "/upload", "port": 8080, "body": "{\"item\":1}", "expect": {"jsonPointer": [{"path": "/bytes", "value": "10"}]}});
