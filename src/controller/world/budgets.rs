@@ -45,7 +45,7 @@ impl World {
         let Some(budget) = self.budgets.remove(uid, version) else {
             return Concerned::default();
         };
-        unlink(&mut self.budgets_in, &budget.namespace, &uid.to_owned());
+        unlink(&mut self.budgets_in, &budget.namespace, uid);
         Concerned::of(self.keys_in(&budget.namespace))
     }
 }
