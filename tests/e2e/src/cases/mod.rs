@@ -5,6 +5,7 @@ mod after;
 mod agents;
 mod astray;
 pub mod bad_input;
+mod budgets;
 mod commands;
 pub mod config;
 mod crd;
@@ -76,6 +77,7 @@ pub fn all() -> Vec<Case> {
         shared!(webhooks::webhooks_decide, 240),
         shared!(exec::commands_in_pods_decide, 240),
         shared!(job_probes::jobs_decide, 240),
+        shared!(budgets::disruption_budget_follows, 240),
         shared!(through::probes_through_the_api_server, 300),
         shared!(group::group_switches_together, 300),
         shared!(exec::release_kept_told_by_a_signal, 300),
