@@ -133,9 +133,17 @@ async fn faults_from_the_start_can_be_taken_back() {
 #[tokio::test]
 async fn it_shows_the_sessions_that_it_was_told_of() {
     let app = start(&[]).await;
-    assert!(ask(app.admin, "GET /metrics").await.ends_with("app_sessions{version=\"v1\"} 0\n"));
+    assert!(ask(app.admin, "GET /metrics").await.contains("app_sessions{version=\"v1\"} 0\n"));
     assert!(ask(app.admin, "POST /sessions?open=3").await.contains(r#""sessions":3"#));
-    assert!(ask(app.admin, "GET /metrics").await.ends_with("app_sessions{version=\"v1\"} 3\n"));
+    assert!(ask(app.admin, "GET /metrics").await.contains("app_sessions{version=\"v1\"} 3\n"));
+}
+
+#[tokio::test]
+async fn it_counts_how_often_it_was_asked_and_by_whom() {
+    let app = start(&[]).await;
+    ask(app.http, "GET /").await;
+    assert!(ask(app.http, "GET / HTTP/1.1\r\nX-Forwarded-Uri: /api/v1/pods").await.starts_with("HTTP/1.1 200"));
+    assert!(ask(app.admin, "GET /metrics").await.ends_with("app_requests_total 2\napp_requests_passed_on_total 1\n"));
 }
 
 #[tokio::test]
