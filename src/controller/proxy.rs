@@ -1,5 +1,6 @@
 //! Probes that the API server passes on to a pod, for networks that keep this process from pods.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use crate::probe::{Failure, HttpCheck, Proxied, beginning};
 use super::prober::PodName;
 
 const AWAY: &str = "the API server could not be reached";
+/// How long it may take to get a connection to the API server.
+const CONNECT: Duration = Duration::from_millis(900);
 /// How long an API server has to show that it is there.
 const ALIVE: Duration = Duration::from_secs(3);
 
@@ -22,6 +25,8 @@ const ALIVE: Duration = Duration::from_secs(3);
 pub async fn client() -> kube::Result<Client> {
     let mut config = kube::Config::infer().await.map_err(kube::Error::InferConfig)?;
     config.default_retry = false;
+    // Shorter than any attempt: what takes longer is on the way to the API server, and not behind it.
+    config.connect_timeout = Some(CONNECT);
     Client::try_from(config)
 }
 
@@ -39,6 +44,7 @@ pub async fn attempt(client: Option<&Client>, pod: PodName<'_>, check: &HttpChec
     let answer = match timeout_at(end, client.send(request.map(Body::from))).await {
         Ok(Ok(answer)) => answer,
         // Where a pod breaks off soon after the head of its answer, the API server ends its own without having sent any of it.
+        Ok(Err(error)) if on_the_way(&error) => return Err(proxied.not_tried(AWAY)),
         Ok(Err(_)) => return Err(told_apart(client, &proxied, broken()).await),
         Err(_) => return Err(told_apart(client, &proxied, Failure::SilentThrough { what: what(), after: timeout }).await),
     };
@@ -49,6 +55,29 @@ pub async fn attempt(client: Option<&Client>, pod: PodName<'_>, check: &HttpChec
         Ok(Err(_)) => Err(told_apart(client, &proxied, broken()).await),
         Err(_) => Err(told_apart(client, &proxied, Failure::BodyTimeout { what: what(), got, after: timeout }).await),
     }
+}
+
+/// Whether there was no connection to the API server, so that it can't have asked the pod. Another one of several may answer the next request.
+fn on_the_way(error: &kube::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if matches!(
+            kind,
+            // The last one is what a handshake of TLS ends with.
+            Some(
+                ErrorKind::ConnectionRefused
+                    | ErrorKind::TimedOut
+                    | ErrorKind::HostUnreachable
+                    | ErrorKind::NetworkUnreachable
+                    | ErrorKind::InvalidData
+            )
+        ) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Silence may be the pod's or the API server's. One that answers for itself has waited for the pod.

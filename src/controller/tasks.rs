@@ -370,8 +370,10 @@ async fn smoke_probe(home: Arc<dyn Home>, turns: Turns, key: Key, uid: String, a
                 home.prober().attempt(&check, address, timeout).await
             };
             let mut row = observation.clone();
-            let tell = |message| {
-                row.message = message;
+            let last = observation.message.clone();
+            let tell = |message: String| {
+                // Why it is done once more stays there.
+                row.message = if last.is_empty() { message } else { format!("{message}; before that, {last}") };
                 home.report(&uid, &key, Found::Probe(row.clone(), true));
             };
             match warm_up(pace, &turns.warming, seconds(probe.period_seconds), warm_up::until_tell(home.now()), attempt, tell).await {

@@ -21,6 +21,8 @@ use crate::release::Now;
 pub const OF_POD: usize = 16;
 /// Those of one object: half of its turns, so that its other probes have the other half.
 pub const OF_ONE: usize = 32;
+/// Those of all objects: half of all turns, likewise.
+pub const OF_ALL: usize = 512;
 /// Requests a second of one object, counted by the highest rates of the pods that have their turn.
 pub const RATE_OF_ONE: u32 = 400;
 /// Between two requests of all objects: a thousand a second.
@@ -49,21 +51,30 @@ impl Share {
     }
 
     /// Waits until one more request may be sent.
-    async fn request(&self) -> Option<SemaphorePermit<'_>> {
+    async fn request(&self) -> (Option<SemaphorePermit<'_>>, Option<SemaphorePermit<'_>>) {
         let own = self.requests.acquire().await.ok();
+        let all = self.all.under_way.acquire().await.ok();
         self.all.pass().await;
-        own
+        (own, all)
     }
 }
 
-/// Lets the requests of all objects through, one after the other.
-#[derive(Default)]
-pub struct Gate(Mutex<Option<Instant>>);
+/// Lets the requests of all objects through, one after the other, and so many at the same time.
+pub struct Gate {
+    next: Mutex<Option<Instant>>,
+    under_way: Semaphore,
+}
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self { next: Mutex::default(), under_way: Semaphore::new(OF_ALL) }
+    }
+}
 
 impl Gate {
     async fn pass(&self) {
         let at = {
-            let mut next = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
             let at = next.map_or_else(Instant::now, |next| next.max(Instant::now()));
             *next = Some(at + APART);
             at
@@ -98,6 +109,7 @@ pub async fn warm_up<F>(
 where
     F: Future<Output = Result<(), Failure>>,
 {
+    let entered = Instant::now();
     let total = pace.total();
     let mut turn = pin!(share.turn(pace));
     let _turn = tokio::select! {
@@ -114,7 +126,7 @@ where
     let mut under_way = FuturesUnordered::new();
     let mut good = 0;
     let mut held: Option<Failure> = None;
-    let mut telling = interval_at(begun + until_tell, TELL);
+    let mut telling = interval_at(entered + until_tell, TELL);
     telling.set_missed_tick_behavior(MissedTickBehavior::Skip);
     while good < total {
         let next = course.next().filter(|_| under_way.len() < OF_POD).map(|next| (begun + next).max(not_before));

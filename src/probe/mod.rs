@@ -36,7 +36,7 @@ pub use failure::Failure;
 pub use json::pointer;
 pub use number::{Number, number, written};
 pub use pace::{Course, Pace};
-pub use proxied::{Proxied, beginning, passable, passed_on};
+pub use proxied::{Proxied, beginning, passable, passed_back, passed_on};
 pub use query::{Empty, Endpoint, Query, component};
 pub use series::Series;
 pub use webhook::{SigningKey, Webhook};

@@ -20,7 +20,7 @@ const AUDIT_ID: &str = "audit-id";
 /// What an API server's word about a pod begins with.
 const TRIED: &str = "error trying to reach service: ";
 /// Headers that the API server obeys, or that mean the connection to it. It would answer its own errors in the form that Accept names.
-const ITS_OWN: [&str; 12] = [
+const ITS_OWN: [&str; 13] = [
     "accept",
     "audit-id",
     "authorization",
@@ -33,6 +33,8 @@ const ITS_OWN: [&str; 12] = [
     "te",
     "trailer",
     "upgrade",
+    // The audit log would name it as where the request came from.
+    "x-real-ip",
 ];
 const ITS_FAMILIES: [&str; 5] = ["impersonate-", "x-remote-", "x-forwarded-", "x-kubernetes-", "sec-websocket-"];
 
@@ -44,6 +46,22 @@ pub fn passed_on(name: &str) -> Result<(), String> {
     let lower = name.to_ascii_lowercase();
     if ITS_OWN.contains(&lower.as_str()) || ITS_FAMILIES.iter().any(|family| lower.starts_with(family)) {
         return Err(format!("the header {:?} would mean the API server itself, and not the pod", super::failure::shorten(name)));
+    }
+    Ok(())
+}
+
+/// Headers of an answer that the API server adds, replaces or takes out.
+const ITS_ANSWERS: [&str; 4] = ["audit-id", "cache-control", "date", "strict-transport-security"];
+const ITS_ANSWERS_FAMILIES: [&str; 2] = ["access-control-", "x-kubernetes-"];
+
+/// Whether a header of an answer that the API server passes back is the pod's own, known before any attempt.
+///
+/// # Errors
+/// Why not, in words that hold at most 100 characters of its name.
+pub fn passed_back(name: &str) -> Result<(), String> {
+    let lower = name.to_ascii_lowercase();
+    if ITS_ANSWERS.contains(&lower.as_str()) || ITS_ANSWERS_FAMILIES.iter().any(|family| lower.starts_with(family)) {
+        return Err(format!("the header {:?} of an answer is the API server's own, or taken out by it", super::failure::shorten(name)));
     }
     Ok(())
 }
@@ -106,6 +124,7 @@ impl<'a> Proxied<'a> {
         passable(&check.path).map_err(|why| invalid(format!("the path can't go through the API server: {why}")))?;
         let host = (!check.host.is_empty()).then_some("Host");
         check.headers.iter().map(|(name, _)| name.as_str()).chain(host).try_for_each(passed_on).map_err(invalid)?;
+        check.expect.headers.iter().try_for_each(|(name, _)| passed_back(name)).map_err(invalid)?;
         let scheme = match check.scheme {
             Scheme::Http => "",
             Scheme::Https => "https:",
@@ -150,6 +169,11 @@ impl<'a> Proxied<'a> {
         }
         if !status.is_client_error() && !status.is_server_error() {
             return None;
+        }
+        // Some of its own troubles it tells in plain text.
+        let own: [&[u8]; 2] = [b"Internal Server Error: \"/api/v1/namespaces/", b"This request caused apiserver to panic"];
+        if status == StatusCode::INTERNAL_SERVER_ERROR && own.iter().any(|words| body.starts_with(words)) {
+            return Some(self.not_tried("the API server could not pass it on"));
         }
         let said = serde_json::from_slice::<serde_json::Value>(body).ok()?;
         let text = |field: &str| said.get(field).and_then(serde_json::Value::as_str);

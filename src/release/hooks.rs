@@ -15,6 +15,7 @@ use super::conditions::short;
 use super::drain::soonest;
 use super::revision::{job_name, jobs_hash};
 use super::services::Block;
+use super::smoke;
 use super::snapshot::{JobState, Pod};
 use super::view::View;
 
@@ -267,6 +268,9 @@ fn running(view: &View<'_>, row: &HookStatus, outcome: &mut Outcome) {
     let next = seen.map_or(first, |seen| (seen.at + LOOK).saturating_sub(view.now.mono));
     if row.uid.is_none() && view.snapshot.object.spec.paused {
         // It begins when the pause ends.
+    } else if previews && row.uid.is_none() && of.is_some() && !smoke::is_previewed(view, &row.revision) {
+        // Somebody has moved the preview Service since, or a pod is not ready any more.
+        soonest(&mut outcome.again, LATER.as_secs_f64());
     } else if next.is_zero() {
         outcome.actions.push(Action::RunHook { run: Box::new(run(view, &row, of)) });
     } else {

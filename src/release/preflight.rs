@@ -249,6 +249,9 @@ fn probe_way(snapshot: &Snapshot, path: &str, probe: &SmokeProbe) -> Result<(), 
     for (place, HttpHeader { name, .. }) in http.headers.iter().enumerate() {
         crate::probe::passed_on(name).map_err(|why| header(format!("{field}.httpHeaders[{place}]"), why))?;
     }
+    for (place, wanted) in http.expect.headers.iter().enumerate() {
+        crate::probe::passed_back(&wanted.name).map_err(|why| header(format!("{field}.expect.headers[{place}]"), why))?;
+    }
     Ok(())
 }
 

@@ -96,11 +96,10 @@ pub fn step(view: &View<'_>) -> (Smoke, Outcome) {
     let jobs = !spec.jobs_at(HookPoint::SmokeProbes).is_empty();
     if jobs && !trusted && proof.is_none() {
         let gate = hooks::gate(view, HookPoint::SmokeProbes, &set.revision);
-        let named = spec.traffic.preview_services.first();
         match gate {
             Gate::Open => {}
             Gate::Failed(message) => return (Smoke::Failed { message }, Outcome { run, actions: vec![] }),
-            Gate::Waits(_) if hooks::is_lacking(view) && named.is_some_and(|name| !previews(view, set, name)) => {
+            Gate::Waits(_) if hooks::is_lacking(view) && !is_previewed(view, &set.revision) => {
                 return (Smoke::Job { why: FOLLOWS.into(), may_begin: false }, Outcome { run, actions: vec![] });
             }
             Gate::Waits(why) => return (Smoke::Job { why, may_begin: true }, Outcome { run, actions: vec![] }),
@@ -271,6 +270,12 @@ fn on_preview(view: &View<'_>, set: &Set, probe: &SmokeProbe) -> Option<ProbeRun
     let port = port_of_service(service, port)?.port;
     let address = SocketAddr::new(service.cluster_ips.first()?.parse().ok()?, u16::try_from(port).ok()?);
     Some(ProbeRun { probe: probe.clone(), pod: None, target: name.clone(), address: Some(address), body: None })
+}
+
+/// Whether the first preview Service leads to a revision, if there is one.
+pub fn is_previewed(view: &View<'_>, revision: &str) -> bool {
+    let named = view.snapshot.object.spec.traffic.preview_services.first();
+    named.is_none_or(|name| view.set(revision).is_some_and(|set| previews(view, set, name)))
 }
 
 /// Whether a preview Service leads to ready pods of this very set, and to nobody else.

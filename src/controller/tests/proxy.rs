@@ -80,6 +80,9 @@ async fn a_silent_pod_fails_and_a_silent_api_server_does_not() {
     config.default_retry = false;
     let nobody = Client::try_from(config).unwrap();
     assert!(ask(Some(&nobody), "/good").await.unwrap_err().undecided());
+    // Told by the error alone, whoever else answers meanwhile.
+    let refused = nobody.send(http::Request::new(Body::empty())).await.unwrap_err();
+    assert!(on_the_way(&refused), "{refused:?}");
 }
 
 #[tokio::test]

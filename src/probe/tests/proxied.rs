@@ -90,6 +90,7 @@ fn no_header_means_the_api_server() {
         "Upgrade",
         "Accept",
         "X-Forwarded-For",
+        "X-Real-IP",
     ] {
         let refused = HttpCheck { headers: vec![(name.into(), "x".into())], ..check("/") };
         let said = Proxied::new(&refused, "shop", "p", address()).unwrap_err().to_string();
@@ -100,6 +101,16 @@ fn no_header_means_the_api_server() {
     for name in ["Cookie", "X-Api-Key", "User-Agent", "Content-Type"] {
         assert_eq!(passed_on(name), Ok(()));
     }
+}
+
+#[test]
+fn no_header_of_the_api_server_is_taken_for_the_pods() {
+    for name in ["Cache-Control", "Date", "access-control-allow-origin", "Audit-Id", "X-Kubernetes-Pf-Flowschema-Uid"] {
+        let expect = Expect { headers: vec![(name.into(), None)], ..Expect::default() };
+        let said = Proxied::new(&HttpCheck { expect, ..check("/") }, "shop", "p", address()).unwrap_err().to_string();
+        assert!(said.contains(&format!("the header {name:?} of an answer is the API server's own, or taken out by it")), "{said}");
+    }
+    assert_eq!(passed_back("X-Version"), Ok(()));
 }
 
 /// What a server that decodes a path, again and again, and then resolves its dots makes of it.
