@@ -13,6 +13,10 @@ use crate::words::{self, Reason};
 /// Words of the code that begin like a reason and are none: Kubernetes' own words, an unused row of the Events' names, and
 /// reasons to wait of which only the message is shown.
 const NOT_REASONS: &[&str] = &[
+    // Operators of a label selector.
+    "NotIn",
+    "Exists",
+    "DoesNotExist",
     "Adopting",
     "Always",
     "Available",
