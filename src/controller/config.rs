@@ -1,5 +1,5 @@
 //! Configuration that is kept with revisions: what is known of it, and the requests that copy it. What a ConfigMap or Secret holds is in memory
-//! only while one is copied, and goes nowhere else.
+//! only while one is read or copied, and goes nowhere else.
 
 use std::time::Duration;
 

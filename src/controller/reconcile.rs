@@ -80,8 +80,8 @@ async fn carry_out<A: ApiServer>(context: &Context<A>, key: &Key, snapshot: &Sna
         match apply(context, snapshot, action).await {
             Ok(()) => done = true,
             // What is refused stays refused until somebody changes something; the rest goes on meanwhile.
-            // So does what follows the write of a budget: users wait for no budget. A release that has to wait for it plans nothing after it.
-            Err(error) if is_refusal(&error) || matches!(action, Action::WriteBudget { .. }) && error != ApiError::NotLeading => {
+            // So does what follows the write of a budget or of a copy: users wait for neither. A release that has to wait plans nothing after it.
+            Err(error) if is_refusal(&error) || stands_alone(action) && error != ApiError::NotLeading => {
                 refused(context, snapshot, action, &error);
                 refusal = Some(error);
             }
@@ -140,13 +140,19 @@ fn owners_again<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot) -> Opti
     context.remember(&snapshot.object.uid, |remembered| remembered.owners_again(now)).map(|wait| wait.as_secs_f64() + 0.01)
 }
 
+/// Whether what comes after an action is to be done all the same when it fails, for whatever reason.
+fn stands_alone(action: &Action) -> bool {
+    matches!(action, Action::WriteBudget { .. } | Action::DeleteBudget { .. } | Action::CopyConfig { .. } | Action::DeleteConfig { .. })
+}
+
 fn is_refusal(error: &ApiError) -> bool {
     matches!(error, ApiError::Forbidden(_) | ApiError::Invalid(_))
 }
 
 /// Seconds until a refused template is asked about again.
 fn ask_again<A: ApiServer>(context: &Context<A>, snapshot: &Snapshot) -> Option<f64> {
-    matches!(snapshot.identity, Identity::Refused { .. }).then_some(())?;
+    // What is wrong with configuration is seen by itself: nobody is asked.
+    (matches!(snapshot.identity, Identity::Refused { .. }) && snapshot.configs.problem().is_none()).then_some(())?;
     let now = context.clock.now().mono;
     context.remember(&snapshot.object.uid, |remembered| remembered.ask_again).map(|(at, _)| at.saturating_sub(now).as_secs_f64() + 0.01)
 }

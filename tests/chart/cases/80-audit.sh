@@ -13,6 +13,9 @@ bluegreen-operator get replicasets                 read live where a name is tak
 bluegreen-operator get pods                        read live before they leave one by one (drain.scaleDown: PerPod), which no release here asks for
 bluegreen-operator patch pods                      the same; rights-check takes these away one by one
 bluegreen-operator delete pods                     the same
+bluegreen-operator create poddisruptionbudgets     the budget (spec.disruptionBudget), which no release here asks for
+bluegreen-operator patch poddisruptionbudgets      the budget (spec.disruptionBudget), which no release here asks for
+bluegreen-operator delete poddisruptionbudgets     the budget (spec.disruptionBudget), which no release here asks for
 bluegreen-operator get jobs                        hooks (spec.hooks), which no release here has
 bluegreen-operator create jobs                     the same
 bluegreen-operator delete jobs                     the same
