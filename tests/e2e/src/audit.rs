@@ -93,7 +93,9 @@ impl Audit {
             let code = request.response_status.unwrap_or_default().code;
             // What is about no object, as the schemas are, is not in the store.
             let ObjectRef { resource, subresource, .. } = request.object_ref?;
-            let compared = fidelity::COMPARED.contains(&code) && request.verb != "watch" && !resource.is_empty() && resource != "events";
+            // A pod's log, and what it answers itself, is not the API server's.
+            let pods = matches!(subresource.as_str(), "log" | "proxy");
+            let compared = fidelity::COMPARED.contains(&code) && request.verb != "watch" && !resource.is_empty() && resource != "events" && !pods;
             compared.then(|| fidelity::kind(&request.verb, &resource, &subresource, code))
         });
         Ok(kinds.collect())

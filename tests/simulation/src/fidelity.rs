@@ -2,6 +2,7 @@
 //!
 //! Everything that the operator asks of a real API server must be among them: [`covered`] says what is, by verb, kind and answer.
 
+mod budgets;
 mod configs;
 mod jobs;
 mod nothing;
@@ -58,6 +59,7 @@ pub async fn play<A: ApiServer>(api: A, namespace: &str) -> Result<Play<A>, Stri
     play.replica_sets().await.map_err(|error| format!("replicasets: {error}"))?;
     play.pods().await.map_err(|error| format!("pods: {error}"))?;
     play.jobs().await.map_err(|error| format!("jobs: {error}"))?;
+    play.budgets().await.map_err(|error| format!("poddisruptionbudgets: {error}"))?;
     play.configs().await.map_err(|error| format!("configmaps and secrets: {error}"))?;
     play.objects_with_status().await.map_err(|error| format!("bluegreendeployments: {error}"))?;
     play.watches().await.map_err(|error| format!("connectionwatches: {error}"))?;
