@@ -1,5 +1,6 @@
 //! Groups: BlueGreenDeployments of one namespace that switch together.
 
+use jiff::Timestamp;
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,6 +43,10 @@ pub struct GroupStatus {
     /// The number of its last call.
     #[serde(default)]
     pub called: i64,
+    /// When it called last: not all may follow, and nobody is to wait for that for long.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    pub called_at: Option<Timestamp>,
 }
 
 /// How far a member is.
@@ -68,6 +73,13 @@ pub struct GroupMove {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 32))]
     pub members: Vec<GroupMember>,
+}
+
+impl GroupMove {
+    /// Whether a decision can be the one by which a member came to where it is. An older operator in between moves it and leaves the decision.
+    pub fn led(&self, uid: &str, to: &str) -> bool {
+        self.members.is_empty() || self.members.iter().any(|member| member.uid == uid && member.revision == to)
+    }
 }
 
 /// One member of a call.

@@ -8,8 +8,8 @@
 //! It is derived from the recorded intent alone, and nothing is remembered of it: whoever comes next after an interruption writes the same. A budget
 //! that was switched for a move that never began is put back. The write is guarded by the version that was read.
 //!
-//! Before a release moves traffic it waits for the budget: the old pods serve under theirs, and nothing is lost by waiting. What brings traffic back,
-//! or ends a move that has begun, writes the budget first and waits for nothing: who has no pods is helped by no budget.
+//! Before a release moves traffic it waits for the budget, which covers both revisions until the last Service has moved: nothing is lost by waiting.
+//! What brings traffic back writes the budget last, and waits for nothing: who has no pods is helped by no budget.
 //!
 //! Two budgets that match one pod make the API server refuse each eviction of it, so ours is not made beside another one.
 
@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use serde::{Deserialize, Serialize};
 
-use crate::api::{DisruptionBudget, Switch, keys};
+use crate::api::{DisruptionBudget, Switch, SwitchCause, keys};
 
 use super::action::Action;
 use super::overlap;
@@ -154,12 +154,14 @@ pub fn covers(view: &View<'_>, switch: &Switch) -> bool {
     budgets.get(&object.name).is_some_and(|found| !found.deleting && wanted.is(object, found))
 }
 
-/// The pods of the revision that serves. While two serve together it covers both, and of the two together no more may go than of one alone: `minAvailable`
+/// The pods of the revision that serves. While a release moves the Services, or two serve together, it covers both, and of the two together no more may go than of one alone: `minAvailable`
 /// over both would be kept by the new pods alone, of which a load balancer may not know yet.
 fn wanted(view: &View<'_>, asked: &DisruptionBudget, switch: &Switch) -> Wanted {
     let spec = &view.snapshot.object.spec;
     let mut selector = PodSelector { match_labels: spec.selector.match_labels.clone(), match_expressions: vec![] };
-    if let Some(from) = switch.from.as_ref().filter(|_| overlap::together(view, switch)) {
+    // Before the last Service has moved users are on either of them, and what moves them may be held up.
+    let moving = switch.cause == SwitchCause::Release && switch.completed_at.is_none();
+    if let Some(from) = switch.from.as_ref().filter(|_| moving || overlap::together(view, switch)) {
         let values = vec![from.clone(), switch.to.clone()];
         selector.match_expressions.push(Requirement { key: keys::REVISION.into(), operator: "In".into(), values });
         let most = Some(IntOrString::Int(allowed(asked, spec.replicas)));

@@ -36,6 +36,10 @@ use super::set::Set;
 use super::switch::{self, Direction};
 use super::view::View;
 
+/// Seconds for which a call stands. Who has joined does nothing else meanwhile, and one that can't join must not keep it from that.
+const STANDS: f64 = 10.0;
+/// Seconds after a call that not all have followed until the next one.
+const AGAIN: f64 = 60.0;
 /// As many members a decision can hold.
 const MOST_MEMBERS: usize = 32;
 
@@ -69,6 +73,31 @@ fn group<'a>(view: &View<'a>) -> Option<&'a Group> {
 
 fn before<'a>(view: &View<'a>) -> Option<&'a GroupStatus> {
     view.snapshot.object.status.group.as_ref()
+}
+
+/// The decision by which this member came to where it is.
+fn decision<'a>(view: &View<'_>, intent: &'a Switch) -> Option<&'a GroupMove> {
+    intent.group.as_ref().filter(|decision| decision.led(&view.snapshot.object.uid, &intent.to))
+}
+
+/// Whether a member waits for the others with its switch to a set. What takes users back to pods that have served them, or gives some to users who
+/// have none, waits for nobody.
+pub fn waits(view: &View<'_>, set: &Set) -> bool {
+    let back = view.intent.is_some_and(|intent| intent.from.as_ref() == Some(&set.revision)) && view.served(set) && view.warm(set);
+    let nobody = view.intent.is_some() && view.ready_active() == 0 && view.snapshot.object.spec.replicas > 0;
+    group(view).is_some() && view.forward() && !back && !nobody
+}
+
+/// Seconds since the last call; none where the clock has been set since.
+fn call_age(view: &View<'_>) -> Option<f64> {
+    let at = before(view).and_then(|group| group.called_at)?;
+    Some(view.now.seconds_since(at)).filter(|age| *age >= 0.0)
+}
+
+/// Seconds until a call is withdrawn, or made again.
+pub fn due_in(view: &View<'_>) -> Option<f64> {
+    let lasts = if before(view)?.call.is_some() { STANDS } else { AGAIN };
+    Some(lasts - call_age(view)?)
 }
 
 fn is(moved: &GroupMove, by: &str, number: i64) -> bool {
@@ -139,16 +168,27 @@ pub fn told(view: &View<'_>) -> Option<GroupStatus> {
         });
     };
     let rests = view.rejected.is_none() && view.settled() && view.revision.is_some_and(|revision| view.is_active(revision));
-    let state = if rests { GroupState::Idle } else { GroupState::Preparing };
+    // It has no users to be kept in step with others'.
+    let asleep = view.snapshot.object.spec.replicas == 0 && view.ready_active() == 0;
+    let state = if rests || asleep { GroupState::Idle } else { GroupState::Preparing };
     let joined = known.and_then(|known| known.joined.clone());
-    Some(GroupStatus { name: group.name.clone(), state, revision: None, borne: borne(view), joined, call: None, called: called(view) })
+    Some(GroupStatus {
+        name: group.name.clone(),
+        state,
+        revision: None,
+        borne: borne(view),
+        joined,
+        call: None,
+        called: called(view),
+        called_at: None,
+    })
 }
 
 /// The number of the last call of this member, as far as anybody knows.
 fn called(view: &View<'_>) -> i64 {
     let uid = &view.snapshot.object.uid;
     let own = before(view).map_or(0, |group| group.called);
-    let moved = view.intent.and_then(|intent| intent.group.as_ref());
+    let moved = view.intent.and_then(|intent| decision(view, intent));
     let others = view.snapshot.peers.iter().filter_map(|peer| peer.moved.as_ref()?.group.as_ref());
     let decided = moved.into_iter().chain(others).filter(|moved| moved.by == *uid).map(|moved| moved.number);
     let joined = view.snapshot.peers.iter().filter_map(|peer| peer.status.as_ref()?.joined.as_ref()).filter(|joined| joined.by == *uid);
@@ -212,19 +252,29 @@ pub fn step(view: &View<'_>, ready: Option<&Set>) -> Outcome {
         let follows = |member: &GroupMember| view.snapshot.peers.iter().any(|peer| peer.uid == member.uid && joins(peer, call, member));
         members.iter().filter(|member| member.uid != *uid).all(follows)
     };
+    let age = call_age(view);
+    status.called_at = before(view).and_then(|group| group.called_at);
     let decision = match call {
         Some(call) if joined(call) => Some(call.clone()),
+        Some(_) if age.is_none_or(|age| age >= STANDS) => {
+            return outcome(status, "those who have not followed its call, which is made again in a minute".into());
+        }
         Some(_) => None,
+        None if !alone && age.is_some_and(|age| age < AGAIN) => {
+            return outcome(status, "those who have not followed its call, which is made again in a minute".into());
+        }
         None => Some(GroupMove { by: uid.clone(), number: status.called.saturating_add(1), members: members.clone() }),
     };
     match decision {
         Some(decision) if call.is_some() || alone => {
-            status.called = decision.number;
+            (status.called, status.called_at) = (decision.number, None);
             let intent = intent(view, &set.revision, &decision);
             Outcome { status: Some(status), intent: Some(intent), waits: None }
         }
         new => {
-            status.called = new.as_ref().map_or(status.called, |call| call.number);
+            if let Some(call) = &new {
+                (status.called, status.called_at) = (call.number, Some(view.now.wall));
+            }
             status.call = new.or_else(|| call.cloned());
             let others: Vec<&str> = members.iter().filter(|member| member.uid != *uid).map(|member| member.name.as_str()).collect();
             outcome(status, format!("{} (about to follow)", others.join(" and ")))
@@ -246,7 +296,7 @@ pub fn durable(one: Option<&GroupStatus>, other: Option<&GroupStatus>) -> bool {
 /// What a move that is no release of the group keeps of the decision that it undoes, as long as that takes the others back.
 pub fn mark(view: &View<'_>, cause: SwitchCause) -> Option<GroupMove> {
     let decision =
-        view.intent.and_then(|intent| intent.group.as_ref()).filter(|decision| cause != SwitchCause::Release && !decision.members.is_empty())?;
+        view.intent.and_then(|intent| decision(view, intent)).filter(|decision| cause != SwitchCause::Release && !decision.members.is_empty())?;
     let baked = view.intent.is_some_and(|intent| bake::baked_at(intent).is_some());
     let over = baked && acts(view, &decision.by, decision.number).all(|(peer, _)| peer.moved.as_ref().is_some_and(|moved| moved.baked));
     (!over).then(|| GroupMove { members: vec![], ..decision.clone() })
@@ -254,21 +304,23 @@ pub fn mark(view: &View<'_>, cause: SwitchCause) -> Option<GroupMove> {
 
 /// The member that went back from the decision by which this one has switched.
 pub fn gone_back<'a>(view: &View<'a>, intent: &Switch) -> Option<&'a str> {
-    let decision = intent.group.as_ref().filter(|_| intent.cause == SwitchCause::Release)?;
+    let decision = decision(view, intent).filter(|_| intent.cause == SwitchCause::Release)?;
     acts(view, &decision.by, decision.number).find(|(peer, moved)| went_back(peer, moved)).map(|(peer, _)| peer.name.as_str())
 }
 
 /// Whether this member has borne its last common switch for long enough by itself.
 fn borne(view: &View<'_>) -> bool {
-    let Some(intent) = view.intent.filter(|intent| intent.group.as_ref().is_some_and(|group| group.members.len() > 1)) else {
+    let Some(intent) = view.intent.filter(|intent| decision(view, intent).is_some_and(|group| group.members.len() > 1)) else {
         return false;
     };
-    bake::baked_at(intent).is_some() || intent.converged_at.is_some() && bake::step(view).0 == bake::Bake::Passed
+    // Where the bake was taken out of the spec meanwhile there is nothing more to bear.
+    let enough = !bake::wanted(view, intent) || bake::step(view).0 == bake::Bake::Passed;
+    bake::baked_at(intent).is_some() || intent.converged_at.is_some() && enough
 }
 
 /// For whom a member that has borne the switch waits before its old pods may go.
 pub fn still_bakes<'a>(view: &View<'a>, intent: &Switch) -> Option<&'a str> {
-    let decision = intent.group.as_ref().filter(|_| intent.cause == SwitchCause::Release)?;
+    let decision = decision(view, intent).filter(|_| intent.cause == SwitchCause::Release)?;
     let bakes = |peer: &&Peer| {
         let follows = peer
             .moved

@@ -66,7 +66,7 @@ impl Peer {
             status: told,
             moved: status.and_then(|status| status.switch.as_ref()).map(|switch| Moved {
                 to: switch.to.clone(),
-                group: switch.group.clone(),
+                group: switch.group.clone().filter(|decision| object.metadata.uid.as_ref().is_some_and(|uid| decision.led(uid, &switch.to))),
                 baked: switch.baked_at.is_some_and(|at| at >= switch.started_at),
             }),
         })

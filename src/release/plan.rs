@@ -73,7 +73,7 @@ pub fn plan(snapshot: &Snapshot, now: Now) -> Plan {
         return plan;
     }
     // Whatever else is to be done: first nobody may rely on the call any more.
-    let group = Some(GroupStatus { call: None, state: GroupState::Preparing, revision: None, ..group.clone() });
+    let group = Some(GroupStatus { call: None, called_at: None, state: GroupState::Preparing, revision: None, ..group.clone() });
     Plan { status: BlueGreenDeploymentStatus { group, ..snapshot.object.status.clone() }, effects: plan.effects, ..Plan::default() }
 }
 
@@ -169,7 +169,7 @@ fn promised(view: &View<'_>) -> Option<Plan> {
     let mut status = before.clone();
     match group::pledge(view) {
         Pledge::None => return None,
-        Pledge::Waits => return Some(Plan { status, effects: going_on(view, &drain::step(view)), ..Plan::default() }),
+        Pledge::Waits => return Some(Plan { status, effects: going_on(view, &drain::step(view)), again: Some(5.0), ..Plan::default() }),
         Pledge::Kept(intent) => {
             forget_drain(view.snapshot, &mut status, &intent);
             status.switch = Some(*intent);
@@ -272,10 +272,9 @@ fn steps(view: &View<'_>) -> Plan {
     };
     let next = next.filter(|_| gate == Gate::Open);
     let begun = next.and_then(|set| begin_switch(view, set));
-    // A return waits for nobody.
-    let together = spec.promotion.group.is_some() && view.forward();
-    let group = group::step(view, next.filter(|_| together && begun.is_some()));
-    let begun = begun.filter(|_| !together);
+    let together = next.is_some_and(|set| group::waits(view, set));
+    let covered = begun.as_ref().is_some_and(|(_, moves)| !moves.is_empty());
+    let group = group::step(view, next.filter(|_| together && covered));
     let rejected = failed(view, &smoke, &gate);
     let hooked = hooks::step(view, at_gate.filter(|_| matches!(gate, Gate::Waits(_))));
     actions.extend(tested.actions);
@@ -290,9 +289,11 @@ fn steps(view: &View<'_>) -> Plan {
     actions.extend(hooks::question(view));
     actions.extend(hooked.actions);
     one_write_a_set(&mut actions);
-    // Before all else: the Services of a move follow it.
     let (budget, moves) = begun.unwrap_or_else(|| (budget::step(view), vec![]));
-    actions.splice(0..0, budget);
+    let moves = if together { vec![] } else { moves };
+    // The Services of a release follow it. On a way back it comes when they have moved, and what puts one right comes before it.
+    let place = if view.settled() { actions.len() } else { 0 };
+    actions.splice(place..place, budget.filter(|_| view.forward() || view.settled()));
 
     let effects = Effects {
         smoke: tested.run,
@@ -323,8 +324,7 @@ fn steps(view: &View<'_>) -> Plan {
         actions.clear();
     }
     if !moves.is_empty() {
-        actions.retain(|action| matches!(action, Action::WriteBudget { .. }));
-        actions.extend(moves);
+        actions = moves;
     }
     if let Some(rejected) = rejected {
         status.rejected = Some(rejected);
@@ -414,13 +414,12 @@ fn begin_switch(view: &View<'_>, set: &Set) -> Option<(Option<Action>, Vec<Actio
         return None;
     }
     let record = Switch { cutover: overlap::cutover(view, cause), ..record };
-    let budget = budget::write(view, &record);
     // Nobody is moved to pods that the budget does not cover. On a way back nobody waits for it.
     if view.forward() && !budget::covers(view, &record) {
-        return Some((budget, vec![]));
+        return Some((budget::write(view, &record), vec![]));
     }
     let marks = overlap::marks(view, &record);
-    Some((budget, if marks.is_empty() { switch::begin(view, set, &record) } else { marks }))
+    Some((None, if marks.is_empty() { switch::begin(view, set, &record) } else { marks }))
 }
 
 /// Rejects the revision of the spec when its smoke probes or a hook before the switch failed.
@@ -475,7 +474,7 @@ fn again(view: &View<'_>, findings: &Findings, status: &BlueGreenDeploymentStatu
     {
         drain::soonest(&mut again, seconds);
     }
-    for seconds in overlap::due_in(view).chain(copies::due_in(view)) {
+    for seconds in overlap::due_in(view).chain(copies::due_in(view)).chain(group::due_in(view)) {
         drain::soonest(&mut again, seconds);
     }
     for name in spec.traffic.services.iter().chain(&spec.traffic.preview_services) {

@@ -23,14 +23,14 @@ impl World {
     pub fn write_budget(&mut self, found: Option<&Budget>, wanted: &Wanted) -> Result<(), Conflict> {
         self.number += 1;
         let number = self.number.to_string();
-        let known = self.budgets().get(SHOP).map(|budget| budget.resource_version.clone());
+        let (name, uid) = (self.snapshot.object.name.clone(), self.snapshot.object.uid.clone());
+        let known = self.budgets().get(&name).map(|budget| budget.resource_version.clone());
         if known != found.map(|budget| budget.resource_version.clone()) {
             return Err(Conflict);
         }
         let Wanted { selector, rules } = wanted.clone();
-        let budget =
-            Budget { selector: Some(selector), rules: Some(rules), resource_version: number, owner: Some(UID.into()), ..budget(SHOP, &json!({})) };
-        self.budgets().insert(SHOP.into(), budget);
+        let budget = Budget { selector: Some(selector), rules: Some(rules), resource_version: number, owner: Some(uid), ..budget(&name, &json!({})) };
+        self.budgets().insert(name, budget);
         Ok(())
     }
 
@@ -51,19 +51,20 @@ impl World {
     }
 }
 
-/// A Service is moved to a revision only when the budget covers it, by what is there now.
+/// A release moves a Service to a revision only when the budget covers it, by what is there now; what brings users back or repairs does not wait.
 pub fn of_select(world: &World, planned: &Snapshot, service: &Service, selector: &BTreeMap<String, String>, record: Option<&crate::api::Switch>) {
     let spec = &planned.object.spec;
     let Some(switch) = record.or(planned.object.status.switch.as_ref()).filter(|_| spec.traffic.services.contains(&service.name)) else { return };
     let Budgets::Known(budgets) = &world.snapshot.budgets else { return };
     let parked = selector.get(keys::REVISION).is_some_and(|revision| revision == keys::REVISION_NONE);
-    if spec.disruption_budget.is_none() || parked || world.stale {
+    let begins = switch.cause == crate::api::SwitchCause::Release && switch.completed_at.is_none();
+    if spec.disruption_budget.is_none() || parked || world.stale || !begins {
         return;
     }
     let revisions = [Some(&switch.to), switch.from.as_ref().filter(|_| selector.contains_key(keys::SERVING))];
     for revision in revisions.into_iter().flatten() {
         let labels = BTreeMap::from([("app", SHOP), (keys::REVISION, revision.as_str())]);
-        let covers = budgets.get(SHOP).and_then(|budget| budget.selector.as_ref()).is_some_and(|selector| selector.matches(&labels));
+        let covers = budgets.get(&planned.object.name).and_then(|budget| budget.selector.as_ref()).is_some_and(|selector| selector.matches(&labels));
         assert!(covers, "Service {} is moved to {revision}, which the budget does not cover: {budgets:?}", service.name);
     }
 }
@@ -105,12 +106,12 @@ fn it_is_the_first_write_of_every_move() {
     world.transcript.clear();
     world.apply_version("v2");
     world.settle();
-    assert_eq!(world.lines(&["budget", "select", "fence"]), ["budget v2", "select shop v2@2", "fence v2@2"]);
+    assert_eq!(world.lines(&["budget", "select", "fence"]), ["budget v1 v2", "select shop v2@2", "fence v2@2", "budget v2"]);
     assert_eq!(world.budget().rules, world.snapshot.object.spec.disruption_budget);
     world.transcript.clear();
     world.command(command::ABORT, revision("v2"));
     world.settle();
-    assert_eq!(world.lines(&["budget", "select", "fence"]), ["budget v1", "fence v1@3", "select shop v1@3"]);
+    assert_eq!(world.lines(&["budget", "select", "fence"]), ["fence v1@3", "select shop v1@3", "budget v1"]);
 }
 
 #[test]
@@ -123,7 +124,7 @@ fn while_two_revisions_serve_it_covers_both_and_lets_no_more_go_than_of_one() {
     let rules = world.budget().rules.clone().unwrap();
     assert_eq!((rules.min_available, rules.max_unavailable), (None, Some(IntOrString::Int(1))));
     world.until("the old pods leave", |world| world.selected("shop") == "v2");
-    assert_eq!(world.lines(&["budget", "select"]), ["budget v1 v2", "select shop v2@2 beside", "budget v2", "select shop v2@2"]);
+    assert_eq!(world.lines(&["budget", "select"]), ["budget v1 v2", "select shop v2@2 beside", "select shop v2@2", "budget v2"]);
     assert_eq!(world.budget().rules, world.snapshot.object.spec.disruption_budget);
 }
 
@@ -141,13 +142,13 @@ fn a_release_waits_for_it_and_a_return_does_not() {
     world.until("v2 serves", |world| world.phase() == PhaseName::Converge);
     world.command(command::ABORT, revision("v2"));
     world.settle();
-    assert_eq!(world.lines(&["budget", "select"])[2..], ["budget v1", "select shop v1@3"]);
+    assert_eq!(world.lines(&["budget", "select"])[3..], ["select shop v1@3", "budget v1"]);
     // What is on record is not held up by it: both are in one plan, and the second write does not hang on the first.
     world.budgets().get_mut(SHOP).unwrap().rules = None;
     world.service_mut("shop").selector = selector(&revision("v2"));
     let planned = plan(&world.snapshot, world.now());
-    assert!(matches!(planned.actions[0], Action::WriteBudget { .. }), "{:?}", planned.actions);
-    assert!(matches!(planned.actions[1], Action::Select { .. }), "{:?}", planned.actions);
+    assert!(matches!(planned.actions[0], Action::Select { .. }), "{:?}", planned.actions);
+    assert!(matches!(planned.actions.last(), Some(Action::WriteBudget { .. })), "{:?}", planned.actions);
 }
 
 #[test]
@@ -157,17 +158,17 @@ fn a_move_that_is_interrupted_after_it_is_made_or_taken_back() {
         world.writes_left = Some(1);
         world.reconcile();
         world.writes_left = None;
-        assert_eq!(world.lines(&["budget", "select"]), ["budget v2"]);
+        assert_eq!(world.lines(&["budget", "select"]), ["budget v1 v2"]);
         world.restart();
         world
     };
     let mut world = before();
     world.settle();
-    assert_eq!(world.lines(&["budget", "select"]), ["budget v2", "select shop v2@2"]);
+    assert_eq!(world.lines(&["budget", "select"]), ["budget v1 v2", "select shop v2@2", "budget v2"]);
     let mut world = before();
     world.command(command::ABORT, revision("v2"));
     world.settle();
-    assert_eq!(world.lines(&["budget", "select"]), ["budget v2", "budget v1"], "it covers whoever serves");
+    assert_eq!(world.lines(&["budget", "select"]), ["budget v1 v2", "budget v1"], "it covers whoever serves");
 }
 
 #[test]

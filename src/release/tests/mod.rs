@@ -1,6 +1,7 @@
 //! The release core, tested without a cluster: tables of single plans, whole stories against idealised peers, and properties.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+mod alone;
 mod apart;
 pub mod fixtures;
 mod invariants;
