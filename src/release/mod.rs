@@ -3,6 +3,7 @@
 //! One file a step. Nothing here talks to anybody, reads a clock or rolls dice.
 
 pub mod action;
+mod again;
 pub mod bake;
 pub mod begin;
 pub mod bring_up;

@@ -3,6 +3,7 @@
 
 mod alone;
 mod apart;
+mod asking;
 pub mod fixtures;
 mod invariants;
 mod jobs;
