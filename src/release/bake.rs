@@ -6,6 +6,7 @@ use crate::api::{PhaseName, ProbeResult, SmokeProbe, Switch, SwitchCause};
 
 use super::action::{ProbeRun, SmokeRun};
 use super::command;
+use super::group;
 use super::revision::probes_hash;
 use super::set::Set;
 use super::smoke;
@@ -68,8 +69,12 @@ fn was_over(view: &View<'_>, intent: &Switch) -> bool {
     over && view.active().is_some() && intent.converged_at.is_some() && baked_at(intent).is_none()
 }
 
-/// Whether a set that was left must stay as it was, since the traffic may come back.
+/// Whether a set that was left must stay as it was, since the traffic may come back: from here, or from another member of the group.
 pub fn holds(view: &View<'_>, set: &Set) -> bool {
+    group::holds(view, set) || holds_itself(view, set)
+}
+
+fn holds_itself(view: &View<'_>, set: &Set) -> bool {
     let left = |intent: &Switch| intent.from.as_ref() == Some(&set.revision);
     // Where somebody has deleted the set that bears it nothing ends the bake but its time.
     set.loose.is_none() && baking(view).is_some_and(|intent| left(intent) && (view.active().is_some() || seconds_left(view, intent) > 0.0))

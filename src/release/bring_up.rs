@@ -6,6 +6,7 @@ use super::action::{Action, SetChange, SetRef};
 use super::bake::{self, Bake};
 use super::copies;
 use super::drain;
+use super::group;
 use super::hooks::{self, Gate};
 use super::part;
 use super::promotion;
@@ -134,7 +135,13 @@ pub fn step(view: &View<'_>, block: Option<&Block>) -> (BringUp, Vec<Action>) {
 /// New pods beside too many old ones would cost more than anybody planned for; the way back is never held up by this.
 fn too_many(view: &View<'_>) -> Option<BringUp> {
     // What is kept for a way back only, or for one that there is not, ends by itself or never.
-    let kept = |set: &&Set| drain::only_warm(view, set) || bake::holds(view, set) && matches!(bake::step(view).0, Bake::Failed { .. });
+    let kept = |set: &&Set| match bake::step(view).0 {
+        Bake::Failed { .. } => bake::holds(view, set),
+        Bake::Running { .. } => false,
+        // Those of the group may wait for a repair of what is not ready here, and that for this release.
+        Bake::None | Bake::Passed | Bake::TooLate => group::holds(view, set),
+    };
+    let kept = |set: &&Set| drain::only_warm(view, set) || kept(set);
     let left = view.being_left().filter(|set| !kept(set)).count();
     let maximum = usize::try_from(view.snapshot.object.spec.drain.max_sets).unwrap_or(usize::MAX);
     (left >= maximum).then(|| {

@@ -418,7 +418,9 @@ fn drained(view: &View<'_>, findings: &Findings) -> Says {
             return says(Unknown, "Switching", "the Services are being moved");
         }
         if let Some(kept) = view.being_left().find(|set| bake::holds(view, set)) {
-            return says(False, "Baking", format!("revision {} stays as it was until the bake is over", kept.revision));
+            let other = view.intent.filter(|_| findings.bake == Bake::None).and_then(|intent| group::still_bakes(view, intent));
+            let whose = other.map_or_else(|| "the bake".to_owned(), |member| format!("that of {member}, which switched together with this one,"));
+            return says(False, "Baking", format!("revision {} stays as it was until {whose} is over", kept.revision));
         }
         return says(True, "NothingDraining", "no old pods are left");
     };

@@ -318,6 +318,12 @@ fn borne(view: &View<'_>) -> bool {
     bake::baked_at(intent).is_some() || intent.converged_at.is_some() && enough
 }
 
+/// Whether the set that this member has left stays for the sake of others, who may take it back.
+pub fn holds(view: &View<'_>, set: &Set) -> bool {
+    let left = view.intent.filter(|intent| intent.completed_at.is_some() && intent.from.as_ref() == Some(&set.revision));
+    set.loose.is_none() && left.is_some_and(|intent| still_bakes(view, intent).is_some())
+}
+
 /// For whom a member that has borne the switch waits before its old pods may go.
 pub fn still_bakes<'a>(view: &View<'a>, intent: &Switch) -> Option<&'a str> {
     let decision = decision(view, intent).filter(|_| intent.cause == SwitchCause::Release)?;

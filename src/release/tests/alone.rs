@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::fixtures::*;
 use super::grouping::Worlds;
-use crate::api::{BlueGreenDeployment, GroupMember, GroupMove, GroupState, PhaseName, keys};
+use crate::api::{BlueGreenDeployment, ConditionType, GroupMember, GroupMove, GroupState, PhaseName, keys};
 use crate::release::budget::Budgets;
 use crate::release::{Peer, plan};
 
@@ -150,4 +150,53 @@ fn one_whose_budget_can_not_be_kept_is_not_ready() {
     assert_eq!(active(&worlds), ["v2", "v2"]);
     let rest = plan(&worlds.all[0].snapshot, worlds.all[0].now());
     assert!(rest.actions.is_empty(), "{:?}", rest.actions);
+}
+
+/// Two members of which only the second bakes, both at v2.
+fn one_bakes(changes: &serde_json::Value) -> Worlds {
+    let mut worlds = Worlds::installed(2, changes);
+    let probes = json!([{"name": "good", "httpGet": {"port": "http"}}]);
+    worlds.act(1, |world| world.edit(|spec| (spec.bake.seconds, spec.bake.probes) = (60, serde_json::from_value(probes).unwrap())));
+    worlds.settle();
+    worlds.apply("v2");
+    worlds.settle();
+    worlds.run(20);
+    assert_eq!(active(&worlds), ["v2", "v2"]);
+    worlds
+}
+
+#[test]
+fn one_without_a_bake_keeps_its_old_set_untold_while_another_bakes() {
+    let mut worlds = one_bakes(&json!({"drain": {"begin": {"http": {"path": "/drain", "port": "http"}}}}));
+    assert_eq!(worlds.all[0].set("v1").desired, 3);
+    assert!(worlds.all[0].told.is_empty(), "{:?}", worlds.all[0].told);
+    let says = message(worlds.all[0].status(), ConditionType::Drained);
+    assert!(says.ends_with("stays as it was until that of b, which switched together with this one, is over"), "{says}");
+    worlds.all[1].ill.insert(revision("v2"));
+    worlds.run(5);
+    assert_eq!(active(&worlds), ["v1", "v1"]);
+    assert_eq!(worlds.all[0].status().rejected.as_ref().unwrap().reason, "GroupWentBack");
+}
+
+#[test]
+fn one_without_a_bake_drains_when_the_others_have_baked() {
+    let mut worlds = one_bakes(&json!({}));
+    worlds.run(60);
+    assert!(worlds.all.iter().all(|world| world.phase() == PhaseName::Complete && world.set("v1").desired == 0));
+}
+
+#[test]
+fn what_is_kept_for_the_others_holds_up_no_release_that_they_may_wait_for() {
+    let mut worlds = one_bakes(&json!({"drain": {"maxSets": 1}}));
+    // It gets ill and has nowhere to go.
+    worlds.all[1].ill.insert(revision("v2"));
+    worlds.all[1].broken.insert(revision("v1"));
+    let old = worlds.all[1].set("v1").uid.clone();
+    worlds.all[1].snapshot.pods.iter_mut().filter(|pod| pod.set_uid == old).for_each(|pod| pod.ready = false);
+    worlds.run(5);
+    assert_eq!(active(&worlds), ["v2", "v2"]);
+    worlds.apply("v3");
+    worlds.settle();
+    worlds.run(20);
+    assert_eq!(active(&worlds), ["v3", "v3"], "{:#?}", worlds.all[0].status().conditions);
 }

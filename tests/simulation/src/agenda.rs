@@ -43,8 +43,8 @@ pub enum Happening {
     Applier(String),
     /// A person applies the object that was deleted.
     Apply,
-    /// The bystander's second version is released.
-    Bystander,
+    /// A version of the bystander is released.
+    Bystander(u64),
     /// A process of the operator is started in a place.
     Start(usize),
     /// The deadline by which a selector must have been put back.

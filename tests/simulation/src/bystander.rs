@@ -1,5 +1,6 @@
-//! Another BlueGreenDeployment of the same namespace, in some runs. It is released once, while everything goes wrong with the first one. Nobody
-//! touches anything of it by hand, so it serves all the time and comes to its end, whatever becomes of the other.
+//! Another BlueGreenDeployment of the same namespace, in some runs. It is released while everything goes wrong with the first one. Nobody
+//! touches anything of it by hand, so it serves all the time and comes to its end, whatever becomes of the other. In a group with the other
+//! ([`crate::group`]) its release may wait, or go back.
 
 use bluegreen::api::keys;
 use bluegreen::controller::api::Resource;
@@ -8,6 +9,7 @@ use serde_json::{Value, json};
 use crate::agenda::Happening;
 use crate::controller::api::Request;
 use crate::controller::serve::Write;
+use crate::group;
 use crate::json;
 use crate::random::Random;
 use crate::scenario::{probe, template, version_of};
@@ -34,26 +36,32 @@ impl Sim {
     /// Makes it and its Service.
     pub fn make_bystander(&mut self) {
         let random = &mut Random::new(self.what.seed, BYSTANDER);
-        if self.what.story.is_some() || !random.percent(30) {
+        let alone = random.percent(30);
+        if self.what.story.is_some() || !alone && !self.scenario.group {
             return;
         }
         self.make_service(BYSTANDER);
-        let spec = json!({
+        let mut spec = json!({
             "replicas": REPLICAS, "selector": {"matchLabels": {"app": BYSTANDER}}, "template": of(1),
             "traffic": {"services": [BYSTANDER], "quietSeconds": 3, "convergenceTimeoutSeconds": 15}, "smokeProbes": [probe("home", "EachPod", 1)],
             "drain": {"deadlineSeconds": 30, "fallbackSeconds": 10},
         });
+        if self.scenario.group {
+            group::join(&mut spec, &mut Random::new(self.what.seed, "group of two"));
+        }
         let object = json!({"apiVersion": "bluegreen.dev/v1alpha1", "kind": "BlueGreenDeployment", "metadata": {"name": BYSTANDER}, "spec": spec});
         self.make(Resource::BlueGreenDeployment, NAMESPACE, object).ok();
         let at = random.millis(5000, self.scenario.busy_seconds * 1000);
-        self.later(at, Happening::Bystander);
+        if !self.scenario.group {
+            self.later(at, Happening::Bystander(2));
+        }
     }
 
-    /// A person releases its second version.
-    pub fn release_bystander(&mut self) {
-        self.say("person", || format!("releases {BYSTANDER}:v2"));
+    /// A person releases a version of it.
+    pub fn release_bystander(&mut self, version: u64) {
+        self.say("person", || format!("releases {BYSTANDER}:v{version}"));
         self.write(Manager::updates("kubectl"), Resource::BlueGreenDeployment, NAMESPACE, BYSTANDER, |object| {
-            json::set(object, "spec", "template", of(2));
+            json::set(object, "spec", "template", of(version));
         });
     }
 
@@ -66,12 +74,15 @@ impl Sim {
         // With both pods on the node that is lost, it goes back.
         let ended = phase == "Complete"
             && self.names.get(to).map(String::as_str) == Some(version_of(object.pointer("/spec/template").unwrap_or(&Value::Null)))
-            || phase == "Rejected" && reason == "LostAllReadyPods";
+            || phase == "Rejected" && reason == "LostAllReadyPods"
+            || group::ended(self, object);
         let selector = self.store.get(Resource::Service, NAMESPACE, BYSTANDER).and_then(|service| service.pointer("/spec/selector").cloned());
         let pods = self.store.all(Resource::Pod).filter(|pod| is_its(json::name(pod)) && json::alive(pod));
         let (of_it, others): (Vec<_>, Vec<_>) = pods.partition(|pod| json::label(pod, keys::REVISION) == Some(to) && json::ready(pod));
-        let whole = of_it.len() == usize::try_from(REPLICAS).unwrap_or(0) && others.is_empty();
-        if seen && ended && whole && selector == Some(json!({"app": BYSTANDER, keys::REVISION: to})) {
+        let (waits, first) = (group::keeps(self, object), to.is_empty());
+        let whole = (of_it.len() == usize::try_from(REPLICAS).unwrap_or(0) || self.scenario.group && first) && (others.is_empty() || waits);
+        let selects = if first { keys::REVISION_NONE } else { to };
+        if seen && ended && whole && selector == Some(json!({"app": BYSTANDER, keys::REVISION: selects})) {
             return Ok(());
         }
         Err(format!("{BYSTANDER} is {phase} {reason} with {} pods and {} others; its Service selects {selector:?}", of_it.len(), others.len()))
@@ -93,6 +104,8 @@ pub fn serves(sim: &Sim, write: &Write) -> Result<(), String> {
             let to = selected(&write.after).unwrap_or_default();
             let tested = |pod: &Value| sim.history.passed.iter().any(|(passed, _)| passed == json::uid(pod));
             let there = sim.store.all(Resource::Pod).any(|pod| json::label(pod, keys::REVISION) == Some(to.as_str()) && tested(pod));
+            // On the way back the pods that passed may have been replaced since.
+            let there = there || sim.scenario.group && sim.history.passed_once.contains(&to);
             if selected(before).as_deref() == Some(to.as_str()) || to == keys::REVISION_NONE || there {
                 Ok(())
             } else {

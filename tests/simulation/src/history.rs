@@ -182,6 +182,8 @@ pub struct History {
     pub cut: u64,
     /// Connections lost with a node.
     pub lost: u64,
+    /// What the group has decided.
+    pub group: crate::invariants::Decisions,
     /// For the steady check: when it began, and the requests and changes until then.
     pub steady: Option<(Duration, u64, usize)>,
     /// Up to which version the slices were looked at.

@@ -40,14 +40,18 @@ impl Sim {
 
 /// The move that a write puts on record, if it is about another than before.
 pub fn recorded(write: &Write) -> Option<Value> {
-    let read = |object: &Value| match write.call.resource {
+    let same = |one: &Value, other: &Value| attempt(one) == attempt(other) && json::text(one, "/to") == json::text(other, "/to");
+    let before = write.before.as_ref().and_then(|before| of(write, before));
+    of(write, &write.after).filter(|after| before.is_none_or(|before| !same(&before, after)))
+}
+
+/// The move that an object bears, before or after a write.
+pub fn of(write: &Write, object: &Value) -> Option<Value> {
+    match write.call.resource {
         Resource::ReplicaSet | Resource::Service => written(object),
         Resource::BlueGreenDeployment => object.pointer("/status/switch").cloned(),
         _ => None,
-    };
-    let same = |one: &Value, other: &Value| attempt(one) == attempt(other) && json::text(one, "/to") == json::text(other, "/to");
-    let before = write.before.as_ref().and_then(|before| read(before));
-    read(&write.after).filter(|after| before.is_none_or(|before| !same(&before, after)))
+    }
 }
 
 /// The fencing number of a move.

@@ -7,6 +7,7 @@ pub mod bystander;
 pub mod controller;
 pub mod faults;
 pub mod fidelity;
+pub mod group;
 pub mod history;
 pub mod intent;
 pub mod invariants;

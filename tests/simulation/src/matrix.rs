@@ -29,8 +29,11 @@ impl Matrix {
             *self.phases.entry(*phase).or_default() += count;
         }
         let [early, late, otherwise] = outcome.cut;
+        let [together, undone] = outcome.together;
         let totals = [
             ("moves of traffic", outcome.moves),
+            ("moves of a group together", together),
+            ("of these undone by a member", undone),
             ("sets drained and scaled to 0", outcome.retired),
             ("old pods deleted one by one", outcome.alone),
             ("writes of the operator", outcome.writes),

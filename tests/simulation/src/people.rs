@@ -68,6 +68,7 @@ impl Sim {
             let version = if random.percent(15) { 1 } else { random.between(2, AIMED) };
             let aimed = number == 0 && matches!(aim, Some(Phase::Converge | Phase::Bake | Phase::Drain | Phase::Rejected));
             self.plan_act(at, Act::Release(if aimed { AIMED } else { version }));
+            self.release_together(at, number + 2);
         }
         let at = random.millis(5000, 20_000);
         match aim {

@@ -34,6 +34,8 @@ pub struct Outcome {
     pub retired: u64,
     /// Old pods deleted one by one.
     pub alone: u64,
+    /// Common moves that a group has decided, and those of them that somebody went back from.
+    pub together: [u64; 2],
     /// Edits of selectors that had to be put back at once.
     pub repairs: u64,
     /// Connections of clients.
@@ -107,6 +109,7 @@ impl Outcome {
             moves: sim.history.releases,
             retired: sim.history.retired,
             alone: u64::try_from(sim.history.alone.len()).unwrap_or(0),
+            together: [sim.history.group.decided.len(), sim.history.group.undone.len()].map(|count| u64::try_from(count).unwrap_or(0)),
             repairs: sim.history.repairs,
             connections: sim.history.connections,
             cut: [sim.history.cut_early, sim.history.cut_late, sim.history.cut],

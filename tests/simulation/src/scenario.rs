@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::faults::Phase;
+use crate::group;
 use crate::random::Random;
 use crate::what::What;
 
@@ -41,6 +42,8 @@ pub struct Scenario {
     pub preview: bool,
     /// Whether a person promotes.
     pub manual: bool,
+    /// Whether the object and the bystander are a group.
+    pub group: bool,
     /// The spec at the beginning.
     pub spec: Value,
     /// Seconds until everything goes well and people rest.
@@ -177,12 +180,14 @@ impl Scenario {
         if !manual && baking.percent(20) {
             crate::json::set(&mut spec, "promotion", "afterSeconds", json!(baking.between(2, 15)));
         }
+        let grouped = !aims(&[Phase::Drain]) && group::joins(&mut spec, &mut versions, what.seed);
         Self {
             agent: random.percent(85) || aim.is_some_and(|(fault, _)| fault.needs_agent()),
             watch_delay: *random.one(&[(1, 20), (5, 200), (20, 900)]).unwrap_or(&(5, 200)),
             services,
             preview,
             manual,
+            group: grouped,
             spec,
             busy_seconds: random.between(60, 240),
             versions,
@@ -199,6 +204,7 @@ impl Scenario {
             services: vec!["shop".into()],
             preview: false,
             manual: false,
+            group: false,
             spec: crate::story::spec(),
             busy_seconds: 60,
             versions,

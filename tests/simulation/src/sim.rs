@@ -163,7 +163,7 @@ impl Sim {
             Happening::Collect(owner) => self.collect(&owner),
             Happening::Applier(service) => self.applier(&service),
             Happening::Apply => self.apply_object(),
-            Happening::Bystander => self.release_bystander(),
+            Happening::Bystander(version) => self.release_bystander(version),
             Happening::ReplicaSets => self.replica_sets(),
             Happening::EndpointSlices => self.endpoint_slices(),
             Happening::Pod(uid, step) => self.pod_step(&uid, step),

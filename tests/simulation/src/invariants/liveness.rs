@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::is_steady;
 use crate::agenda::Happening;
 use crate::bystander::is_its;
+use crate::group;
 use crate::json;
 use crate::scenario::version_of;
 use crate::sim::{NAMESPACE, Sim};
@@ -42,6 +43,7 @@ pub fn look(sim: &mut Sim) {
 fn settled(sim: &Sim) -> Result<(), String> {
     sim.bystander_rests()?;
     let object = sim.object().ok_or("the object is gone")?;
+    group::rests(&object, sim.bystander().as_deref())?;
     let status = object.get("status").cloned().unwrap_or_default();
     if json::number(&status, "/observedGeneration") != json::number(&object, "/metadata/generation") {
         return Err("the latest spec has not been looked at".into());
@@ -138,11 +140,21 @@ fn expected(sim: &Sim, object: &Value, to: &str) -> Result<Option<String>, Strin
             return Err(format!("Complete with {} although {asked} was asked for", sim.named(to)));
         }
         let ready = json::text(&condition("Ready"), "/status").to_owned();
-        return if ready == "True" && stalled == "False" {
-            Ok(None)
+        // It can't go back where another of its group did.
+        let alone = reason == "GroupWentBack" && !sim.history.group.undone.is_empty();
+        let kept = group::keeps_for(sim, object, bystander.as_deref());
+        return if ready == "True" && stalled == "False" || alone {
+            Ok(kept)
         } else {
             Err(format!("Complete, but Ready={ready} and Stalled={stalled} {reason}"))
         };
+    }
+    let bystander = sim.bystander();
+    if group::waits(object, bystander.as_deref()) {
+        return Ok(Some(revision.to_owned()));
+    }
+    if group::bears(sim, object, bystander.as_deref()) {
+        return Ok(Some(json::text(&status, "/switch/from").to_owned()));
     }
     if stalled != "True" {
         return Err(format!("{phase} without an end"));
@@ -154,6 +166,7 @@ fn expected(sim: &Sim, object: &Value, to: &str) -> Result<Option<String>, Strin
         "Aborted" => commanded(command::ABORT, revision),
         "RolledBack" => commanded(command::ROLLBACK, ""),
         "LostAllReadyPods" => true,
+        "GroupWentBack" => !sim.history.group.undone.is_empty(),
         "BakeFailed" => sim.history.ill.contains(json::text(&status, "/rejected/revision")) || sim.history.ill.contains(to),
         "TemplateRefused" => object.pointer("/spec/template/spec/contaners").is_some(),
         "ProgressDeadlineExceeded" => !sim.peers.pods.values().any(|pod| pod.revision == revision && pod.listens),
@@ -170,7 +183,7 @@ fn expected(sim: &Sim, object: &Value, to: &str) -> Result<Option<String>, Strin
     Ok(match reason.as_str() {
         "ProgressDeadlineExceeded" => Some(revision.to_owned()),
         // What could not be gone back to at once stays for it.
-        "BakeFailed" if phase == "Bake" => Some(json::text(&status, "/switch/from").to_owned()),
+        "BakeFailed" | "GroupWentBack" if phase == "Bake" => Some(json::text(&status, "/switch/from").to_owned()),
         "RolledBack" if sim.history.failed.contains(back) || !sim.peers.pods.values().any(|pod| pod.revision == back && pod.listens) => {
             Some(back.to_owned())
         }

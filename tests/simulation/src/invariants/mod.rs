@@ -8,6 +8,7 @@ mod baked;
 mod drained;
 mod failed_reads;
 mod fence;
+mod group;
 mod guards;
 mod history;
 mod hooks;
@@ -19,6 +20,7 @@ mod selectors;
 mod steady;
 mod tested;
 
+pub use group::Decisions;
 pub use liveness::look;
 pub use repair::repaired;
 pub use steady::is_steady;
@@ -55,6 +57,10 @@ pub const ALL: [Invariant; 13] = [
 
 /// After each write of the operator.
 pub fn at_each_write(sim: &mut Sim, write: &Write) {
+    if let Err(story) = group::check(sim, write) {
+        sim.violated(group::NAME, story);
+    }
+    group::remember(sim, write);
     if bystander::is_its(json::name(&write.after)) {
         if let Err(story) = bystander::serves(sim, write) {
             sim.violated("3 the active set stays", story);
