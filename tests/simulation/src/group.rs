@@ -117,6 +117,8 @@ pub fn ended(sim: &Sim, bystander: &Value) -> bool {
 
 /// Whether the bystander keeps pods beside those that serve: the ones that wait for the switch, or those for a way back that may not come.
 pub fn keeps(sim: &Sim, bystander: &Value) -> bool {
-    sim.object().is_some_and(|object| waits(bystander, Some(&object)) || bears(sim, &object, Some(bystander)) || bears(sim, bystander, Some(&object)))
+    let Some(object) = sim.object() else { return false };
+    let bakes = bears(sim, &object, Some(bystander)) || bears(sim, bystander, Some(&object));
+    waits(bystander, Some(&object)) || bakes || keeps_for(sim, bystander, Some(&object)).is_some()
 }
 

@@ -142,7 +142,7 @@ pub struct History {
     pub known: BTreeMap<usize, Known>,
     /// Intents that were ever on record in status.
     pub stored: BTreeSet<(i64, String)>,
-    /// ConnectionWatches and pods that came as answers to a process' own requests, by process and UID.
+    /// ConnectionWatches, pods and BlueGreenDeployments that came as answers to a process' own requests, by process and UID.
     answers: BTreeMap<(usize, String), Arc<Value>>,
     /// A ReplicaSet was deleted by hand.
     pub by_hand: bool,
@@ -266,7 +266,7 @@ impl Sim {
     fn decides_on(&mut self, process: usize, to: &str) {
         let pods = self.heard(process, Resource::Pod).filter(|pod| json::label(pod, keys::REVISION) == Some(to) && json::alive(pod));
         let pods = pods.map(|pod| json::uid(pod).to_owned()).collect();
-        let object = self.delivered(process, Resource::BlueGreenDeployment).find(|object| json::name(object) == NAME).cloned().unwrap_or_default();
+        let object = self.heard(process, Resource::BlueGreenDeployment).find(|object| json::name(object) == NAME).cloned().unwrap_or_default();
         let needed =
             self.delivered(process, Resource::ReplicaSet).filter(|set| json::label(set, keys::REVISION) == Some(to)).find_map(|set| needed(set));
         self.history.known.insert(process, Known { pods, object, needed });
@@ -282,7 +282,7 @@ impl Sim {
                     }
                 }
             }
-            Resource::ConnectionWatch | Resource::Pod => {
+            Resource::ConnectionWatch | Resource::Pod | Resource::BlueGreenDeployment => {
                 if let Some(found) = found {
                     self.history.answers.insert((process, json::uid(&found).to_owned()), found);
                 }

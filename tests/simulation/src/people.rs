@@ -152,7 +152,12 @@ impl Sim {
         let Some(object) = self.object().filter(|_| !self.calm || finishing) else { return };
         self.say("person", || format!("{act:?}"));
         match act {
-            Act::Release(number) => self.edit(|spec| put(spec, "template", template(&version(number)))),
+            Act::Release(number) => {
+                self.edit(|spec| put(spec, "template", template(&version(number))));
+                // A Job that somebody has deleted is made again for a revision that comes back after another one.
+                let made = std::mem::take(&mut self.history.jobs_made);
+                self.history.jobs_made = made.into_iter().filter(|job| self.store.get(Resource::Job, NAMESPACE, job).is_some()).collect();
+            }
             Act::SpellOut => self.edit(|spec| {
                 if let Some(containers) = spec.pointer_mut("/template/spec") {
                     put(containers, "restartPolicy", json!("Always"));

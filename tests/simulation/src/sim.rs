@@ -301,6 +301,13 @@ impl Sim {
         json::selects(service) == Some(revision) || self.store.all(Resource::Pod).any(|pod| of(&pod) && json::alive(pod))
     }
 
+    /// The revisions to which a Service leads together.
+    pub fn together(&self, service: &Value) -> Vec<String> {
+        let serving = json::member(service, "/spec/selector", keys::SERVING);
+        let of = self.store.all(Resource::Pod).filter(|pod| serving.is_some() && json::label(pod, keys::SERVING) == serving);
+        of.filter_map(|pod| json::label(pod, keys::REVISION)).map(str::to_owned).collect()
+    }
+
     /// One line of the transcript.
     pub fn say(&mut self, who: &str, what: impl FnOnce() -> String) {
         let now = self.now();

@@ -38,9 +38,14 @@ pub fn remember(sim: &mut Sim, write: &Write) {
             // Left is the old one of two that serve together when that ends.
             let ended = write.before.as_ref().is_some_and(|before| json::overlaps(before)) && !json::overlaps(&write.after);
             let other = sim.intent().map(|intent| json::text(&intent, "/from").to_owned()).filter(|_| ended && from == to);
-            let left = if from == to { other } else { Some(from).filter(|_| !json::overlaps(&write.after)) };
+            let left = if from == to { other } else { Some(from.clone()).filter(|_| !json::overlaps(&write.after)) };
             if let Some(left) = left {
                 sim.history.left_at.insert(left, now);
+            }
+            // Who goes from two to a third leaves both.
+            let third = write.before.as_ref().filter(|before| json::overlaps(before) && from != to);
+            for revision in third.map(|before| sim.together(before)).unwrap_or_default() {
+                sim.history.left_at.insert(revision, now);
             }
             sim.history.left_at.remove(&to);
         }

@@ -88,6 +88,16 @@ fn nobodys(sim: &Sim, pod: &Value) -> bool {
     set_free && json::controller(pod).is_none() && (serves || json::annotation(pod, keys::LEFT).is_none()) && json::alive(pod)
 }
 
+/// Whether an active Service still lists a pod that is gone: its slice stays as it was since somebody took its selector away.
+fn frozen(sim: &Sim) -> bool {
+    sim.scenario.services.iter().any(|name| {
+        let slice = sim.store.get(Resource::EndpointSlice, NAMESPACE, &format!("{name}-slice"));
+        slice.is_some_and(|slice| {
+            json::items(slice, "/endpoints").any(|endpoint| sim.store.by_uid(Resource::Pod, json::text(endpoint, "/targetRef/uid")).is_none())
+        })
+    })
+}
+
 /// Pods bear what belongs to the active role, and nothing of another.
 fn dressed(sim: &Sim, object: &Value, to: &str) -> Result<(), String> {
     let active = |pod: &&Arc<Value>| json::label(pod, keys::REVISION) == Some(to) && json::alive(pod) && live_set(sim, pod).is_some();
@@ -130,7 +140,7 @@ fn serving(sim: &Sim, object: &Value, to: &str) -> Result<(), String> {
 
 /// Whether what status says is true; answers the revision that is still expected to come up, if any.
 fn expected(sim: &Sim, object: &Value, to: &str) -> Result<Option<String>, String> {
-    let status = object.get("status").cloned().unwrap_or_default();
+    let (status, bystander) = (object.get("status").cloned().unwrap_or_default(), sim.bystander());
     let condition = |kind: &str| json::condition(object, kind).cloned().unwrap_or_default();
     let (phase, revision) = (json::text(&status, "/phase"), json::text(&status, "/revision"));
     let (stalled, reason) = (json::text(&condition("Stalled"), "/status").to_owned(), json::text(&condition("Stalled"), "/reason").to_owned());
@@ -149,7 +159,6 @@ fn expected(sim: &Sim, object: &Value, to: &str) -> Result<Option<String>, Strin
             Err(format!("Complete, but Ready={ready} and Stalled={stalled} {reason}"))
         };
     }
-    let bystander = sim.bystander();
     if group::waits(object, bystander.as_deref()) {
         return Ok(Some(revision.to_owned()));
     }
@@ -172,7 +181,7 @@ fn expected(sim: &Sim, object: &Value, to: &str) -> Result<Option<String>, Strin
         "ProgressDeadlineExceeded" => !sim.peers.pods.values().any(|pod| pod.revision == revision && pod.listens),
         "RevisionGone" => sim.history.by_hand,
         // A pod that a person set free serves, through a Service that was given back when the object was deleted.
-        "ServiceServesOthers" => !sim.history.set_free.is_empty() && sim.store.all(Resource::Pod).any(|pod| nobodys(sim, pod)),
+        "ServiceServesOthers" => !sim.history.set_free.is_empty() && sim.store.all(Resource::Pod).any(|pod| nobodys(sim, pod)) || frozen(sim),
         _ => false,
     };
     if !holds {
