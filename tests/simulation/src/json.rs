@@ -13,6 +13,11 @@ pub fn number(object: &Value, pointer: &str) -> i64 {
     object.pointer(pointer).and_then(Value::as_i64).unwrap_or(0)
 }
 
+/// Whether there is a `true` at a JSON pointer.
+pub fn truth(object: &Value, pointer: &str) -> bool {
+    object.pointer(pointer).and_then(Value::as_bool).unwrap_or(false)
+}
+
 /// `metadata.name`.
 pub fn name(object: &Value) -> &str {
     text(object, "/metadata/name")

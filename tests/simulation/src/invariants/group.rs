@@ -1,12 +1,15 @@
-//! Members of a group switch together, or not at all: a decision is recorded only when all whom it names have promised to follow, and who has
-//! promised follows.
+//! Members of a group switch together, or not at all: a decision is recorded only when all whom it names have promised to follow, who has
+//! promised follows, and who has switched keeps its way back as long as another one bakes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bluegreen::api::keys;
 use bluegreen::controller::api::Resource;
 use serde_json::Value;
 
+use super::drained::finished;
 use crate::bystander::is_its;
+use crate::controller::api::Request;
 use crate::controller::serve::Write;
 use crate::intent::of;
 use crate::json;
@@ -58,8 +61,10 @@ pub fn check(sim: &Sim, write: &Write) -> Result<(), String> {
     {
         promised(sim, &switch, &group, &id, &member)?;
     }
-    if write.call.resource != Resource::BlueGreenDeployment {
-        return Ok(());
+    match write.call.resource {
+        Resource::ReplicaSet => return kept(sim, write),
+        Resource::BlueGreenDeployment => {}
+        _ => return Ok(()),
     }
     // Whoever takes a promise back has followed it, or there is nothing to be followed.
     let joined = |object: &Value| object.pointer("/status/group/joined").and_then(id);
@@ -92,6 +97,25 @@ fn promised(sim: &Sim, switch: &Value, group: &Value, id: &Id, member: &str) -> 
         }
     }
     Ok(())
+}
+
+/// The set that a member has left stays whole while another one, which switched by the same decision, has not borne it for long enough.
+fn kept(sim: &Sim, write: &Write) -> Result<(), String> {
+    let Some(before) = &write.before else { return Ok(()) };
+    let replicas = |object: &Value| json::number(object, "/spec/replicas");
+    let revision = json::label(before, keys::REVISION).unwrap_or_default();
+    let goes = replicas(before) > 0 && (replicas(&write.after) == 0 || matches!(write.call.request, Request::Delete { .. }));
+    let (one, other) = (sim.object(), sim.bystander());
+    let (Some(one), Some(other)) = (if is_its(json::name(before)) { (other, one) } else { (one, other) }) else { return Ok(()) };
+    let decided = |object: &Value| object.pointer("/status/switch/group").and_then(id);
+    let left = json::text(&one, "/status/switch/from") == revision && json::text(&one, "/status/switch/cause") == "Release";
+    let same = decided(&one).is_some_and(|mine| decided(&other) == Some(mine));
+    let went_back = json::items(&other, "/status/switch/group/members").next().is_none();
+    let bears = other.pointer("/status/switch/bakedAt").is_none_or(Value::is_null) && !json::truth(&other, "/status/group/borne");
+    if !goes || !left || !same || went_back || !bears || finished(sim, revision) || json::number(&one, "/spec/replicas") == 0 {
+        return Ok(());
+    }
+    Err(format!("{} goes, which {} had left, while {} still bakes", sim.named(revision), json::name(&one), json::name(&other)))
 }
 
 /// After a write.

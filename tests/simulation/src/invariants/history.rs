@@ -29,6 +29,14 @@ pub fn remember(sim: &mut Sim, write: &Write) {
             }
         }
         Resource::Service if sim.is_active_service(&write.call.name) => {
+            // What it has written it knows, and the endpoints may have been there before. Where another Service leads to both they counted already.
+            let others = |sim: &Sim| {
+                let others = sim.scenario.services.iter().filter(|name| **name != write.call.name);
+                others.filter_map(|name| sim.store.get(Resource::Service, NAMESPACE, name)).any(|service| json::overlaps(service))
+            };
+            if json::overlaps(&write.after) && !write.before.as_ref().is_some_and(|before| json::overlaps(before)) && !others(sim) {
+                sim.now_endpoints(write.process);
+            }
             // By what the operator meant to select: a selector put back after somebody else's edit gives nobody more time.
             let selected = |object: &serde_json::Value| {
                 json::annotation(object, keys::SELECTED).and_then(|text| text.rsplit_once('@')).map(|(revision, _)| revision.to_owned())
