@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde::{Deserialize, Serialize};
+use kube::core::{Expression, Selector, SelectorExt};
 
 use crate::api::{DisruptionBudget, Switch, SwitchCause, keys};
 
@@ -50,62 +50,19 @@ pub struct Budget {
     pub owner: Option<String>,
     /// The BlueGreenDeployment that it was made for, by its label.
     pub made_for: Option<String>,
-    /// `spec.selector`; without one it matches nothing.
-    pub selector: Option<PodSelector>,
+    /// `spec.selector`. Without one, or with one that Kubernetes would not take, it matches nothing; with an empty one it matches every pod.
+    pub selector: Option<Selector>,
     /// The rest of its spec; absent where it is none that this operator would write.
     pub rules: Option<DisruptionBudget>,
     /// Whether it is being deleted.
     pub deleting: bool,
 }
 
-/// Which pods a budget matches (`LabelSelector`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct PodSelector {
-    /// Labels that they have.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub match_labels: BTreeMap<String, String>,
-    /// What else is asked of their labels.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub match_expressions: Vec<Requirement>,
-}
-
-/// What is asked of one label.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Requirement {
-    /// Its key.
-    pub key: String,
-    /// `In`, `NotIn`, `Exists` or `DoesNotExist`.
-    pub operator: String,
-    /// Values.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub values: Vec<String>,
-}
-
-impl PodSelector {
-    /// Whether it matches a pod with these labels. An empty one matches every pod (policy/v1).
-    pub fn matches(&self, labels: &BTreeMap<&str, &str>) -> bool {
-        let met = |asked: &Requirement| {
-            let value = labels.get(asked.key.as_str());
-            let named = value.is_some_and(|value| asked.values.iter().any(|known| known == value));
-            match asked.operator.as_str() {
-                "In" => named,
-                "NotIn" => !named,
-                "Exists" => value.is_some(),
-                "DoesNotExist" => value.is_none(),
-                _ => false,
-            }
-        };
-        self.match_labels.iter().all(|(key, value)| labels.get(key.as_str()) == Some(&value.as_str())) && self.match_expressions.iter().all(met)
-    }
-}
-
 /// What the budget is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// Which pods it covers.
-    pub selector: PodSelector,
+    pub selector: Selector,
     /// How many may be evicted.
     pub rules: DisruptionBudget,
 }
@@ -158,17 +115,17 @@ pub fn covers(view: &View<'_>, switch: &Switch) -> bool {
 /// over both would be kept by the new pods alone, of which a load balancer may not know yet.
 fn wanted(view: &View<'_>, asked: &DisruptionBudget, switch: &Switch) -> Wanted {
     let spec = &view.snapshot.object.spec;
-    let mut selector = PodSelector { match_labels: spec.selector.match_labels.clone(), match_expressions: vec![] };
+    let mut labels = spec.selector.match_labels.clone();
     // Before the last Service has moved users are on either of them, and what moves them may be held up.
     let moving = switch.cause == SwitchCause::Release && switch.completed_at.is_none();
     if let Some(from) = switch.from.as_ref().filter(|_| moving || overlap::together(view, switch)) {
-        let values = vec![from.clone(), switch.to.clone()];
-        selector.match_expressions.push(Requirement { key: keys::REVISION.into(), operator: "In".into(), values });
+        let mut selector: Selector = labels.into_iter().collect();
+        selector.extend(Expression::In(keys::REVISION.into(), [from.clone(), switch.to.clone()].into()));
         let most = Some(IntOrString::Int(allowed(asked, spec.replicas)));
         return Wanted { selector, rules: DisruptionBudget { min_available: None, max_unavailable: most, ..asked.clone() } };
     }
-    selector.match_labels.insert(keys::REVISION.into(), switch.to.clone());
-    Wanted { selector, rules: asked.clone() }
+    labels.insert(keys::REVISION.into(), switch.to.clone());
+    Wanted { selector: labels.into_iter().collect(), rules: asked.clone() }
 }
 
 /// How many of so many pods may go. Kubernetes rounds shares up.
@@ -203,11 +160,11 @@ fn beside<'a>(snapshot: &'a Snapshot, budgets: &'a BTreeMap<String, Budget>) -> 
 /// Of how many revisions a budget matches pods; one that is to come counts as another one.
 fn matched(snapshot: &Snapshot, budget: &Budget) -> usize {
     let Some(selector) = &budget.selector else { return 0 };
-    let mut labels = template_labels(snapshot);
+    let mut labels: BTreeMap<String, String> = template_labels(snapshot).into_iter().map(|(key, value)| (key.into(), value.into())).collect();
     let to_come = std::iter::once("of a revision to come");
     let revisions: std::collections::BTreeSet<&str> = snapshot.sets.iter().map(|set| set.revision.as_str()).chain(to_come).collect();
     let count = revisions.into_iter().filter(|revision| {
-        labels.insert(keys::REVISION, revision);
+        labels.insert(keys::REVISION.into(), (*revision).into());
         selector.matches(&labels)
     });
     count.count()
