@@ -119,7 +119,7 @@ pub fn observe(
         allowed_urls: installation.allowed_urls.clone(),
         allowed_webhooks: installation.allowed_webhooks.clone(),
         allowed_exec: installation.allowed_exec,
-        unread: config::unread(world, &object.namespace, &configs).chain(world.unread(&key.namespace)).collect(),
+        unread: world.unread(&key.namespace),
         configs,
         allowed_proxy: installation.allowed_proxy,
         jobs: remembered.jobs.clone(),

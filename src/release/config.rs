@@ -150,6 +150,8 @@ pub struct Copy {
 pub struct Configs {
     /// Which kinds may be copied; `None` where that is not known.
     pub allowed: Option<Snapshots>,
+    /// Kinds of which it is not known what there is now.
+    pub unread: BTreeSet<ConfigKind>,
     /// What the spec names, in its order.
     pub sources: Vec<Source>,
     /// The copies that there are.
@@ -179,7 +181,7 @@ impl Configs {
                 id,
             }
         });
-        Self { allowed, sources: sources.collect(), copies: vec![] }
+        Self { allowed, sources: sources.collect(), ..Self::default() }
     }
 
     /// Why the template that refers to copies can't be told.
@@ -197,6 +199,11 @@ impl Configs {
         }
         if !source.used {
             return block("ConfigUnused", format!("spec.template does not refer to {id}; refer to it, or remove it here"));
+        }
+        if self.unread.contains(&id.kind) {
+            let next = "give the operator the rights of its chart, or look into its log for the reason";
+            let why = format!("the {}s of this namespace can't be read, and no release begins before they can; {next}", id.kind.name());
+            return block("ConfigUnreadable", why);
         }
         if source.digest.is_none() {
             let other = if id.kind == ConfigKind::Secret { " (those of Helm's releases and of service accounts are not looked at)" } else { "" };

@@ -149,6 +149,10 @@ pub const STALLED: &[Reason] = &[
     ("ContainerUnknown", "A command is to be run in a container that the template does not have."),
     ("SnapshotsNotAllowed", "`spec.configSnapshots` names a kind that this operator may not copy (`configSnapshots` of its chart)."),
     ("ConfigMissing", "A ConfigMap or Secret that `spec.configSnapshots` names does not exist."),
+    (
+        "ConfigUnreadable",
+        "The ConfigMaps or Secrets that `spec.configSnapshots` names can't be read. No release begins before they can; what serves goes on.",
+    ),
     ("ConfigUnused", "`spec.configSnapshots` names a ConfigMap or Secret that the template does not refer to."),
     ("ConfigIsCopy", "`spec.configSnapshots` names a copy that an operator made."),
     (
