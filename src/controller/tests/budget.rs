@@ -9,6 +9,7 @@ use kube::core::SelectorExt;
 use super::super::fake::{Request, Stage, template};
 use super::*;
 use crate::api::keys::command;
+use crate::release::budget::Budgets;
 
 const KIND: Resource = Resource::PodDisruptionBudget;
 
@@ -116,6 +117,20 @@ async fn one_that_a_webhook_changes_is_not_written_again_and_again() {
     let number = writes(&stage).len();
     assert!(number <= 2, "{number}");
     assert!(stage.condition("Stalled").2.contains("an admission webhook makes another one of it"), "{:?}", stage.condition("Stalled"));
+}
+
+#[tokio::test]
+async fn of_the_budgets_of_others_only_who_asks_for_one_reads_any() {
+    let stage = serving().await;
+    stage.api.put(KIND, json!({"metadata": {"name": "plain", "namespace": "n"}, "spec": {"selector": {"matchLabels": {"app": "else"}}}}));
+    let read = || {
+        stage.feed();
+        let Budgets::Known(budgets) = stage.snapshot().budgets else { panic!("unknown") };
+        budgets.into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(read(), ["plain", "shop"]);
+    stage.change(&json!({"disruptionBudget": null}));
+    assert_eq!(read(), ["shop"], "which is to be deleted");
 }
 
 #[test]

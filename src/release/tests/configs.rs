@@ -54,6 +54,13 @@ fn everywhere() -> Value {
     })
 }
 
+/// A template of its own that refers to copies.
+fn rewritten(template: &Value, copies: &BTreeMap<ConfigName, String>) -> Value {
+    let mut template = template.clone();
+    rewrite(&mut template, copies);
+    template
+}
+
 #[test]
 fn every_place_is_found_and_only_names_are_changed() {
     let copies = BTreeMap::from([(map("c"), "c-1".to_owned()), (secret("s"), "s-1".to_owned())]);
@@ -239,9 +246,10 @@ impl Shop {
         if matches!(snapshot.identity, Identity::Refused { .. }) {
             snapshot.identity = Identity::Unknown { raw_hash: String::new() };
         }
-        let effective = snapshot.configs.effective(&template);
-        if effective != snapshot.object.spec.template {
-            snapshot.object.spec.template = effective;
+        let mut template = template;
+        snapshot.configs.put_copies(&mut template);
+        if template != snapshot.object.spec.template {
+            snapshot.object.spec.template = template;
             self.world.touch();
         }
         let snapshot = &mut self.world.snapshot;
