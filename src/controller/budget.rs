@@ -26,7 +26,7 @@ pub fn trimmed(object: &Value) -> Option<Budget> {
         made_for: trim::label(object, keys::NAME).map(str::to_owned),
         selector: selector.and_then(selector_of),
         rules: serde_json::from_value(spec).ok(),
-        deleting: object.pointer("/metadata/deletionTimestamp").is_some(),
+        deleting: trim::time(object, "/metadata/deletionTimestamp"),
     })
 }
 

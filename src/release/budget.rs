@@ -15,6 +15,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::core::{Expression, Selector, SelectorExt};
 
@@ -25,6 +26,9 @@ use super::overlap;
 use super::services::{Block, template_labels};
 use super::snapshot::{Object, Snapshot};
 use super::view::View;
+
+/// A budget goes within a moment, in the foreground, too. One that is there for so many seconds more is held by something.
+const GOES: f64 = 10.0;
 
 /// The PodDisruptionBudgets of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,8 +58,8 @@ pub struct Budget {
     pub selector: Option<Selector>,
     /// The rest of its spec; absent where it is none that this operator would write.
     pub rules: Option<DisruptionBudget>,
-    /// Whether it is being deleted.
-    pub deleting: bool,
+    /// Since when it is being deleted.
+    pub deleting: Option<Timestamp>,
 }
 
 /// What the budget is to be.
@@ -85,7 +89,8 @@ pub fn step(view: &View<'_>) -> Option<Action> {
         return write(view, view.intent?);
     }
     let Budgets::Known(budgets) = &snapshot.budgets else { return None };
-    let ours = budgets.get(&snapshot.object.name).filter(|budget| budget.owner.as_ref() == Some(&snapshot.object.uid) && !budget.deleting)?;
+    let ours =
+        budgets.get(&snapshot.object.name).filter(|budget| budget.owner.as_ref() == Some(&snapshot.object.uid) && budget.deleting.is_none())?;
     Some(Action::DeleteBudget { budget: ours.clone() })
 }
 
@@ -96,7 +101,7 @@ pub fn write(view: &View<'_>, switch: &Switch) -> Option<Action> {
     let Budgets::Known(budgets) = &snapshot.budgets else { return None };
     let wanted = wanted(view, asked, switch);
     match budgets.get(&snapshot.object.name) {
-        Some(found) if found.deleting || !ours(&snapshot.object, found) || wanted.is(&snapshot.object, found) => None,
+        Some(found) if found.deleting.is_some() || !ours(&snapshot.object, found) || wanted.is(&snapshot.object, found) => None,
         None if beside(snapshot, budgets).is_some() => None,
         found => Some(Action::WriteBudget { found: found.cloned(), wanted }),
     }
@@ -108,7 +113,7 @@ pub fn covers(view: &View<'_>, switch: &Switch) -> bool {
     let Some(asked) = &object.spec.disruption_budget else { return true };
     let Budgets::Known(budgets) = &view.snapshot.budgets else { return false };
     let wanted = wanted(view, asked, switch);
-    budgets.get(&object.name).is_some_and(|found| !found.deleting && wanted.is(object, found))
+    budgets.get(&object.name).is_some_and(|found| found.deleting.is_none() && wanted.is(object, found))
 }
 
 /// The pods of the revision that serves. While a release moves the Services, or two serve together, it covers both, and of the two together no more may go than of one alone: `minAvailable`
@@ -154,7 +159,7 @@ fn ours(object: &Object, budget: &Budget) -> bool {
 
 /// Another budget that matches pods of this object.
 fn beside<'a>(snapshot: &'a Snapshot, budgets: &'a BTreeMap<String, Budget>) -> Option<&'a Budget> {
-    budgets.values().find(|budget| budget.name != snapshot.object.name && !budget.deleting && matched(snapshot, budget) > 0)
+    budgets.values().find(|budget| budget.name != snapshot.object.name && budget.deleting.is_none() && matched(snapshot, budget) > 0)
 }
 
 /// Of how many revisions a budget matches pods; one that is to come counts as another one.
@@ -198,6 +203,27 @@ pub fn check(snapshot: &Snapshot) -> Result<(), Block> {
     Ok(())
 }
 
+/// The object's own budget, where one is asked for and that one is being deleted; and for how many seconds that is nothing to tell.
+fn going<'a>(view: &View<'a>) -> Option<(&'a Budget, f64)> {
+    let Snapshot { object, budgets, .. } = view.snapshot;
+    let Budgets::Known(budgets) = budgets else { return None };
+    let budget = budgets.get(&object.name).filter(|_| object.spec.disruption_budget.is_some())?;
+    Some((budget, GOES - view.now.seconds_since(budget.deleting?)))
+}
+
+/// A budget that is being deleted and does not go: neither can it be changed for a release, nor another one be made.
+pub fn held(view: &View<'_>) -> Option<Block> {
+    let (budget, _) = going(view).filter(|(_, left)| *left <= 0.0)?;
+    let what = format!("PodDisruptionBudget \"{}\" is being deleted and does not go", budget.name);
+    let next = "take off it what its metadata.finalizers name, or remove the field";
+    Some(Block::new("BudgetDeleting", format!("spec.disruptionBudget: {what}; {next}")))
+}
+
+/// Seconds until a budget that is being deleted is told of.
+pub fn due_in(view: &View<'_>) -> Option<f64> {
+    going(view).map(|(_, left)| left).filter(|left| *left > 0.0)
+}
+
 /// What is to be known of budgets that match pods of several revisions where none is asked for.
 pub fn hints(snapshot: &Snapshot) -> Vec<String> {
     let Budgets::Known(budgets) = &snapshot.budgets else { return vec![] };
@@ -205,7 +231,7 @@ pub fn hints(snapshot: &Snapshot) -> Vec<String> {
         return vec![];
     }
     // One that is to be deleted with the field is no other's.
-    let others = budgets.values().filter(|budget| budget.owner.as_ref() != Some(&snapshot.object.uid) && !budget.deleting);
+    let others = budgets.values().filter(|budget| budget.owner.as_ref() != Some(&snapshot.object.uid) && budget.deleting.is_none());
     let spanning = others.filter(|budget| matched(snapshot, budget) > 0);
     spanning
         .map(|budget| {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kube::core::SelectorExt;
 
@@ -131,6 +132,20 @@ async fn of_the_budgets_of_others_only_who_asks_for_one_reads_any() {
     assert_eq!(read(), ["plain", "shop"]);
     stage.change(&json!({"disruptionBudget": null}));
     assert_eq!(read(), ["shop"], "which is to be deleted");
+}
+
+#[tokio::test]
+async fn one_that_is_held_by_a_finalizer_is_told_of_after_a_moment() {
+    let mut stage = serving().await;
+    let mut held = stage.api.now(KIND, "shop");
+    held["metadata"]["deletionTimestamp"] = json!(stage.context.clock.now().wall);
+    stage.api.put(KIND, held);
+    let again = stage.look().await.unwrap();
+    assert!(stage.condition("Stalled").0 == "False" && again <= Duration::from_secs(11), "{again:?}");
+    stage.clock.pass(again);
+    stage.look().await;
+    assert_eq!(stage.condition("Stalled").1, "BudgetDeleting");
+    assert_eq!(writes(&stage), Vec::<String>::new(), "it can't be changed any more");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::fixtures::*;
 use super::simulator::{Conflict, World};
-use crate::api::ConditionStatus::True;
+use crate::api::ConditionStatus::{False, True};
 use crate::api::{ConditionType, PhaseName, keys, keys::command};
 use crate::release::action::Action;
 use crate::release::budget::{Budget, Budgets, Wanted};
@@ -86,7 +86,7 @@ fn budget(name: &str, selector: &Value) -> Budget {
         made_for: None,
         selector: Some(serde_json::from_value::<LabelSelector>(selector.clone()).unwrap().try_into().unwrap()),
         rules: None,
-        deleting: false,
+        deleting: None,
     }
 }
 
@@ -255,6 +255,32 @@ fn what_can_not_be_read_holds_up_only_who_asked_for_it_and_never_a_return() {
     assert_eq!(world.active(), "v1", "before they are read nothing is known of them");
     world.snapshot.budgets = Budgets::Unreadable;
     world.edit(|spec| spec.disruption_budget = None);
+    world.until("v3 serves", |world| world.active() == "v3");
+}
+
+#[test]
+fn one_that_is_being_deleted_is_told_of_when_it_does_not_go() {
+    let mut world = World::installed("v1", &asked());
+    let since = world.now().wall;
+    world.budgets().get_mut(SHOP).unwrap().deleting = Some(since);
+    let again = plan(&world.snapshot, world.now()).again;
+    assert!(again.is_some_and(|seconds| (9.0..=10.1).contains(&seconds)), "nobody looks: {again:?}");
+    world.apply_version("v2");
+    world.run(8);
+    assert_eq!(condition(world.status(), ConditionType::Stalled).0, False, "for a moment it is nothing to tell");
+    world.run(60);
+    assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "BudgetDeleting".into()));
+    let told = "spec.disruptionBudget: PodDisruptionBudget \"shop\" is being deleted and does not go; take off it what its metadata.finalizers name, or remove the field";
+    assert_eq!((message(world.status(), ConditionType::Stalled).as_str(), world.active()), (told, "v1"));
+    // Without the field nobody waits for it.
+    world.edit(|spec| spec.disruption_budget = None);
+    world.until("v2 serves", |world| world.active() == "v2");
+    assert_eq!(condition(world.status(), ConditionType::Stalled).0, False);
+    world.edit(|spec| spec.disruption_budget = spec_of(&asked()));
+    world.apply_version("v3");
+    world.run(60);
+    assert_eq!((world.active(), condition(world.status(), ConditionType::Stalled).1), ("v2", "BudgetDeleting".into()));
+    world.budgets().clear();
     world.until("v3 serves", |world| world.active() == "v3");
 }
 

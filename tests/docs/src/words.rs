@@ -171,6 +171,10 @@ pub const STALLED: &[Reason] = &[
     ),
     ("BudgetTaken", "With `spec.disruptionBudget`: a PodDisruptionBudget of the object's name is somebody else's."),
     ("BudgetBeside", "With `spec.disruptionBudget`: another PodDisruptionBudget matches the same pods, which then can't be evicted at all."),
+    (
+        "BudgetDeleting",
+        "With `spec.disruptionBudget`: the object's PodDisruptionBudget is being deleted and does not go, as something holds it by a finalizer.",
+    ),
     ("BudgetUnreadable", "With `spec.disruptionBudget`: the PodDisruptionBudgets of the namespace can't be read."),
     ("ServiceMissing", "A declared Service does not exist."),
     ("ServiceUnsuitable", "A Service is of type ExternalName, has endpoints not made from a selector, or is headless where an address is needed."),
