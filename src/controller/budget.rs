@@ -1,5 +1,7 @@
 //! The PodDisruptionBudget of the pods that serve: as it is read, and its writes.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use kube::core::Selector;
 use serde_json::{Map, Value, json};
 
 use crate::api::keys;
@@ -22,11 +24,15 @@ pub fn trimmed(object: &Value) -> Option<Budget> {
         resource_version,
         owner: trim::controller(object).map(|(.., uid)| uid),
         made_for: trim::label(object, keys::NAME).map(str::to_owned),
-        // What can't be read of a selector could match anything, and an empty one does.
-        selector: selector.map(|selector| serde_json::from_value(selector.clone()).unwrap_or_default()),
+        selector: selector.and_then(selector_of),
         rules: serde_json::from_value(spec).ok(),
-        deleting: object.pointer("/metadata/deletionTimestamp").is_some(),
+        deleting: trim::time(object, "/metadata/deletionTimestamp"),
     })
+}
+
+/// A selector. The API server takes one that it can't read for one that matches nothing.
+fn selector_of(written: &Value) -> Option<Selector> {
+    serde_json::from_value::<LabelSelector>(written.clone()).ok()?.try_into().ok()
 }
 
 /// Makes the budget, or changes it at the version that was read.
@@ -81,11 +87,12 @@ fn patch(object: &Object, found: &Budget, wanted: &Wanted) -> Value {
     metadata.insert("ownerReferences".into(), json!([owner_reference(object)]));
     metadata.insert("labels".into(), json!({keys::NAME: object.name}));
     let mut spec = fields(wanted);
+    let before = found.selector.clone().map(LabelSelector::from).unwrap_or_default();
+    let LabelSelector { match_labels, match_expressions } = wanted.selector.clone().into();
     let mut labels = Map::new();
-    labels.extend(found.selector.iter().flat_map(|selector| selector.match_labels.keys()).map(|key| (key.clone(), Value::Null)));
-    labels.extend(wanted.selector.match_labels.iter().map(|(key, value)| (key.clone(), json!(value))));
-    let expressions = if wanted.selector.match_expressions.is_empty() { Value::Null } else { json!(wanted.selector.match_expressions) };
-    spec.insert("selector".into(), json!({"matchLabels": labels, "matchExpressions": expressions}));
+    labels.extend(before.match_labels.into_iter().flatten().map(|(key, _)| (key, Value::Null)));
+    labels.extend(match_labels.into_iter().flatten().map(|(key, value)| (key, json!(value))));
+    spec.insert("selector".into(), json!({"matchLabels": labels, "matchExpressions": match_expressions}));
     json!({"metadata": metadata, "spec": spec})
 }
 
@@ -93,7 +100,7 @@ fn patch(object: &Object, found: &Budget, wanted: &Wanted) -> Value {
 fn fields(wanted: &Wanted) -> Map<String, Value> {
     let Wanted { selector, rules } = wanted;
     Map::from_iter([
-        ("selector".to_owned(), json!(selector)),
+        ("selector".to_owned(), json!(LabelSelector::from(selector.clone()))),
         ("minAvailable".to_owned(), json!(rules.min_available)),
         ("maxUnavailable".to_owned(), json!(rules.max_unavailable)),
         ("unhealthyPodEvictionPolicy".to_owned(), json!(rules.unhealthy_pod_eviction_policy)),

@@ -1,6 +1,7 @@
 //! Configuration that is kept with revisions: what is known of it, and the requests that copy it. What a ConfigMap or Secret holds is in memory
 //! only while one is read or copied, and goes nowhere else.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -25,8 +26,11 @@ pub fn read(
     (object, sets, pods): (&Object, &[Set], &[Pod]),
     now: Duration,
 ) -> Configs {
-    let look = |id: &ConfigName| world.config(&object.namespace, id);
+    let unread: BTreeSet<_> = ConfigKind::ALL.into_iter().filter(|kind| world.config_unread(*kind, &object.namespace)).collect();
+    // What is old is not taken for what is there now.
+    let look = |id: &ConfigName| if unread.contains(&id.kind) { None } else { world.config(&object.namespace, id) };
     let mut configs = Configs::new(allowed, &object.name, &object.spec.config_snapshots, &object.spec.template, look);
+    configs.unread = unread;
     let copies = world.copies(&object.namespace, &object.name);
     remembered.unused.retain(|uid, _| copies.iter().any(|copy| copy.uid == *uid));
     for copy in copies {
@@ -43,15 +47,6 @@ pub fn read(
         configs.copies.push(Copy { config: copy.clone(), unused_since });
     }
     configs
-}
-
-/// What of it can't be read at present.
-pub fn unread(world: &World, namespace: &str, configs: &Configs) -> impl Iterator<Item = String> {
-    let concerns = |kind: &ConfigKind| {
-        configs.sources.iter().any(|source| source.id.kind == *kind) || configs.copies.iter().any(|copy| copy.config.id.kind == *kind)
-    };
-    let kinds = ConfigKind::ALL.into_iter().filter(concerns).filter(|kind| world.config_unread(*kind, namespace));
-    kinds.map(|kind| format!("{}s", kind.name())).collect::<Vec<_>>().into_iter()
 }
 
 /// Makes a copy, of what the source holds now, if that is still what the decision rests on.

@@ -57,7 +57,7 @@ use tokio::task::JoinSet;
 
 pub use args::Args;
 
-use api::KubeApi;
+use api::{ApiServer, KubeApi};
 use context::{Clock, Context, Outlets, SystemClock};
 use fenced::{Fenced, Leadership};
 use lease::{Candidate, Outcome};
@@ -68,6 +68,9 @@ use world::World;
 
 /// Longest time for the caches to be complete at the start.
 const SYNC: Duration = Duration::from_secs(120);
+/// Longest time that configuration is waited for besides.
+const CONFIG_SYNC: Duration = Duration::from_secs(5);
+
 /// Why the controller ended.
 #[derive(thiserror::Error, Debug)]
 pub enum ControllerError {
@@ -168,15 +171,10 @@ async fn lead(
     for watch in watches::all(&scopes, &args.namespace, args.agent.as_deref(), nodes, args.config_snapshots) {
         feeds.spawn(watches::feed(context.clone(), client.clone(), watch));
     }
-    let synced = async {
-        while !context.world().synced() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
     tokio::select! {
         () = &mut *stop => return Ok(()),
         Some(_) = feeds.join_next() => return Err(ControllerError::PartEnded),
-        synced = tokio::time::timeout(SYNC, synced) => synced.map_err(|_| ControllerError::Sync)?,
+        complete = caches(&context) => complete?,
     }
     health.ready.store(true, Ordering::Relaxed);
     tracing::info!(objects = context.world().keys().len(), "caches are complete");
@@ -206,6 +204,21 @@ async fn lead(
         }
     }
     outcome
+}
+
+/// Waits until what decisions rest on has been read completely. For configuration only a little: everything else goes on without it, but nobody is
+/// to be told at each start, for a moment, that it can't be read.
+async fn caches<A: ApiServer>(context: &Context<A>) -> Result<(), ControllerError> {
+    let until = async |complete: fn(&World) -> bool| {
+        while !complete(&context.world()) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(SYNC, until(World::synced)).await.map_err(|_| ControllerError::Sync)?;
+    if tokio::time::timeout(CONFIG_SYNC, until(World::configs_synced)).await.is_err() {
+        tracing::warn!("ConfigMaps or Secrets can't be read yet; only releases with spec.configSnapshots wait for them");
+    }
+    Ok(())
 }
 
 /// Waits until this process leads. A lease that is given back is seen by its watch event, not by asking again and again.

@@ -79,7 +79,7 @@ pub fn observe(
     let configs = config::read(world, remembered, installation.config_snapshots, (&object, &sets, &pods), now.mono);
     // The one place: whatever follows knows only the template that refers to copies.
     if configs.problem().is_none() {
-        object.spec.template = configs.effective(&object.spec.template);
+        configs.put_copies(&mut object.spec.template);
     }
     let identity = identity(&object, &configs, &sets, remembered);
 
@@ -110,6 +110,8 @@ pub fn observe(
             reports.absorb(&heard.watch, heard.at, now.mono);
         }
     }
+    // Where none is asked for, only its own matters: it is to go.
+    let budgets = world.budgets(&key.namespace, |budget| object.spec.disruption_budget.is_some() || budget.name == object.name);
     let (agent_nodes, settled) = world.agents();
     let mut snapshot = Snapshot {
         identity,
@@ -119,14 +121,14 @@ pub fn observe(
         allowed_urls: installation.allowed_urls.clone(),
         allowed_webhooks: installation.allowed_webhooks.clone(),
         allowed_exec: installation.allowed_exec,
-        unread: config::unread(world, &object.namespace, &configs).chain(world.unread(&key.namespace)).collect(),
+        unread: world.unread(&key.namespace),
         configs,
         allowed_proxy: installation.allowed_proxy,
         jobs: remembered.jobs.clone(),
         hooks_checked: remembered.hooks_checked(now.mono),
         services: BTreeMap::new(),
         endpoints: BTreeMap::new(),
-        budgets: world.budgets(&key.namespace),
+        budgets,
         owners: BTreeMap::new(),
         probes: remembered.probes.clone(),
         reports: pods.iter().map(|pod| (pod.uid.clone(), reports.of(&pod.uid))).filter(|(_, samples)| !samples.is_empty()).collect(),

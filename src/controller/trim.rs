@@ -29,7 +29,8 @@ fn number(object: &Value, pointer: &str) -> i32 {
     object.pointer(pointer).and_then(Value::as_i64).and_then(|number| i32::try_from(number).ok()).unwrap_or(0)
 }
 
-fn time(object: &Value, pointer: &str) -> Option<Timestamp> {
+/// A point in time.
+pub fn time(object: &Value, pointer: &str) -> Option<Timestamp> {
     object.pointer(pointer)?.as_str()?.parse().ok()
 }
 

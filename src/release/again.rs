@@ -3,6 +3,7 @@
 use crate::api::BlueGreenDeploymentStatus;
 
 use super::bake::{self, Bake};
+use super::budget;
 use super::conditions;
 use super::converge;
 use super::copies;
@@ -35,7 +36,7 @@ pub fn again(view: &View<'_>, findings: &Findings, status: &BlueGreenDeploymentS
     {
         drain::soonest(&mut again, seconds);
     }
-    for seconds in overlap::due_in(view).chain(copies::due_in(view)).chain(group::due_in(view)) {
+    for seconds in overlap::due_in(view).chain(copies::due_in(view)).chain(group::due_in(view)).chain(budget::due_in(view)) {
         drain::soonest(&mut again, seconds);
     }
     for name in spec.traffic.services.iter().chain(&spec.traffic.preview_services) {

@@ -15,8 +15,9 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use serde::{Deserialize, Serialize};
+use kube::core::{Expression, Selector, SelectorExt};
 
 use crate::api::{DisruptionBudget, Switch, SwitchCause, keys};
 
@@ -25,6 +26,9 @@ use super::overlap;
 use super::services::{Block, template_labels};
 use super::snapshot::{Object, Snapshot};
 use super::view::View;
+
+/// A budget goes within a moment, in the foreground, too. One that is there for so many seconds more is held by something.
+const GOES: f64 = 10.0;
 
 /// The PodDisruptionBudgets of a namespace.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,62 +54,19 @@ pub struct Budget {
     pub owner: Option<String>,
     /// The BlueGreenDeployment that it was made for, by its label.
     pub made_for: Option<String>,
-    /// `spec.selector`; without one it matches nothing.
-    pub selector: Option<PodSelector>,
+    /// `spec.selector`. Without one, or with one that Kubernetes would not take, it matches nothing; with an empty one it matches every pod.
+    pub selector: Option<Selector>,
     /// The rest of its spec; absent where it is none that this operator would write.
     pub rules: Option<DisruptionBudget>,
-    /// Whether it is being deleted.
-    pub deleting: bool,
-}
-
-/// Which pods a budget matches (`LabelSelector`).
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct PodSelector {
-    /// Labels that they have.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub match_labels: BTreeMap<String, String>,
-    /// What else is asked of their labels.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub match_expressions: Vec<Requirement>,
-}
-
-/// What is asked of one label.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(default)]
-pub struct Requirement {
-    /// Its key.
-    pub key: String,
-    /// `In`, `NotIn`, `Exists` or `DoesNotExist`.
-    pub operator: String,
-    /// Values.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub values: Vec<String>,
-}
-
-impl PodSelector {
-    /// Whether it matches a pod with these labels. An empty one matches every pod (policy/v1).
-    pub fn matches(&self, labels: &BTreeMap<&str, &str>) -> bool {
-        let met = |asked: &Requirement| {
-            let value = labels.get(asked.key.as_str());
-            let named = value.is_some_and(|value| asked.values.iter().any(|known| known == value));
-            match asked.operator.as_str() {
-                "In" => named,
-                "NotIn" => !named,
-                "Exists" => value.is_some(),
-                "DoesNotExist" => value.is_none(),
-                _ => false,
-            }
-        };
-        self.match_labels.iter().all(|(key, value)| labels.get(key.as_str()) == Some(&value.as_str())) && self.match_expressions.iter().all(met)
-    }
+    /// Since when it is being deleted.
+    pub deleting: Option<Timestamp>,
 }
 
 /// What the budget is to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
     /// Which pods it covers.
-    pub selector: PodSelector,
+    pub selector: Selector,
     /// How many may be evicted.
     pub rules: DisruptionBudget,
 }
@@ -128,7 +89,8 @@ pub fn step(view: &View<'_>) -> Option<Action> {
         return write(view, view.intent?);
     }
     let Budgets::Known(budgets) = &snapshot.budgets else { return None };
-    let ours = budgets.get(&snapshot.object.name).filter(|budget| budget.owner.as_ref() == Some(&snapshot.object.uid) && !budget.deleting)?;
+    let ours =
+        budgets.get(&snapshot.object.name).filter(|budget| budget.owner.as_ref() == Some(&snapshot.object.uid) && budget.deleting.is_none())?;
     Some(Action::DeleteBudget { budget: ours.clone() })
 }
 
@@ -139,7 +101,7 @@ pub fn write(view: &View<'_>, switch: &Switch) -> Option<Action> {
     let Budgets::Known(budgets) = &snapshot.budgets else { return None };
     let wanted = wanted(view, asked, switch);
     match budgets.get(&snapshot.object.name) {
-        Some(found) if found.deleting || !ours(&snapshot.object, found) || wanted.is(&snapshot.object, found) => None,
+        Some(found) if found.deleting.is_some() || !ours(&snapshot.object, found) || wanted.is(&snapshot.object, found) => None,
         None if beside(snapshot, budgets).is_some() => None,
         found => Some(Action::WriteBudget { found: found.cloned(), wanted }),
     }
@@ -151,24 +113,24 @@ pub fn covers(view: &View<'_>, switch: &Switch) -> bool {
     let Some(asked) = &object.spec.disruption_budget else { return true };
     let Budgets::Known(budgets) = &view.snapshot.budgets else { return false };
     let wanted = wanted(view, asked, switch);
-    budgets.get(&object.name).is_some_and(|found| !found.deleting && wanted.is(object, found))
+    budgets.get(&object.name).is_some_and(|found| found.deleting.is_none() && wanted.is(object, found))
 }
 
 /// The pods of the revision that serves. While a release moves the Services, or two serve together, it covers both, and of the two together no more may go than of one alone: `minAvailable`
 /// over both would be kept by the new pods alone, of which a load balancer may not know yet.
 fn wanted(view: &View<'_>, asked: &DisruptionBudget, switch: &Switch) -> Wanted {
     let spec = &view.snapshot.object.spec;
-    let mut selector = PodSelector { match_labels: spec.selector.match_labels.clone(), match_expressions: vec![] };
+    let mut labels = spec.selector.match_labels.clone();
     // Before the last Service has moved users are on either of them, and what moves them may be held up.
     let moving = switch.cause == SwitchCause::Release && switch.completed_at.is_none();
     if let Some(from) = switch.from.as_ref().filter(|_| moving || overlap::together(view, switch)) {
-        let values = vec![from.clone(), switch.to.clone()];
-        selector.match_expressions.push(Requirement { key: keys::REVISION.into(), operator: "In".into(), values });
+        let mut selector: Selector = labels.into_iter().collect();
+        selector.extend(Expression::In(keys::REVISION.into(), [from.clone(), switch.to.clone()].into()));
         let most = Some(IntOrString::Int(allowed(asked, spec.replicas)));
         return Wanted { selector, rules: DisruptionBudget { min_available: None, max_unavailable: most, ..asked.clone() } };
     }
-    selector.match_labels.insert(keys::REVISION.into(), switch.to.clone());
-    Wanted { selector, rules: asked.clone() }
+    labels.insert(keys::REVISION.into(), switch.to.clone());
+    Wanted { selector: labels.into_iter().collect(), rules: asked.clone() }
 }
 
 /// How many of so many pods may go. Kubernetes rounds shares up.
@@ -197,17 +159,17 @@ fn ours(object: &Object, budget: &Budget) -> bool {
 
 /// Another budget that matches pods of this object.
 fn beside<'a>(snapshot: &'a Snapshot, budgets: &'a BTreeMap<String, Budget>) -> Option<&'a Budget> {
-    budgets.values().find(|budget| budget.name != snapshot.object.name && !budget.deleting && matched(snapshot, budget) > 0)
+    budgets.values().find(|budget| budget.name != snapshot.object.name && budget.deleting.is_none() && matched(snapshot, budget) > 0)
 }
 
 /// Of how many revisions a budget matches pods; one that is to come counts as another one.
 fn matched(snapshot: &Snapshot, budget: &Budget) -> usize {
     let Some(selector) = &budget.selector else { return 0 };
-    let mut labels = template_labels(snapshot);
+    let mut labels: BTreeMap<String, String> = template_labels(snapshot).into_iter().map(|(key, value)| (key.into(), value.into())).collect();
     let to_come = std::iter::once("of a revision to come");
     let revisions: std::collections::BTreeSet<&str> = snapshot.sets.iter().map(|set| set.revision.as_str()).chain(to_come).collect();
     let count = revisions.into_iter().filter(|revision| {
-        labels.insert(keys::REVISION, revision);
+        labels.insert(keys::REVISION.into(), (*revision).into());
         selector.matches(&labels)
     });
     count.count()
@@ -241,6 +203,27 @@ pub fn check(snapshot: &Snapshot) -> Result<(), Block> {
     Ok(())
 }
 
+/// The object's own budget, where one is asked for and that one is being deleted; and for how many seconds that is nothing to tell.
+fn going<'a>(view: &View<'a>) -> Option<(&'a Budget, f64)> {
+    let Snapshot { object, budgets, .. } = view.snapshot;
+    let Budgets::Known(budgets) = budgets else { return None };
+    let budget = budgets.get(&object.name).filter(|_| object.spec.disruption_budget.is_some())?;
+    Some((budget, GOES - view.now.seconds_since(budget.deleting?)))
+}
+
+/// A budget that is being deleted and does not go: neither can it be changed for a release, nor another one be made.
+pub fn held(view: &View<'_>) -> Option<Block> {
+    let (budget, _) = going(view).filter(|(_, left)| *left <= 0.0)?;
+    let what = format!("PodDisruptionBudget \"{}\" is being deleted and does not go", budget.name);
+    let next = "take off it what its metadata.finalizers name, or remove the field";
+    Some(Block::new("BudgetDeleting", format!("spec.disruptionBudget: {what}; {next}")))
+}
+
+/// Seconds until a budget that is being deleted is told of.
+pub fn due_in(view: &View<'_>) -> Option<f64> {
+    going(view).map(|(_, left)| left).filter(|left| *left > 0.0)
+}
+
 /// What is to be known of budgets that match pods of several revisions where none is asked for.
 pub fn hints(snapshot: &Snapshot) -> Vec<String> {
     let Budgets::Known(budgets) = &snapshot.budgets else { return vec![] };
@@ -248,7 +231,7 @@ pub fn hints(snapshot: &Snapshot) -> Vec<String> {
         return vec![];
     }
     // One that is to be deleted with the field is no other's.
-    let others = budgets.values().filter(|budget| budget.owner.as_ref() != Some(&snapshot.object.uid) && !budget.deleting);
+    let others = budgets.values().filter(|budget| budget.owner.as_ref() != Some(&snapshot.object.uid) && budget.deleting.is_none());
     let spanning = others.filter(|budget| matched(snapshot, budget) > 0);
     spanning
         .map(|budget| {

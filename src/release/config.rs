@@ -150,6 +150,8 @@ pub struct Copy {
 pub struct Configs {
     /// Which kinds may be copied; `None` where that is not known.
     pub allowed: Option<Snapshots>,
+    /// Kinds of which it is not known what there is now.
+    pub unread: BTreeSet<ConfigKind>,
     /// What the spec names, in its order.
     pub sources: Vec<Source>,
     /// The copies that there are.
@@ -165,6 +167,9 @@ impl Configs {
         template: &Value,
         look: impl Fn(&ConfigName) -> Option<&'a Config>,
     ) -> Self {
+        if spec.is_empty() {
+            return Self { allowed, ..Self::default() };
+        }
         let used = template.get("spec").map(references).unwrap_or_default();
         let named = ConfigKind::ALL.into_iter().flat_map(|kind| kind.named(spec).iter().enumerate().map(move |(index, name)| (kind, index, name)));
         let sources = named.map(|(kind, index, name)| {
@@ -179,7 +184,7 @@ impl Configs {
                 id,
             }
         });
-        Self { allowed, sources: sources.collect(), copies: vec![] }
+        Self { allowed, sources: sources.collect(), ..Self::default() }
     }
 
     /// Why the template that refers to copies can't be told.
@@ -198,6 +203,11 @@ impl Configs {
         if !source.used {
             return block("ConfigUnused", format!("spec.template does not refer to {id}; refer to it, or remove it here"));
         }
+        if self.unread.contains(&id.kind) {
+            let next = "give the operator the rights of its chart, or look into its log for the reason";
+            let why = format!("the {}s of this namespace can't be read, and no release begins before they can; {next}", id.kind.name());
+            return block("ConfigUnreadable", why);
+        }
         if source.digest.is_none() {
             let other = if id.kind == ConfigKind::Secret { " (those of Helm's releases and of service accounts are not looked at)" } else { "" };
             return block("ConfigMissing", format!("there is no {id} in this namespace{other}; create it, or remove it here"));
@@ -208,24 +218,22 @@ impl Configs {
         None
     }
 
-    /// The template with copies in place of what they are copies of.
-    pub fn effective(&self, template: &Value) -> Value {
+    /// Has the template refer to copies in place of what they are copies of.
+    pub fn put_copies(&self, template: &mut Value) {
         let copies = self.sources.iter().filter_map(|source| Some((source.id.clone(), source.copy.as_ref()?.name.clone()))).collect();
-        rewritten(template, &copies)
+        rewrite(template, &copies);
     }
 }
 
-/// A template in which each reference to a named object is one to its copy. Everything else is as it was.
-pub fn rewritten(template: &Value, copies: &BTreeMap<ConfigName, String>) -> Value {
-    let mut template = template.clone();
-    let Some(spec) = template.get_mut("spec").filter(|_| !copies.is_empty()) else { return template };
+/// Makes each reference of a template to a named object one to its copy. Everything else stays as it is.
+pub fn rewrite(template: &mut Value, copies: &BTreeMap<ConfigName, String>) {
+    let Some(spec) = template.get_mut("spec").filter(|_| !copies.is_empty()) else { return };
     for (kind, place) in places(spec) {
         let Some(Value::String(name)) = spec.pointer_mut(&place) else { continue };
         if let Some(copy) = copies.get(&ConfigName { kind, name: name.clone() }) {
             name.clone_from(copy);
         }
     }
-    template
 }
 
 /// What the spec of a pod refers to.

@@ -50,8 +50,9 @@ pub fn spare(view: &View<'_>) -> Vec<Action> {
         return vec![];
     }
     let over = |copy: &&Copy| due(view, copy).is_some_and(|left| left.is_zero()) && !needed(view.snapshot, &copy.config.id);
+    let known = |copy: &&Copy| !configs.unread.contains(&copy.config.id.kind);
     let ours = |copy: &&Copy| !copy.config.deleting && copy.config.owner.as_ref().is_none_or(|owner| *owner == object.uid);
-    configs.copies.iter().filter(ours).filter(over).map(|copy| Action::DeleteConfig { config: copy.config.clone() }).collect()
+    configs.copies.iter().filter(known).filter(ours).filter(over).map(|copy| Action::DeleteConfig { config: copy.config.clone() }).collect()
 }
 
 /// For how long a copy must still be unused.
@@ -71,7 +72,8 @@ pub fn lost(view: &View<'_>) -> Option<Block> {
     let Snapshot { configs, object, .. } = view.snapshot;
     let set = view.target().and_then(|revision| view.set(revision)).or_else(|| view.active()).filter(|set| set.desired > 0)?;
     let there = |id: &ConfigName| configs.copies.iter().any(|copy| copy.config.id == *id && !copy.config.deleting);
-    let gone = set.configs.iter().find(|id| source_of(object, id).is_some() && !there(id) && !made(view, id))?;
+    let mut known = set.configs.iter().filter(|id| !configs.unread.contains(&id.kind));
+    let gone = known.find(|id| source_of(object, id).is_some() && !there(id) && !made(view, id))?;
     let source = source_of(object, gone)?;
     let (kind, name) = (gone.kind.name(), &gone.name);
     Some(Block::new(

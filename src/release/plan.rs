@@ -243,7 +243,11 @@ fn steps(view: &View<'_>) -> Plan {
     {
         actions.extend(overlap::marks(view, intent));
     }
-    let block = if way_back_is_open(view) { None } else { preflight::check(snapshot).err().or_else(|| hooks::check(view).err()) };
+    let block = if way_back_is_open(view) {
+        None
+    } else {
+        preflight::check(snapshot).err().or_else(|| budget::held(view)).or_else(|| hooks::check(view).err())
+    };
     let block = block.or_else(|| contended(view));
     // A container that starts anew needs it at once.
     actions.extend(copies::lacking(view));

@@ -50,7 +50,7 @@ pub struct Snapshot {
     pub services: BTreeMap<String, Service>,
     /// The endpoints of those Services.
     pub endpoints: BTreeMap<String, Endpoints>,
-    /// The PodDisruptionBudgets of the namespace.
+    /// The PodDisruptionBudgets of the namespace; where none is asked for, only that of the object's name.
     pub budgets: Budgets,
     /// Whether owners named by Services still live. An owner that is not listed has not been looked up.
     pub owners: BTreeMap<String, OwnerState>,

@@ -35,6 +35,8 @@ pub fn snapshot(seen: &Seen, now: Timestamp) -> Option<Snapshot> {
     let mut snapshot = observe(&world, &mut Remembered::default(), &mut Reports::default(), &Installation::default(), &key, now)?;
     // All was read just now, and nobody watches.
     snapshot.unread.clear();
+    // Others count old pods, too, where none is asked for.
+    snapshot.budgets = world.budgets(&key.namespace, |_| true);
     Some(snapshot)
 }
 

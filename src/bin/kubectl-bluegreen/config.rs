@@ -47,7 +47,7 @@ fn with(mut object: BlueGreenDeployment, held: &BTreeMap<ConfigName, Config>, un
     match configs.problem() {
         Some(block) => Found { object, wrong: Some(format!("{} ({})", block.message, block.reason)), unread },
         None => {
-            object.spec.template = configs.effective(template);
+            configs.put_copies(&mut object.spec.template);
             Found { object, wrong: None, unread }
         }
     }

@@ -2,9 +2,15 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use kube::core::SelectorExt;
+
 use super::super::fake::{Request, Stage, template};
 use super::*;
 use crate::api::keys::command;
+use crate::release::budget::Budgets;
 
 const KIND: Resource = Resource::PodDisruptionBudget;
 
@@ -112,4 +118,67 @@ async fn one_that_a_webhook_changes_is_not_written_again_and_again() {
     let number = writes(&stage).len();
     assert!(number <= 2, "{number}");
     assert!(stage.condition("Stalled").2.contains("an admission webhook makes another one of it"), "{:?}", stage.condition("Stalled"));
+}
+
+#[tokio::test]
+async fn of_the_budgets_of_others_only_who_asks_for_one_reads_any() {
+    let stage = serving().await;
+    stage.api.put(KIND, json!({"metadata": {"name": "plain", "namespace": "n"}, "spec": {"selector": {"matchLabels": {"app": "else"}}}}));
+    let read = || {
+        stage.feed();
+        let Budgets::Known(budgets) = stage.snapshot().budgets else { panic!("unknown") };
+        budgets.into_keys().collect::<Vec<_>>()
+    };
+    assert_eq!(read(), ["plain", "shop"]);
+    stage.change(&json!({"disruptionBudget": null}));
+    assert_eq!(read(), ["shop"], "which is to be deleted");
+}
+
+#[tokio::test]
+async fn one_that_is_held_by_a_finalizer_is_told_of_after_a_moment() {
+    let mut stage = serving().await;
+    let mut held = stage.api.now(KIND, "shop");
+    held["metadata"]["deletionTimestamp"] = json!(stage.context.clock.now().wall);
+    stage.api.put(KIND, held);
+    let again = stage.look().await.unwrap();
+    assert!(stage.condition("Stalled").0 == "False" && again <= Duration::from_secs(11), "{again:?}");
+    stage.clock.pass(again);
+    stage.look().await;
+    assert_eq!(stage.condition("Stalled").1, "BudgetDeleting");
+    assert_eq!(writes(&stage), Vec::<String>::new(), "it can't be changed any more");
+}
+
+#[test]
+fn a_selector_matches_as_kubernetes_says() {
+    let of = |selector: Value| {
+        let object = json!({"metadata": {"name": "plain", "uid": "u", "resourceVersion": "1"}, "spec": {"selector": selector}});
+        trimmed(&object).unwrap().selector
+    };
+    let labels = BTreeMap::from([("app".into(), "shop".into()), ("tier".into(), "web".into())]);
+    let matches = |selector: Value| of(selector).is_some_and(|selector| selector.matches(&labels));
+    assert!(matches(json!({})) && matches(json!({"matchLabels": {}, "matchExpressions": []})), "an empty one matches all");
+    assert!(!matches(Value::Null), "an absent one none");
+    assert!(matches(json!({"matchLabels": {"app": "shop"}})) && !matches(json!({"matchLabels": {"app": "shop", "tier": "else"}})));
+    for (key, operator, values, expected) in [
+        ("app", "In", json!(["shop", "else"]), true),
+        ("app", "In", json!(["else"]), false),
+        ("none", "In", json!(["shop"]), false),
+        ("app", "NotIn", json!(["shop"]), false),
+        ("none", "NotIn", json!(["shop"]), true),
+        ("app", "Exists", Value::Null, true),
+        ("none", "Exists", Value::Null, false),
+        ("app", "DoesNotExist", Value::Null, false),
+        ("none", "DoesNotExist", Value::Null, true),
+        // What nobody can mean matches nothing, and nothing breaks.
+        ("app", "Gt", json!(["1"]), false),
+        ("none", "NotIn", Value::Null, false),
+        ("app", "", json!([]), false),
+        ("app", "Exists", json!(7), false),
+    ] {
+        let expression = json!({"key": key, "operator": operator, "values": values});
+        assert_eq!(matches(json!({"matchExpressions": [expression.clone()]})), expected, "{expression}");
+        // All of them must be met.
+        assert!(!matches(json!({"matchLabels": {"app": "else"}, "matchExpressions": [expression]})));
+    }
+    assert!(!matches(json!({"matchLabels": {"app": 7}})) && !matches(json!("app=shop")));
 }

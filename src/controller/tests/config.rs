@@ -10,7 +10,7 @@ use super::super::world::{Feed, Key};
 use super::*;
 use crate::release::action::Action;
 use crate::release::revision::copy_name;
-use crate::release::{Identity, Now, plan};
+use crate::release::{Identity, plan};
 
 fn map(name: &str) -> ConfigName {
     ConfigName { kind: ConfigKind::ConfigMap, name: name.into() }
@@ -218,30 +218,85 @@ async fn a_change_is_a_release_and_what_is_old_goes_later() {
     assert_eq!(unused(&stage), None);
 }
 
+/// Writes of ReplicaSets and of configuration.
+fn writes(requests: &[Request]) -> Vec<(&'static str, Resource)> {
+    let kinds = [Resource::ReplicaSet, Resource::ConfigMap, Resource::Secret];
+    let written = requests.iter().filter(|request| kinds.contains(&request.resource) && ["create", "delete"].contains(&request.verb));
+    written.map(|request| (request.verb, request.resource)).collect()
+}
+
 #[tokio::test]
-async fn what_can_not_be_read_holds_up_those_who_keep_some() {
-    let stage = stage(Snapshots::ConfigMapsAndSecrets);
-    stage.feed();
-    assert!(stage.snapshot().unread.is_empty());
+async fn what_can_not_be_read_holds_up_a_release_of_those_who_name_some_and_nothing_else() {
+    let mut stage = stage(Snapshots::ConfigMapsAndSecrets);
+    stage.look().await;
+    stage.ready_pods();
+    stage.look().await;
+    let serves = |stage: &Stage| stage.api.now(Resource::Service, "shop")["spec"]["selector"][keys::REVISION].clone();
+    let first = serves(&stage);
+    stage.api.requests();
     stage.context.world().watch_fails(Feed::Secrets, "", true);
-    assert_eq!(stage.snapshot().unread, ["Secrets"]);
+    // What it holds is unknown, whatever the caches say, and so is whether it is gone.
+    for change in [Some(secret("dHdv")), None] {
+        match change {
+            Some(changed) => stage.api.put(Resource::Secret, changed),
+            None => {
+                let uid = stage.api.now(Resource::Secret, "keys")["metadata"]["uid"].clone();
+                Fake::delete(&stage.api, Resource::Secret, "n", "keys", (uid.as_str().unwrap(), None), Dependents::Deleted).await.unwrap();
+                stage.api.requests();
+            }
+        }
+        let mut service = stage.api.now(Resource::Service, "shop");
+        service["spec"]["selector"][keys::REVISION] = json!("elsewhere");
+        stage.api.put(Resource::Service, service);
+        for _ in 0..3 {
+            stage.look().await;
+            stage.clock.pass(Duration::from_secs(60));
+        }
+        let (status, reason, message) = stage.condition("Stalled");
+        assert_eq!((status.as_str(), reason.as_str()), ("True", "ConfigUnreadable"));
+        let told = "spec.configSnapshots.secrets[0]: the Secrets of this namespace can't be read, and no release begins before they can; give the operator the rights of its chart, or look into its log for the reason";
+        assert_eq!(message, told);
+        assert_eq!(serves(&stage), first, "what serves is not repaired");
+        assert_eq!(writes(&stage.api.requests()), []);
+    }
+    stage.api.put(Resource::Secret, secret("dHdv"));
+    stage.context.world().watch_fails(Feed::Secrets, "", false);
+    stage.look().await;
+    assert_eq!(writes(&stage.api.requests()), [("create", Resource::Secret), ("create", Resource::ReplicaSet)]);
+
+    // Who names none of it goes on, leftover copies or not.
+    stage.context.world().watch_fails(Feed::Secrets, "", true);
     stage.change(&json!({"configSnapshots": {"secrets": []}}));
-    stage.feed();
-    assert!(stage.snapshot().unread.is_empty());
-    // Before the first list is complete, nothing is taken for missing.
-    *stage.context.world() = World::new(vec![], true).with_configs(Snapshots::ConfigMaps);
+    stage.look().await;
+    assert_eq!(stage.condition("Stalled").0, "False");
+    assert_eq!(writes(&stage.api.requests()), [("create", Resource::ReplicaSet)]);
+}
+
+#[tokio::test]
+async fn what_was_never_read_holds_up_nobody_else() {
+    let stage = stage(Snapshots::ConfigMaps);
+    stage.change(&json!({"configSnapshots": {"secrets": []}}));
     let object = stage.api.now(Resource::BlueGreenDeployment, "shop");
     let mut world = stage.context.world();
     world.insert(Resource::BlueGreenDeployment, &object, Duration::ZERO);
     for kind in [Resource::BlueGreenDeployment, Resource::ReplicaSet, Resource::Pod, Resource::Service, Resource::EndpointSlice] {
         world.relisted(kind, "");
     }
-    assert!(!world.synced());
+    assert!(world.synced(), "the controller does not begin");
     drop(world);
-    assert!(!stage.snapshot().unread.is_empty());
-    assert!(plan(&stage.snapshot(), Now { ..stage.context.clock.now() }).actions.iter().all(|action| !matches!(action, Action::CreateSet { .. })));
+    let looks = |stage: &Stage| {
+        let snapshot = stage.snapshot();
+        assert!(snapshot.unread.is_empty(), "{:?}", snapshot.unread);
+        (snapshot.configs.problem().map(|block| block.reason), plan(&snapshot, stage.context.clock.now()).actions)
+    };
+    let (problem, actions) = looks(&stage);
+    assert_eq!(problem, Some("ConfigUnreadable"), "unknown is taken for missing");
+    assert!(!actions.iter().any(|action| matches!(action, Action::Identify { .. } | Action::CreateSet { .. })), "{actions:?}");
     stage.context.world().relisted(Resource::ConfigMap, "");
-    assert!(stage.context.world().synced());
+    assert_eq!(looks(&stage).0, Some("ConfigMissing"));
+    stage.context.world().insert(Resource::ConfigMap, &stage.api.now(Resource::ConfigMap, "settings"), Duration::ZERO);
+    let (problem, actions) = looks(&stage);
+    assert!(problem.is_none() && actions.iter().any(|action| matches!(action, Action::Identify { .. })), "{problem:?} {actions:?}");
 }
 
 #[test]

@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+use super::super::caches;
 use super::super::fake::{Stage, key, template};
 use super::*;
+use crate::release::config::Snapshots;
 
 #[tokio::test]
 async fn events_that_were_said_before_the_end_are_written() {
@@ -89,4 +91,19 @@ async fn what_an_annotation_says_is_one_line_of_the_log() {
     stage.context.say(&object, &Notice { warning: true, reason: "CommandIgnored", message });
     let said = &stage.notices()[0].message;
     assert_eq!(said, "rollback is \"x 2026-01-01T00:00:00Z ERROR all is lost  [31m \"");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_waits_for_configuration_a_little_and_for_the_rest_at_all() {
+    let stage = Stage::new();
+    *stage.context.world() = World::new(vec![], true).with_configs(Snapshots::ConfigMaps);
+    let began = tokio::time::Instant::now();
+    let begins = async || (caches(&stage.context).await.is_ok(), began.elapsed().as_secs());
+    assert_eq!(begins().await, (false, 120));
+    for kind in [Resource::BlueGreenDeployment, Resource::ReplicaSet, Resource::Pod, Resource::Service, Resource::EndpointSlice] {
+        stage.context.world().relisted(kind, "");
+    }
+    assert_eq!(begins().await, (true, 125));
+    stage.context.world().relisted(Resource::ConfigMap, "");
+    assert_eq!(begins().await, (true, 125));
 }

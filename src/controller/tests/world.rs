@@ -76,23 +76,23 @@ fn a_budget_wakes_somebody_only_when_it_is_another_one() {
             "spec": {"minAvailable": least, "selector": {"matchLabels": {"app": "shop"}}}, "status": {"disruptionsAllowed": allowed},
         })
     };
-    assert_eq!(world.budgets("n"), Budgets::Pending);
+    assert_eq!(world.budgets("n", |_| true), Budgets::Pending);
     world.relist(Resource::PodDisruptionBudget, "");
     assert_eq!(world.insert(Resource::PodDisruptionBudget, &budget(10, 2, 0), AT).keys, BTreeSet::from([key("shop")]));
     world.relisted(Resource::PodDisruptionBudget, "");
     let version = |world: &World| {
-        let Budgets::Known(budgets) = world.budgets("n") else { panic!("unknown") };
+        let Budgets::Known(budgets) = world.budgets("n", |_| true) else { panic!("unknown") };
         budgets["shop"].resource_version.clone()
     };
     assert!(world.insert(Resource::PodDisruptionBudget, &budget(11, 2, 1), AT).keys.is_empty(), "its pods were counted anew");
     assert_eq!(version(&world), "11", "the next write is guarded by the latest version");
     assert_eq!(world.insert(Resource::PodDisruptionBudget, &budget(12, 1, 1), AT).keys, BTreeSet::from([key("shop")]));
-    assert_eq!(world.budgets("else"), Budgets::Known(BTreeMap::new()));
+    assert_eq!(world.budgets("else", |_| true), Budgets::Known(BTreeMap::new()));
     world.watch_fails(Feed::Budgets, "", true);
-    assert_eq!((world.budgets("n"), world.unread("n")), (Budgets::Unreadable, vec![]), "all else goes on");
+    assert_eq!((world.budgets("n", |_| true), world.unread("n")), (Budgets::Unreadable, vec![]), "all else goes on");
     world.watch_fails(Feed::Budgets, "", false);
     assert_eq!(world.remove(Resource::PodDisruptionBudget, &budget(13, 1, 1)).keys, BTreeSet::from([key("shop")]));
-    assert_eq!(world.budgets("n"), Budgets::Known(BTreeMap::new()));
+    assert_eq!(world.budgets("n", |_| true), Budgets::Known(BTreeMap::new()));
 }
 
 #[test]

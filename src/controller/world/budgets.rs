@@ -8,8 +8,8 @@ use super::{Concerned, Feed, In, World, unlink};
 use crate::release::budget::{Budget, Budgets};
 
 impl World {
-    /// The budgets of a namespace.
-    pub fn budgets(&self, namespace: &str) -> Budgets {
+    /// The budgets of a namespace that matter.
+    pub fn budgets(&self, namespace: &str, matters: impl Fn(&Budget) -> bool) -> Budgets {
         let scope = self.scope(namespace);
         if self.fails(Feed::Budgets, &scope) {
             return Budgets::Unreadable;
@@ -18,7 +18,8 @@ impl World {
             return Budgets::Pending;
         }
         let found = self.budgets_in.get(namespace).into_iter().flatten().filter_map(|uid| self.budgets.get(uid));
-        Budgets::Known(found.map(|budget| (budget.value.name.clone(), budget.value.clone())).collect())
+        let found = found.map(|budget| &budget.value).filter(|budget| matters(budget));
+        Budgets::Known(found.map(|budget| (budget.name.clone(), budget.clone())).collect())
     }
 
     pub(super) fn insert_budget(&mut self, uid: &str, version: &str, object: &Value) -> Concerned {

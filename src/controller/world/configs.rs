@@ -40,11 +40,6 @@ impl Configs {
         }
     }
 
-    /// Whether each kind that is watched has been read completely once.
-    pub fn synced(&self, scopes: &[String]) -> bool {
-        ConfigKind::ALL.into_iter().all(|kind| !self.watched.allow(kind) || self.of(kind).synced(scopes))
-    }
-
     fn get(&self, namespace: &str, id: &ConfigName) -> Option<&Config> {
         let uid = self.named.get(&(namespace.to_owned(), id.clone()))?;
         self.of(id.kind).get(uid).map(|config| &config.value)
@@ -84,13 +79,19 @@ impl World {
         pods || self.sets.values().any(|set| set.namespace == namespace && set.value.configs.contains(id))
     }
 
-    /// Whether a watch of this kind has failed for a while, where there is to be one.
+    /// Whether each kind that is watched has been read completely once.
+    pub fn configs_synced(&self) -> bool {
+        ConfigKind::ALL.into_iter().all(|kind| !self.configs.watched.allow(kind) || self.configs.of(kind).synced(&self.scopes()))
+    }
+
+    /// Whether this kind is not read completely, or the watch of it has failed for a while, where there is to be one.
     pub fn config_unread(&self, kind: ConfigKind, namespace: &str) -> bool {
         let feed = match kind {
             ConfigKind::ConfigMap => Feed::ConfigMaps,
             ConfigKind::Secret => Feed::Secrets,
         };
-        self.configs.watched.allow(kind) && self.fails(feed, &self.scope(namespace))
+        let scope = self.scope(namespace);
+        self.configs.watched.allow(kind) && (self.fails(feed, &scope) || !self.configs.of(kind).synced(&[scope]))
     }
 
     pub(super) fn insert_config(&mut self, kind: ConfigKind, namespace: &str, object: &Value) -> Concerned {

@@ -59,7 +59,6 @@ impl Feed {
             Self::Pods => Some("Pods"),
             Self::Services => Some("Services"),
             Self::Slices => Some("EndpointSlices"),
-            // Configuration concerns only those who keep some.
             Self::Budgets | Self::Nodes | Self::Reports | Self::Agents | Self::AgentPods | Self::ConfigMaps | Self::Secrets => None,
         }
     }

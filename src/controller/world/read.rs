@@ -9,7 +9,7 @@ use crate::release::{Endpoints, Node, Pod, RoleKind, Service, Set};
 use super::{Feed, Heard, In, Key, World};
 
 impl World {
-    /// Whether every kind that decisions rest on has been read completely once.
+    /// Whether every kind that all decisions rest on has been read completely once. Each other one is unknown by itself.
     pub fn synced(&self) -> bool {
         let scopes = &self.scopes();
         self.objects.synced(scopes)
@@ -17,7 +17,6 @@ impl World {
             && self.pods.synced(scopes)
             && self.services.synced(scopes)
             && self.slices.synced(scopes)
-            && self.configs.synced(scopes)
     }
 
     /// One object.

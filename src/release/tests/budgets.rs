@@ -1,16 +1,18 @@
 //! The PodDisruptionBudget follows the revision that serves. In every story with one each write of a Service is checked against it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+use kube::core::{Expression, Selector, SelectorExt};
 use serde_json::{Value, json};
 
 use super::fixtures::*;
 use super::simulator::{Conflict, World};
-use crate::api::ConditionStatus::True;
+use crate::api::ConditionStatus::{False, True};
 use crate::api::{ConditionType, PhaseName, keys, keys::command};
 use crate::release::action::Action;
-use crate::release::budget::{Budget, Budgets, PodSelector, Requirement, Wanted};
+use crate::release::budget::{Budget, Budgets, Wanted};
 use crate::release::*;
 
 impl World {
@@ -35,10 +37,15 @@ impl World {
     }
 
     /// Versions that a selector names.
-    pub fn covered(&self, selector: &PodSelector) -> Vec<&str> {
-        let listed = selector.match_expressions.iter().filter(|asked| asked.key == keys::REVISION && asked.operator == "In");
-        let revisions = selector.match_labels.get(keys::REVISION).into_iter().chain(listed.flat_map(|asked| &asked.values));
-        revisions.map(|revision| self.versions.get(revision).map_or("?", String::as_str)).collect()
+    pub fn covered(&self, selector: &Selector) -> Vec<&str> {
+        let named = |asked| match asked {
+            Expression::Equal(key, value) if key == keys::REVISION => vec![value],
+            Expression::In(key, values) if key == keys::REVISION => values.into_iter().collect(),
+            _ => vec![],
+        };
+        let versions = selector.clone().into_iter().flat_map(named).map(|revision| self.versions.get(&revision).map_or("?", String::as_str));
+        // By name, as the selector itself lists revisions by their hashes.
+        versions.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
     fn budget(&self) -> &Budget {
@@ -63,7 +70,7 @@ pub fn of_select(world: &World, planned: &Snapshot, service: &Service, selector:
     }
     let revisions = [Some(&switch.to), switch.from.as_ref().filter(|_| selector.contains_key(keys::SERVING))];
     for revision in revisions.into_iter().flatten() {
-        let labels = BTreeMap::from([("app", SHOP), (keys::REVISION, revision.as_str())]);
+        let labels = BTreeMap::from([("app".into(), SHOP.into()), (keys::REVISION.into(), revision.clone())]);
         let covers = budgets.get(&planned.object.name).and_then(|budget| budget.selector.as_ref()).is_some_and(|selector| selector.matches(&labels));
         assert!(covers, "Service {} is moved to {revision}, which the budget does not cover: {budgets:?}", service.name);
     }
@@ -77,9 +84,9 @@ fn budget(name: &str, selector: &Value) -> Budget {
         resource_version: "1".into(),
         owner: None,
         made_for: None,
-        selector: Some(serde_json::from_value(selector.clone()).unwrap()),
+        selector: Some(serde_json::from_value::<LabelSelector>(selector.clone()).unwrap().try_into().unwrap()),
         rules: None,
-        deleting: false,
+        deleting: None,
     }
 }
 
@@ -252,6 +259,32 @@ fn what_can_not_be_read_holds_up_only_who_asked_for_it_and_never_a_return() {
 }
 
 #[test]
+fn one_that_is_being_deleted_is_told_of_when_it_does_not_go() {
+    let mut world = World::installed("v1", &asked());
+    let since = world.now().wall;
+    world.budgets().get_mut(SHOP).unwrap().deleting = Some(since);
+    let again = plan(&world.snapshot, world.now()).again;
+    assert!(again.is_some_and(|seconds| (9.0..=10.1).contains(&seconds)), "nobody looks: {again:?}");
+    world.apply_version("v2");
+    world.run(8);
+    assert_eq!(condition(world.status(), ConditionType::Stalled).0, False, "for a moment it is nothing to tell");
+    world.run(60);
+    assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "BudgetDeleting".into()));
+    let told = "spec.disruptionBudget: PodDisruptionBudget \"shop\" is being deleted and does not go; take off it what its metadata.finalizers name, or remove the field";
+    assert_eq!((message(world.status(), ConditionType::Stalled).as_str(), world.active()), (told, "v1"));
+    // Without the field nobody waits for it.
+    world.edit(|spec| spec.disruption_budget = None);
+    world.until("v2 serves", |world| world.active() == "v2");
+    assert_eq!(condition(world.status(), ConditionType::Stalled).0, False);
+    world.edit(|spec| spec.disruption_budget = spec_of(&asked()));
+    world.apply_version("v3");
+    world.run(60);
+    assert_eq!((world.active(), condition(world.status(), ConditionType::Stalled).1), ("v2", "BudgetDeleting".into()));
+    world.budgets().clear();
+    world.until("v3 serves", |world| world.active() == "v3");
+}
+
+#[test]
 fn a_budget_over_both_revisions_is_worth_a_word_where_none_is_asked_for() {
     let mut world = World::installed("v1", &json!({}));
     world.budgets().insert("plain".into(), budget("plain", &json!({"matchLabels": {"app": "shop"}})));
@@ -261,28 +294,4 @@ fn a_budget_over_both_revisions_is_worth_a_word_where_none_is_asked_for() {
     world.until("v2 serves", |world| world.active() == "v2");
     world.edit(|spec| spec.disruption_budget = spec_of(&asked()));
     assert!(crate::release::budget::hints(&world.snapshot).is_empty());
-}
-
-#[test]
-fn a_selector_matches_as_kubernetes_says() {
-    let labels = BTreeMap::from([("app", "shop"), ("tier", "web")]);
-    let asked = |key: &str, operator: &str, values: &[&str]| PodSelector {
-        match_labels: BTreeMap::new(),
-        match_expressions: vec![Requirement { key: key.into(), operator: operator.into(), values: values.iter().map(ToString::to_string).collect() }],
-    };
-    assert!(PodSelector::default().matches(&labels), "an empty one matches all");
-    for (key, operator, values, matches) in [
-        ("app", "In", &["shop", "else"][..], true),
-        ("app", "In", &["else"], false),
-        ("none", "In", &["shop"], false),
-        ("app", "NotIn", &["shop"], false),
-        ("none", "NotIn", &["shop"], true),
-        ("app", "Exists", &[], true),
-        ("none", "Exists", &[], false),
-        ("app", "DoesNotExist", &[], false),
-        ("none", "DoesNotExist", &[], true),
-        ("app", "Gt", &["1"], false),
-    ] {
-        assert_eq!(asked(key, operator, values).matches(&labels), matches, "{key} {operator} {values:?}");
-    }
 }

@@ -54,6 +54,13 @@ fn everywhere() -> Value {
     })
 }
 
+/// A template of its own that refers to copies.
+fn rewritten(template: &Value, copies: &BTreeMap<ConfigName, String>) -> Value {
+    let mut template = template.clone();
+    rewrite(&mut template, copies);
+    template
+}
+
 #[test]
 fn every_place_is_found_and_only_names_are_changed() {
     let copies = BTreeMap::from([(map("c"), "c-1".to_owned()), (secret("s"), "s-1".to_owned())]);
@@ -227,7 +234,9 @@ impl Shop {
         let snapshot = &mut self.world.snapshot;
         let spec = snapshot.object.spec.config_snapshots.clone();
         let allowed = snapshot.configs.allowed.or(Some(Snapshots::ConfigMaps));
-        let mut configs = Configs::new(allowed, SHOP, &spec, &template, |id| held.get(id));
+        let unread = std::mem::take(&mut snapshot.configs.unread);
+        let mut configs = Configs::new(allowed, SHOP, &spec, &template, |id| held.get(id).filter(|_| !unread.contains(&id.kind)));
+        configs.unread = unread;
         configs.copies = std::mem::take(&mut snapshot.configs.copies);
         snapshot.configs = configs;
         if let Some(block) = snapshot.configs.problem() {
@@ -237,9 +246,10 @@ impl Shop {
         if matches!(snapshot.identity, Identity::Refused { .. }) {
             snapshot.identity = Identity::Unknown { raw_hash: String::new() };
         }
-        let effective = snapshot.configs.effective(&template);
-        if effective != snapshot.object.spec.template {
-            snapshot.object.spec.template = effective;
+        let mut template = template;
+        snapshot.configs.put_copies(&mut template);
+        if template != snapshot.object.spec.template {
+            snapshot.object.spec.template = template;
             self.world.touch();
         }
         let snapshot = &mut self.world.snapshot;
@@ -439,6 +449,51 @@ fn what_can_not_be_copied_stalls_and_what_runs_goes_on() {
     // A person's own tools don't know what the operator may.
     shop.world.snapshot.configs.allowed = None;
     assert_eq!(shop.world.snapshot.configs.problem(), None);
+}
+
+#[test]
+fn what_can_not_be_read_holds_up_a_release_and_no_return() {
+    let mut shop = Shop::installed();
+    let active = |shop: &Shop| shop.world.status().switch.as_ref().unwrap().to.clone();
+    let first = active(&shop);
+    shop.hold("two");
+    while active(&shop) == first {
+        shop.run(1);
+    }
+    let second = active(&shop);
+    // By a process that has not read any of it yet.
+    let copies = std::mem::take(&mut shop.world.snapshot.configs.copies);
+    shop.world.snapshot.configs.unread.insert(ConfigKind::ConfigMap);
+    shop.hold("three");
+    shop.world.transcript.clear();
+    shop.run(1);
+    assert_eq!(shop.stalled(), (ConditionStatus::True, "ConfigUnreadable".into()));
+    // The earlier pods are still there.
+    shop.world.edit(|spec| spec.paused = true);
+    shop.world.command(keys::command::ROLLBACK, format!("{second}-{first}"));
+    shop.run(1);
+    assert_ne!(shop.stalled().1, "ConfigLost", "what was not read is taken for deleted");
+    shop.world.edit(|spec| spec.paused = false);
+    shop.run(120);
+    assert_eq!(active(&shop), first);
+    let written = |shop: &Shop| shop.world.transcript.iter().any(|line| line.starts_with("copy") || line.starts_with("create"));
+    assert!(!written(&shop), "{:?}", shop.world.transcript);
+    shop.world.snapshot.configs = Configs { copies, unread: BTreeSet::new(), ..std::mem::take(&mut shop.world.snapshot.configs) };
+    shop.complete();
+    assert!(written(&shop) && shop.needs() == BTreeSet::from([copy("three")]), "{:?}", shop.needs());
+}
+
+#[test]
+fn a_copy_of_a_kind_that_can_not_be_read_stays() {
+    let mut shop = Shop::installed();
+    let config = Config { id: secret("keys-old"), uid: "old".into(), ..shop.world.snapshot.configs.copies[0].config.clone() };
+    shop.world.snapshot.configs.copies.push(Copy { config, unused_since: None });
+    shop.world.snapshot.configs.unread.insert(ConfigKind::Secret);
+    shop.run(100);
+    assert_eq!((shop.copies().len(), shop.stalled().0), (2, ConditionStatus::False));
+    shop.world.snapshot.configs.unread.clear();
+    shop.run(1);
+    assert_eq!(shop.copies().len(), 1);
 }
 
 #[test]

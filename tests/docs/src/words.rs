@@ -149,6 +149,10 @@ pub const STALLED: &[Reason] = &[
     ("ContainerUnknown", "A command is to be run in a container that the template does not have."),
     ("SnapshotsNotAllowed", "`spec.configSnapshots` names a kind that this operator may not copy (`configSnapshots` of its chart)."),
     ("ConfigMissing", "A ConfigMap or Secret that `spec.configSnapshots` names does not exist."),
+    (
+        "ConfigUnreadable",
+        "The ConfigMaps or Secrets that `spec.configSnapshots` names can't be read. No release begins before they can; what serves goes on.",
+    ),
     ("ConfigUnused", "`spec.configSnapshots` names a ConfigMap or Secret that the template does not refer to."),
     ("ConfigIsCopy", "`spec.configSnapshots` names a copy that an operator made."),
     (
@@ -167,6 +171,10 @@ pub const STALLED: &[Reason] = &[
     ),
     ("BudgetTaken", "With `spec.disruptionBudget`: a PodDisruptionBudget of the object's name is somebody else's."),
     ("BudgetBeside", "With `spec.disruptionBudget`: another PodDisruptionBudget matches the same pods, which then can't be evicted at all."),
+    (
+        "BudgetDeleting",
+        "With `spec.disruptionBudget`: the object's PodDisruptionBudget is being deleted and does not go, as something holds it by a finalizer.",
+    ),
     ("BudgetUnreadable", "With `spec.disruptionBudget`: the PodDisruptionBudgets of the namespace can't be read."),
     ("ServiceMissing", "A declared Service does not exist."),
     ("ServiceUnsuitable", "A Service is of type ExternalName, has endpoints not made from a selector, or is headless where an address is needed."),
