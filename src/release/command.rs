@@ -33,8 +33,11 @@ pub fn step(view: &View<'_>) -> Outcome {
     if matches!(view.snapshot.identity, Identity::Unknown { .. }) {
         return outcome;
     }
+    // That passes, too, and a word about the revision of the spec is kept until then. What is said of revisions that are there is done.
+    let unreadable = view.snapshot.configs.unreadable();
     for key in command::ALL {
-        let Some(value) = view.snapshot.object.commands.get(key) else {
+        let Some(value) = view.snapshot.object.commands.get(key).filter(|_| !unreadable || [command::ROLLBACK, command::FINISH_DRAIN].contains(&key))
+        else {
             continue;
         };
         let done = match key {

@@ -159,6 +159,11 @@ pub struct Configs {
 }
 
 impl Configs {
+    /// Whether a kind that is named can't be read at present, so that nobody knows what the template means.
+    pub fn unreadable(&self) -> bool {
+        self.sources.iter().any(|source| self.unread.contains(&source.id.kind))
+    }
+
     /// What the spec names, as `look` finds it.
     pub fn new<'a>(
         allowed: Option<Snapshots>,

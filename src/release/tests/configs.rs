@@ -23,7 +23,7 @@ fn map(name: &str) -> ConfigName {
     id(ConfigKind::ConfigMap, name)
 }
 
-fn secret(name: &str) -> ConfigName {
+pub fn secret(name: &str) -> ConfigName {
     id(ConfigKind::Secret, name)
 }
 
@@ -177,8 +177,8 @@ proptest! {
 }
 
 /// A shop whose template refers to the ConfigMap `shop-config`, with what the cluster holds.
-struct Shop {
-    world: World,
+pub struct Shop {
+    pub world: World,
     held: BTreeMap<ConfigName, String>,
 }
 
@@ -190,7 +190,7 @@ fn raw(image: &str) -> Value {
 
 impl Shop {
     /// Before its first release.
-    fn new() -> Self {
+    pub fn new() -> Self {
         let world = World::new("v1", &json!({"configSnapshots": {"configMaps": ["shop-config"]}, "revisionHistoryLimit": 1}));
         let mut shop = Self { world, held: BTreeMap::new() };
         shop.hold("one");
@@ -198,7 +198,7 @@ impl Shop {
     }
 
     /// With its first release.
-    fn installed() -> Self {
+    pub fn installed() -> Self {
         let mut shop = Self::new();
         shop.complete();
         shop.world.transcript.clear();
@@ -206,13 +206,13 @@ impl Shop {
     }
 
     /// Somebody writes into the ConfigMap.
-    fn hold(&mut self, content: &str) {
+    pub fn hold(&mut self, content: &str) {
         self.held.insert(map("shop-config"), content.into());
         self.read();
     }
 
     /// What the controller reads, as [`crate::controller::config::read`] does.
-    fn read(&mut self) {
+    pub fn read(&mut self) {
         let template = raw("v1");
         let now = self.world.now().mono;
         let held: BTreeMap<ConfigName, Config> = self
@@ -259,14 +259,14 @@ impl Shop {
         }
     }
 
-    fn run(&mut self, seconds: u32) {
+    pub fn run(&mut self, seconds: u32) {
         for _ in 0..seconds {
             self.read();
             self.world.run(1);
         }
     }
 
-    fn complete(&mut self) {
+    pub fn complete(&mut self) {
         self.world.settle();
         for _ in 0..600 {
             self.run(1);
@@ -277,23 +277,23 @@ impl Shop {
         panic!("{:#?}", self.world.status());
     }
 
-    fn copies(&self) -> BTreeSet<String> {
+    pub fn copies(&self) -> BTreeSet<String> {
         self.world.snapshot.configs.copies.iter().map(|copy| copy.config.id.name.clone()).collect()
     }
 
     /// What the set needs that serves.
-    fn needs(&self) -> BTreeSet<String> {
+    pub fn needs(&self) -> BTreeSet<String> {
         let to = &self.world.status().switch.as_ref().unwrap().to;
         let set = self.world.snapshot.sets.iter().find(|set| set.revision == *to).unwrap();
         set.configs.iter().map(|id| id.name.clone()).collect()
     }
 
-    fn stalled(&self) -> (ConditionStatus, String) {
+    pub fn stalled(&self) -> (ConditionStatus, String) {
         condition(self.world.status(), ConditionType::Stalled)
     }
 }
 
-fn copy(content: &str) -> String {
+pub fn copy(content: &str) -> String {
     copy_name(SHOP, &map("shop-config"), content)
 }
 
@@ -449,51 +449,6 @@ fn what_can_not_be_copied_stalls_and_what_runs_goes_on() {
     // A person's own tools don't know what the operator may.
     shop.world.snapshot.configs.allowed = None;
     assert_eq!(shop.world.snapshot.configs.problem(), None);
-}
-
-#[test]
-fn what_can_not_be_read_holds_up_a_release_and_no_return() {
-    let mut shop = Shop::installed();
-    let active = |shop: &Shop| shop.world.status().switch.as_ref().unwrap().to.clone();
-    let first = active(&shop);
-    shop.hold("two");
-    while active(&shop) == first {
-        shop.run(1);
-    }
-    let second = active(&shop);
-    // By a process that has not read any of it yet.
-    let copies = std::mem::take(&mut shop.world.snapshot.configs.copies);
-    shop.world.snapshot.configs.unread.insert(ConfigKind::ConfigMap);
-    shop.hold("three");
-    shop.world.transcript.clear();
-    shop.run(1);
-    assert_eq!(shop.stalled(), (ConditionStatus::True, "ConfigUnreadable".into()));
-    // The earlier pods are still there.
-    shop.world.edit(|spec| spec.paused = true);
-    shop.world.command(keys::command::ROLLBACK, format!("{second}-{first}"));
-    shop.run(1);
-    assert_ne!(shop.stalled().1, "ConfigLost", "what was not read is taken for deleted");
-    shop.world.edit(|spec| spec.paused = false);
-    shop.run(120);
-    assert_eq!(active(&shop), first);
-    let written = |shop: &Shop| shop.world.transcript.iter().any(|line| line.starts_with("copy") || line.starts_with("create"));
-    assert!(!written(&shop), "{:?}", shop.world.transcript);
-    shop.world.snapshot.configs = Configs { copies, unread: BTreeSet::new(), ..std::mem::take(&mut shop.world.snapshot.configs) };
-    shop.complete();
-    assert!(written(&shop) && shop.needs() == BTreeSet::from([copy("three")]), "{:?}", shop.needs());
-}
-
-#[test]
-fn a_copy_of_a_kind_that_can_not_be_read_stays() {
-    let mut shop = Shop::installed();
-    let config = Config { id: secret("keys-old"), uid: "old".into(), ..shop.world.snapshot.configs.copies[0].config.clone() };
-    shop.world.snapshot.configs.copies.push(Copy { config, unused_since: None });
-    shop.world.snapshot.configs.unread.insert(ConfigKind::Secret);
-    shop.run(100);
-    assert_eq!((shop.copies().len(), shop.stalled().0), (2, ConditionStatus::False));
-    shop.world.snapshot.configs.unread.clear();
-    shop.run(1);
-    assert_eq!(shop.copies().len(), 1);
 }
 
 #[test]

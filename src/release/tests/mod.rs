@@ -36,3 +36,4 @@ mod sizes;
 mod smoke;
 mod switching;
 mod together;
+mod unreadable;

@@ -112,7 +112,10 @@ pub fn ended(sim: &Sim, bystander: &Value) -> bool {
         Some("BakeFailed") => behaviour(json::text(bystander, "/status/switch/to")).ill,
         _ => false,
     };
-    given_up || stays || sim.object().is_some_and(|object| bears(sim, bystander, Some(&object))) || sim.object().is_some_and(|object| waits(bystander, Some(&object)))
+    given_up
+        || stays
+        || sim.object().is_some_and(|object| bears(sim, bystander, Some(&object)))
+        || sim.object().is_some_and(|object| waits(bystander, Some(&object)))
 }
 
 /// Whether the bystander keeps pods beside those that serve: the ones that wait for the switch, or those for a way back that may not come.
@@ -121,4 +124,3 @@ pub fn keeps(sim: &Sim, bystander: &Value) -> bool {
     let bakes = bears(sim, &object, Some(bystander)) || bears(sim, bystander, Some(&object));
     waits(bystander, Some(&object)) || bakes || keeps_for(sim, bystander, Some(&object)).is_some()
 }
-
