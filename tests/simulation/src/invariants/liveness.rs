@@ -134,6 +134,7 @@ fn expected(sim: &Sim, object: &Value, to: &str) -> Result<Option<String>, Strin
     let condition = |kind: &str| json::condition(object, kind).cloned().unwrap_or_default();
     let (phase, revision) = (json::text(&status, "/phase"), json::text(&status, "/revision"));
     let (stalled, reason) = (json::text(&condition("Stalled"), "/status").to_owned(), json::text(&condition("Stalled"), "/reason").to_owned());
+    let bystander = sim.bystander();
     if phase == "Complete" {
         let asked = version_of(object.pointer("/spec/template").unwrap_or(&Value::Null));
         if revision != to || sim.names.get(to).map(String::as_str) != Some(asked) {
@@ -149,7 +150,6 @@ fn expected(sim: &Sim, object: &Value, to: &str) -> Result<Option<String>, Strin
             Err(format!("Complete, but Ready={ready} and Stalled={stalled} {reason}"))
         };
     }
-    let bystander = sim.bystander();
     if group::waits(object, bystander.as_deref()) {
         return Ok(Some(revision.to_owned()));
     }
