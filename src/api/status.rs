@@ -44,6 +44,10 @@ pub struct BlueGreenDeploymentStatus {
     #[serde(default)]
     #[schemars(length(max = 20))]
     pub smoke_probes: Vec<ProbeStatus>,
+    /// Results of the probes of spec.bake, at most 20, failures first: of the bake that goes on, or of the last one of the revision that serves.
+    #[serde(default)]
+    #[schemars(length(max = 20))]
+    pub bake_probes: Vec<ProbeStatus>,
     /// Hooks, and smoke probes that are Jobs, of the current release and of the last one: also what has run already, so that nothing runs twice.
     #[serde(default)]
     #[schemars(length(max = 100))]
@@ -278,7 +282,7 @@ pub struct Rejected {
     pub return_to: Option<String>,
 }
 
-/// The result of one smoke probe on one pod or on the preview Service.
+/// The result of one probe on one pod or on the preview Service.
 #[derive(JsonSchema, Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProbeStatus {

@@ -151,6 +151,7 @@ fn without_counts(status: &BlueGreenDeploymentStatus) -> BlueGreenDeploymentStat
 fn without_progress(status: &BlueGreenDeploymentStatus) -> BlueGreenDeploymentStatus {
     let mut status = without_counts(status);
     status.smoke_probes.clear();
+    status.bake_probes.clear();
     if let Some(inactive) = &mut status.inactive {
         inactive.replicas = 0;
         inactive.ready_replicas = 0;

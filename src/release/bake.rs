@@ -97,9 +97,9 @@ pub fn step(view: &View<'_>) -> (Bake, Option<SmokeRun>) {
         return (if over { Bake::TooLate } else { Bake::None }, None);
     };
     let bake = &view.snapshot.object.spec.bake;
-    let hash = format!("{PREFIX}{}", probes_hash(&bake.probes));
+    let hash = hash(view);
     let run = SmokeRun { set_uid: set.uid.clone(), probes: hash.clone(), runs: runs(view, set, &bake.probes), persistent: true, endless: true };
-    let seen = || view.snapshot.probes.iter().filter(|known| known.set_uid == set.uid && known.probes == hash);
+    let seen = || of_set(view, set, &hash);
     // A node that is lost takes its pods with it: nobody's version is to blame.
     let there = |known: &ProbeObservation| known.pod.as_ref().is_none_or(|uid| view.pods(set).any(|pod| &pod.uid == uid && view.on_ready_node(pod)));
     if let Some(failed) = seen().find(|known| known.result == ProbeResult::Failed && there(known)) {
@@ -111,6 +111,27 @@ pub fn step(view: &View<'_>) -> (Bake, Option<SmokeRun>) {
     let serves = view.ready(set) > 0 || view.snapshot.object.spec.replicas == 0;
     let outcome = if left <= 0.0 && serves && run.runs.iter().all(passed) { Bake::Passed } else { Bake::Running { left: left.max(0.0) } };
     (outcome, Some(run))
+}
+
+fn hash(view: &View<'_>) -> String {
+    format!("{PREFIX}{}", probes_hash(&view.snapshot.object.spec.bake.probes))
+}
+
+fn of_set<'a>(view: &View<'a>, set: &'a Set, hash: &str) -> impl Iterator<Item = &'a ProbeObservation> {
+    view.snapshot.probes.iter().filter(move |known| known.set_uid == set.uid && known.probes == hash)
+}
+
+/// What the probes of the bake that goes on have shown.
+pub fn seen<'a>(view: &View<'a>) -> Option<Vec<&'a ProbeObservation>> {
+    let (_, set) = under_way(view)?;
+    Some(of_set(view, set, &hash(view)).collect())
+}
+
+/// A probe of the bake that fails, and not yet often enough.
+pub fn trouble(view: &View<'_>) -> Option<String> {
+    let failing = seen(view)?.into_iter().filter(|known| known.result == ProbeResult::Running && !known.message.is_empty());
+    let first = failing.min_by_key(|known| (&known.probe, &known.target))?;
+    Some(format!("probe \"{}\" of the bake on {}: {}", first.probe, first.target, first.message))
 }
 
 /// Seconds until a bake has lasted too long, of which so many are left.

@@ -9,6 +9,7 @@ use super::bring_up::BringUp;
 use super::converge::Convergence;
 use super::drain::{KEPT_WARM, refused_networks};
 use super::group;
+use super::growth::{self, Lack};
 use super::hooks::{self, Gate};
 use super::overlap;
 use super::plan::Findings;
@@ -57,6 +58,7 @@ pub fn phase(view: &View<'_>, findings: &Findings) -> PhaseName {
     if let Some(revision) = view.target() {
         return match findings.smoke {
             Smoke::Passed { .. } if findings.group.waits.is_some() => PhaseName::AwaitPromotion,
+            Smoke::Passed { .. } if growth::awaited(view, &findings.smoke).is_some() => PhaseName::BringUp,
             Smoke::Passed { .. } if promotion::granted(view, revision) => PhaseName::Switch,
             Smoke::Passed { .. } => PhaseName::AwaitPromotion,
             Smoke::Running { .. } | Smoke::Job { .. } | Smoke::Failed { .. }
@@ -166,7 +168,7 @@ fn overdue(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
     if let (Bake::Running { left }, Some(intent)) = (&findings.bake, view.intent)
         && bake::overdue_in(view, *left) <= 0.0
     {
-        let message = format!("a probe of the bake of revision {} came to no verdict within {limit} s after its end", intent.to);
+        let message = format!("a probe of the bake of revision {} came to no verdict within {limit} s after its end{}", intent.to, failing(view));
         return Some(own(("ProgressDeadlineExceeded", message)));
     }
     if let Some(message) =
@@ -175,13 +177,14 @@ fn overdue(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
         return Some(own(("ProgressDeadlineExceeded", format!("after {limit} s more than that, {message}"))));
     }
     let inactive = view.snapshot.object.status.inactive.as_ref().filter(|inactive| Some(inactive.revision.as_str()) == view.target())?;
-    // Without a colour it had no pods yet, or it waited for a word: its time begins now.
-    if inactive.color.is_empty() || view.snapshot.object.status.phase == Some(PhaseName::AwaitPromotion) {
+    // Without a colour it had no pods yet, or it waited for something else: its time begins now.
+    if inactive.color.is_empty() || has_waited(view, findings) {
         return None;
     }
     // A Job has its own deadline, once it is there.
     let lacking = matches!(findings.smoke, Smoke::Job { .. }) && hooks::is_lacking(view);
-    let waiting = lacking || matches!(findings.bring_up, BringUp::Starting { .. }) || matches!(findings.smoke, Smoke::Running { .. });
+    let small = growth::awaited(view, &findings.smoke).is_some();
+    let waiting = lacking || small || matches!(findings.bring_up, BringUp::Starting { .. }) || matches!(findings.smoke, Smoke::Running { .. });
     if !waiting || view.snapshot.object.spec.paused || view.now.seconds_since(progress_since(view, inactive)) < f64::from(limit) {
         return None;
     }
@@ -189,6 +192,15 @@ fn overdue(view: &View<'_>, findings: &Findings) -> Option<(String, String)> {
         "ProgressDeadlineExceeded",
         format!("revision {} has not become available in {limit} s: {}", inactive.revision, progress(view, findings)),
     )))
+}
+
+/// Whether a revision has waited for something else than its pods until now: for a word, or before its switch, when it turned out too small.
+pub fn has_waited(view: &View<'_>, findings: &Findings) -> bool {
+    match view.snapshot.object.status.phase {
+        Some(PhaseName::AwaitPromotion) => true,
+        Some(PhaseName::Switch) => growth::awaited(view, &findings.smoke).is_some(),
+        _ => false,
+    }
 }
 
 /// Since when a revision is to come forward: the time of a test that was a Job is none in which it did not.
@@ -203,14 +215,19 @@ fn drift_while_paused<'a>(view: &View<'a>) -> Option<&'a str> {
     names.map(String::as_str).find(|name| switch::place(view, intent, name) == Place::Drifted)
 }
 
+/// What keeps a pod from starting, at the end of a sentence.
+fn trouble(findings: &Findings) -> String {
+    match &findings.bring_up {
+        BringUp::Starting { trouble: Some(trouble), .. } => format!("; {trouble}"),
+        _ => String::new(),
+    }
+}
+
 /// Where the release stands, in a sentence.
 fn progress(view: &View<'_>, findings: &Findings) -> String {
     match (&findings.bring_up, &findings.smoke) {
         (BringUp::Waiting(_, message) | BringUp::Hooks(Gate::Waits(message) | Gate::Failed(message)), _) => message.clone(),
-        (BringUp::Starting { available, wanted, trouble }, _) => {
-            let trouble = trouble.as_ref().map(|trouble| format!("; {trouble}")).unwrap_or_default();
-            format!("{available} of {wanted} pods are available{trouble}")
-        }
+        (BringUp::Starting { available, wanted, .. }, _) => format!("{available} of {wanted} pods are available{}", trouble(findings)),
         (_, Smoke::Running { passed, needed }) => {
             let last = view.snapshot.probes.iter().rev().find(|probe| !probe.message.is_empty() && !bake::is_of_bake(probe));
             let last = last.map(|probe| format!("; {} on {}: {}", probe.probe, probe.target, probe.message)).unwrap_or_default();
@@ -252,6 +269,11 @@ fn ready(view: &View<'_>, findings: &Findings) -> Says {
     }
 }
 
+/// What goes wrong in a bake, at the end of a sentence.
+fn failing(view: &View<'_>) -> String {
+    bake::trouble(view).map(|trouble| format!("; {trouble}")).unwrap_or_default()
+}
+
 /// What is said while a move bakes.
 fn baking(view: &View<'_>, findings: &Findings) -> Option<String> {
     let intent = view.intent?;
@@ -262,8 +284,10 @@ fn baking(view: &View<'_>, findings: &Findings) -> Option<String> {
             let others = group::still_bakes(view, intent).map(|member| format!("; {member} of its group not yet")).unwrap_or_default();
             Some(format!("revision {} has borne the traffic long enough{others}", intent.to))
         }
-        Bake::Running { left } if *left > 0.0 => Some(format!("revision {} serves, and must go on well until {}", intent.to, second(until))),
-        Bake::Running { .. } => Some(format!("revision {} serves; a probe of the bake has not passed yet", intent.to)),
+        Bake::Running { left } if *left > 0.0 => {
+            Some(format!("revision {} serves, and must go on well until {}{}", intent.to, second(until), failing(view)))
+        }
+        Bake::Running { .. } => Some(format!("revision {} serves; a probe of the bake has not passed yet{}", intent.to, failing(view))),
         Bake::Failed { message } => Some(message.clone()),
     }
 }
@@ -282,12 +306,15 @@ fn releasing(view: &View<'_>, findings: &Findings) -> String {
     match &findings.smoke {
         Smoke::Passed { .. } if view.snapshot.object.spec.paused => "spec.paused is true: the switch waits".into(),
         Smoke::Passed { .. } if !promotion::granted(view, revision) => promotion::how(view, revision),
-        Smoke::Passed { .. } => match &findings.gate {
-            Gate::Waits(message) | Gate::Failed(message) => format!("revision {revision} passed; {message}"),
-            Gate::Open => match &findings.group.waits {
-                Some(others) => format!("revision {revision} passed; waits for {others}"),
-                None => format!("revision {revision} passed; the switch begins"),
-            },
+        Smoke::Passed { .. } => match (growth::awaited(view, &findings.smoke), &findings.gate, &findings.group.waits) {
+            (Some(lack), _, _) => {
+                let (active, trouble) = (view.intent.map_or("", |intent| intent.to.as_str()), trouble(findings));
+                let Lack { ready, needed, serving } = lack;
+                format!("revision {revision} passed; {ready} of {needed} pods are ready, and {serving} of revision {active} serve now{trouble}")
+            }
+            (None, Gate::Waits(message) | Gate::Failed(message), _) => format!("revision {revision} passed; {message}"),
+            (None, Gate::Open, Some(others)) => format!("revision {revision} passed; waits for {others}"),
+            (None, Gate::Open, None) => format!("revision {revision} passed; the switch begins"),
         },
         Smoke::None | Smoke::Running { .. } | Smoke::Job { .. } | Smoke::Failed { .. } => {
             format!("revision {revision} is brought up: {}", progress(view, findings))

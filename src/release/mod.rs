@@ -15,6 +15,7 @@ pub mod converge;
 pub mod copies;
 pub mod drain;
 pub mod group;
+pub mod growth;
 pub mod history;
 pub mod hooks;
 pub mod intent;

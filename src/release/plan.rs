@@ -12,6 +12,7 @@ use super::converge::{self, Convergence};
 use super::copies;
 use super::drain;
 use super::group::{self, Pledge};
+use super::growth;
 use super::history;
 use super::hooks::{self, Gate};
 use super::intent::{self, Intent};
@@ -400,21 +401,22 @@ fn baked(view: &View<'_>, bake: &Bake) -> Option<Switch> {
     Some(Switch { baked_at: Some(view.now.wall), ..intent.clone() })
 }
 
-/// The set that may take over: tested with its full size, granted, and nothing is on its way before it.
+/// The set that may take over: tested with its full size, granted, no smaller than what serves, and nothing is on its way before it.
 fn may_take_over<'a>(view: &View<'a>, smoke: &Smoke) -> Option<&'a Set> {
     let revision = view.target()?;
     // A move that can be neither finished nor undone ends with the next one: that moves every Service, with a higher number.
     let free = view.intent.is_none_or(|intent| view.settled() || switch::direction(view, intent) == Direction::Wait);
     // With the size for the tests it has passed; with its full size it has to pass again.
     let ready = matches!(smoke, Smoke::Passed { .. }) && bring_up::preview(view).is_none();
-    view.set(revision).filter(|_| ready && free && !view.snapshot.object.spec.paused && promotion::granted(view, revision))
+    let set = view.set(revision).filter(|_| ready && free && !view.snapshot.object.spec.paused && promotion::granted(view, revision))?;
+    growth::lack(view, set).is_none().then_some(set)
 }
 
 /// The writes that begin the switch, if it would not be undone: that of the budget, and those of the move, none as long as it waits for the budget.
 fn begin_switch(view: &View<'_>, set: &Set) -> Option<(Option<Action>, Vec<Action>)> {
     let cause = if view.forward() { crate::api::SwitchCause::Release } else { crate::api::SwitchCause::Rollback };
     let record = switch::record(view, &set.revision, cause);
-    // What was enough when it passed may be too little by now, and would be undone at the next look: it is growing.
+    // What is enough for the way back may be too little for the look after it, which would undo it: it is growing.
     if switch::direction(view, &record) == Direction::Back {
         return None;
     }

@@ -126,7 +126,8 @@ pub fn step(view: &View<'_>) -> (Smoke, Outcome) {
     (Smoke::Passed { needed }, Outcome { run, actions })
 }
 
-/// Pods needed for the switch: frozen when the probes passed, so that growing meanwhile is scaling and no new gate; shrinking counts at once.
+/// Pods needed for the switch: frozen when the probes passed, so that growing meanwhile is scaling and no new test (that it is not
+/// smaller than what serves is another matter: [`super::growth`]); shrinking counts at once.
 fn needed(view: &View<'_>, frozen: Option<i32>) -> i32 {
     let replicas = view.snapshot.object.spec.replicas;
     if view.forward() { frozen.map_or(replicas, |frozen| frozen.min(replicas)).max(1) } else { replicas.min(view.ready_active()).max(1) }

@@ -12,7 +12,7 @@ use super::bring_up::selector_text;
 use super::conditions;
 use super::plan::Findings;
 use super::set::Set;
-use super::snapshot::Identity;
+use super::snapshot::{Identity, ProbeObservation};
 use super::view::{View, count};
 
 /// Most sets being left in status; one more can come about by a return while all of them drain.
@@ -31,8 +31,8 @@ pub fn make(view: &View<'_>, findings: &Findings) -> BlueGreenDeploymentStatus {
         let shown = incoming.filter(|set| set.desired > 0);
         // A wait before its pods may start is no lack of progress: the time counts anew from then.
         let same = |known: &&SetStatus| known.revision == revision && known.color.is_empty() == shown.is_none();
-        // Nor is one for a person's word, after which the set may have to grow.
-        let waited = before.phase == Some(PhaseName::AwaitPromotion) && conditions::phase(view, findings) == PhaseName::BringUp;
+        // Nor is one for a person's word or a hook, after which the set may have to grow.
+        let waited = conditions::has_waited(view, findings) && conditions::phase(view, findings) == PhaseName::BringUp;
         let known = before.inactive.as_ref().filter(|known| same(known) && !waited);
         let since = known.map_or(view.now.wall, |known| known.since);
         shown.map_or_else(
@@ -63,6 +63,7 @@ pub fn make(view: &View<'_>, findings: &Findings) -> BlueGreenDeploymentStatus {
         // What a person gave up in the middle of a move to it stays given up whatever the template means by now.
         rejected: view.rejected.or(before.rejected.as_ref().filter(|rejected| under_way(view, &rejected.revision))).cloned(),
         smoke_probes: probes(view),
+        bake_probes: bake_probes(view),
         hooks: before.hooks.clone(),
         group: findings.group.status.clone(),
         replicas: shown.map_or(0, |set| count(view.pods(set).count())),
@@ -128,13 +129,29 @@ pub fn untold(view: &View<'_>) -> Option<SmokeRun> {
 }
 
 fn observed(view: &View<'_>, set: &Set) -> Vec<ProbeStatus> {
-    let before = &view.snapshot.object.status;
-    let known: BTreeMap<(&str, &str), &ProbeStatus> = before.smoke_probes.iter().map(|row| ((row.name.as_str(), row.target.as_str()), row)).collect();
-    let mut rows: Vec<ProbeStatus> = view
-        .snapshot
-        .probes
-        .iter()
-        .filter(|observation| observation.set_uid == set.uid && !bake::is_of_bake(observation))
+    let seen = view.snapshot.probes.iter().filter(|observation| observation.set_uid == set.uid && !bake::is_of_bake(observation));
+    // Attempts go on all the time; a row is written again when it says something new.
+    let same = |old: &ProbeStatus, new: &ProbeStatus| new.result == ProbeResult::Running && old.result == new.result && old.message == new.message;
+    rows(seen, view.snapshot.object.status.smoke_probes.iter(), same)
+}
+
+/// Rows of the bake's probes. When it is over the last ones stay as long as the revision that they are about has the traffic by that move.
+fn bake_probes(view: &View<'_>) -> Vec<ProbeStatus> {
+    let moved = view.intent.map(|intent| intent.started_at);
+    let told = view.snapshot.object.status.bake_probes.iter().filter(|row| moved.is_some_and(|moved| row.at >= moved));
+    let Some(seen) = bake::seen(view) else { return told.cloned().collect() };
+    // These go on after they have passed, too.
+    rows(seen.into_iter(), told, |old, new| old.result == new.result && old.message == new.message)
+}
+
+/// Observations as rows: at most so many, failures first. One that says the `same` as it did is left as it was told.
+fn rows<'a>(
+    seen: impl Iterator<Item = &'a ProbeObservation>,
+    told: impl Iterator<Item = &'a ProbeStatus>,
+    same: impl Fn(&ProbeStatus, &ProbeStatus) -> bool,
+) -> Vec<ProbeStatus> {
+    let told: BTreeMap<(&str, &str), &ProbeStatus> = told.map(|row| ((row.name.as_str(), row.target.as_str()), row)).collect();
+    let mut rows: Vec<ProbeStatus> = seen
         .map(|observation| {
             let row = ProbeStatus {
                 name: observation.probe.clone(),
@@ -144,11 +161,7 @@ fn observed(view: &View<'_>, set: &Set) -> Vec<ProbeStatus> {
                 message: conditions::short(&observation.message),
                 at: observation.at,
             };
-            // Attempts go on all the time; a row is written again when it says something new.
-            match known.get(&(row.name.as_str(), row.target.as_str())) {
-                Some(old) if row.result == ProbeResult::Running && old.result == row.result && old.message == row.message => (*old).clone(),
-                _ => row,
-            }
+            told.get(&(row.name.as_str(), row.target.as_str())).filter(|old| same(old, &row)).map_or(row.clone(), |old| (*old).clone())
         })
         .collect();
     rows.sort_by(|one, other| (one.result, &one.name, &one.target).cmp(&(other.result, &other.name, &other.target)));

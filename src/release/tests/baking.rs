@@ -5,7 +5,8 @@ use serde_json::json;
 use super::fixtures::*;
 use super::simulator::World;
 use crate::api::ConditionStatus::{False, True};
-use crate::api::{ConditionType, PhaseName, SwitchCause, keys::command};
+use crate::api::{ConditionType, PhaseName, ProbeResult, SwitchCause, keys::command};
+use crate::release::bake;
 
 fn bake(seconds: i32) -> serde_json::Value {
     json!({"bake": {"seconds": seconds, "probes": [{"name": "errors", "httpGet": {"port": "http"}}]}})
@@ -397,4 +398,62 @@ fn a_query_of_a_bake_takes_the_traffic_back() {
     assert_eq!(world.active(), "v1");
     let rejected = world.status().rejected.clone().unwrap();
     assert!(rejected.message.contains("answered 0.2, expected at most 0.01"), "{rejected:?}");
+}
+
+/// What the probes of the bake show of every pod of v2, as one of `attempts`.
+fn shows(world: &mut World, result: ProbeResult, message: &str, attempts: i32) {
+    let at = world.now().wall;
+    for known in world.snapshot.probes.iter_mut().filter(|known| bake::is_of_bake(known)) {
+        if known.result != result {
+            known.at = at;
+        }
+        (known.result, known.message, known.attempts) = (result, message.into(), attempts);
+    }
+}
+
+#[test]
+fn status_tells_what_the_probes_of_a_bake_show_and_is_not_written_at_each_attempt() {
+    let mut world = baking();
+    let smoke = world.status().smoke_probes.clone();
+    world.idle = true;
+    let rows = |world: &World| -> Vec<(ProbeResult, i32, String)> {
+        world.status().bake_probes.iter().map(|row| (row.result, row.attempts, row.message.clone())).collect()
+    };
+    world.reconcile();
+    assert_eq!(rows(&world), vec![(ProbeResult::Passed, 3, String::new()); 3]);
+    // They go on, and say the same.
+    shows(&mut world, ProbeResult::Passed, "", 30);
+    let version = world.snapshot.object.resource_version.clone();
+    world.reconcile();
+    assert_eq!(world.snapshot.object.resource_version, version, "status was written for a mere attempt");
+    shows(&mut world, ProbeResult::Running, "status 500", 31);
+    world.reconcile();
+    assert_eq!(rows(&world), vec![(ProbeResult::Running, 31, "status 500".to_owned()); 3]);
+    for kind in [ConditionType::Ready, ConditionType::Reconciling] {
+        let said = message(world.status(), kind);
+        let pod = world.pods("v2").iter().map(|pod| pod.name.clone()).min().unwrap();
+        assert!(said.ends_with(&format!("; probe \"errors\" of the bake on {pod}: status 500")), "{said}");
+    }
+    let version = world.snapshot.object.resource_version.clone();
+    shows(&mut world, ProbeResult::Running, "status 500", 32);
+    world.reconcile();
+    assert_eq!(world.snapshot.object.resource_version, version, "status was written for a mere attempt");
+    assert_eq!(world.status().smoke_probes, smoke, "a probe of the bake is taken for a smoke probe");
+}
+
+#[test]
+fn rows_of_a_bake_stay_until_the_next_move() {
+    let mut world = baking();
+    world.until("complete", |world| world.phase() == PhaseName::Complete);
+    assert!(world.snapshot.probes.is_empty(), "nobody tests any more");
+    let rows = world.status().bake_probes.clone();
+    assert!(rows.len() == 3 && rows.iter().all(|row| row.result == ProbeResult::Passed), "{rows:?}");
+    let version = world.snapshot.object.resource_version.clone();
+    world.run(100);
+    assert_eq!((&world.status().bake_probes, &world.snapshot.object.resource_version), (&rows, &version));
+    world.edit(|spec| spec.bake = crate::api::Bake::default());
+    world.apply_version("v3");
+    world.until("v3 serves", |world| world.active() == "v3");
+    world.settle();
+    assert_eq!(world.status().bake_probes, vec![]);
 }

@@ -26,7 +26,7 @@ pub fn of_plan(planned: &Snapshot, plan: &Plan) {
         assert!(condition.message.chars().count() <= 512);
     }
     assert!(plan.status.draining.iter().all(|entry| entry.holders.len() <= 5));
-    assert!(plan.status.smoke_probes.len() <= 20);
+    assert!(plan.status.smoke_probes.len() <= 20 && plan.status.bake_probes.len() <= 20);
 }
 
 /// A plan at rest, with its own status written, stays at rest: nothing spins.
@@ -81,6 +81,18 @@ pub fn of_narrowing(world: &World, switch: &crate::api::Switch) {
     assert!(joined >= needed, "the old pods leave with {joined} of {needed} new ones among the endpoints for {long} s");
 }
 
+/// A release begins its switch with as many ready pods as serve, or as the spec wants.
+fn of_size(planned: &Snapshot, switch: &crate::api::Switch) {
+    let ready = |revision: &str| {
+        let set = set_of(planned, revision);
+        planned.pods.iter().filter(|pod| set.is_some_and(|set| set.uid == pod.set_uid) && pod.alive() && pod.ready).count()
+    };
+    let needed = usize::try_from(planned.object.spec.replicas).unwrap().min(switch.from.as_deref().map_or(0, ready));
+    let settled = planned.object.status.switch.as_ref().is_none_or(|switch| switch.completed_at.is_some());
+    let has = ready(&switch.to);
+    assert!(has >= needed || !settled || switch.cause != SwitchCause::Release, "the switch begins with {has} ready pods, and {needed} serve");
+}
+
 /// The set of a revision that counts: not the pods that have lost theirs, and not a successor while the first is there.
 pub fn set_of<'a>(snapshot: &'a Snapshot, revision: &str) -> Option<&'a Set> {
     let sets = snapshot.sets.iter().filter(|set| set.revision == revision && set.loose.is_none() && !set.deleting);
@@ -113,6 +125,9 @@ pub fn of_action(world: &World, planned: &Snapshot, action: &Action) {
     match action {
         Action::Select { service, selector, selected, record, why, .. } => {
             super::budgets::of_select(world, planned, service, selector, record.as_deref());
+            if let Some(switch) = record.as_deref().filter(|switch| switch.narrowed_at.is_none()) {
+                of_size(planned, switch);
+            }
             match selector.get(keys::SERVING) {
                 None => assert_eq!(*selector, self::selector(&selected.revision), "a selector without the revision"),
                 Some(serving) => {

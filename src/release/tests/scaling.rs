@@ -171,3 +171,26 @@ fn of_an_active_set_that_was_deleted_without_its_pods_users_still_have_these() {
     let view = View::new(snapshot, now, snapshot.object.status.switch.as_ref(), None);
     assert_eq!(view.ready_active(), 3);
 }
+
+#[test]
+fn nothing_shrinks_while_the_traffic_moves() {
+    let mut world = World::installed("v1", &json!({"traffic": {"services": ["shop", "shop-internal"]}}));
+    world.edit(|spec| spec.promotion.mode = crate::api::PromotionMode::Manual);
+    world.apply_version("v2");
+    world.settle();
+    // The process ends when the first of two Services has moved.
+    world.command(command::PROMOTE, revision("v2"));
+    world.writes_left = Some(1);
+    world.reconcile();
+    assert_eq!((world.selected("shop"), world.selected("shop-internal")), ("v2", "v1"));
+    world.writes_left = None;
+    // A pause holds what is on the way, and no wish for another size.
+    world.edit(|spec| (spec.paused, spec.replicas) = (true, 1));
+    world.run(30);
+    assert_eq!((world.selected("shop"), world.selected("shop-internal")), ("v2", "v1"));
+    assert_eq!((world.set("v1").desired, world.set("v2").desired), (3, 3));
+    world.open.insert(revision("v1"), 1);
+    world.edit(|spec| spec.paused = false);
+    world.run(30);
+    assert_eq!((world.selected("shop-internal"), world.set("v1").desired, world.set("v2").desired), ("v2", 3, 1));
+}

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::fixtures::*;
 use super::simulator::World;
-use crate::api::ConditionStatus::False;
+use crate::api::ConditionStatus::{False, True};
 use crate::api::{ConditionType, PhaseName, PromotionMode, keys::command};
 
 #[test]
@@ -121,25 +121,112 @@ fn a_pause_holds_the_growth_from_the_size_for_the_tests() {
     assert_eq!(world.pods("v2").len(), 3);
 }
 
-#[test]
-fn no_move_begins_that_would_be_undone_at_the_next_look() {
-    let mut world = World::installed("v1", &json!({}));
+/// A release of three pods that waits for a word; meanwhile eight are wanted, of which the old revision has all.
+fn grown_while_it_waits(changes: &serde_json::Value) -> World {
+    let mut world = World::installed("v1", changes);
     world.edit(|spec| spec.promotion.mode = PromotionMode::Manual);
     world.apply_version("v2");
     world.settle();
-    // The old revision has grown; of the new one the other pods are still starting.
     world.edit(|spec| spec.replicas = 8);
     world.settle();
-    let new = world.set("v2").uid.clone();
-    let mut ready = 0;
-    for pod in world.snapshot.pods.iter_mut().filter(|pod| pod.set_uid == new) {
-        ready += 1;
-        pod.ready = ready <= 3;
-    }
+    assert_eq!((world.phase(), world.pods("v1").len(), world.pods("v2").len()), (PhaseName::AwaitPromotion, 8, 8));
+    // Of the new one the other pods are still starting.
+    ready(&mut world, "v2", 3);
     world.idle = true;
+    world
+}
+
+/// Makes the first pods of a version ready, and the others not.
+fn ready(world: &mut World, version: &str, number: usize) {
+    let uids: Vec<String> = world.pods(version).iter().map(|pod| pod.uid.clone()).collect();
+    for pod in &mut world.snapshot.pods {
+        if let Some(index) = uids.iter().position(|uid| *uid == pod.uid) {
+            pod.ready = index < number;
+        }
+    }
+}
+
+#[test]
+fn no_switch_begins_with_fewer_pods_than_serve_by_now() {
+    let mut world = grown_while_it_waits(&json!({}));
     world.command(command::PROMOTE, revision("v2"));
     world.reconcile();
-    assert_eq!(world.selected("shop"), "v1");
+    assert_eq!((world.selected("shop"), world.phase()), ("v1", PhaseName::BringUp));
+    let said = message(world.status(), ConditionType::Reconciling);
+    let [new, old] = [revision("v2"), revision("v1")];
+    assert_eq!(said, format!("revision {new} passed; 3 of 8 pods are ready, and 8 of revision {old} serve now"));
+    // They need not all have passed again: the others are more of what did.
+    world.undecided.insert(revision("v2"));
     world.idle = false;
     world.until("v2 serves", |world| world.active() == "v2");
+}
+
+#[test]
+fn who_waits_to_be_as_large_as_what_serves_is_stalled_after_the_deadline_and_recovers() {
+    let mut world = grown_while_it_waits(&json!({"progressDeadlineSeconds": 60}));
+    // The wait for a word is none of it.
+    world.run(100);
+    world.command(command::PROMOTE, revision("v2"));
+    world.run(59);
+    assert_eq!(condition(world.status(), ConditionType::Stalled), (False, "Progressing".into()));
+    world.run(2);
+    assert_eq!(condition(world.status(), ConditionType::Stalled), (True, "ProgressDeadlineExceeded".into()));
+    assert_eq!((world.active(), &world.status().rejected), ("v1", &None));
+    ready(&mut world, "v2", 8);
+    world.settle();
+    assert_eq!((world.active(), condition(world.status(), ConditionType::Stalled).0), ("v2", False));
+}
+
+#[test]
+fn what_serves_counts_as_it_is_and_not_as_it_is_wanted() {
+    for (serving, begins) in [(0, true), (2, true), (3, true), (4, false)] {
+        let mut world = grown_while_it_waits(&json!({}));
+        ready(&mut world, "v1", serving);
+        world.command(command::PROMOTE, revision("v2"));
+        world.reconcile();
+        assert_eq!(world.active() == "v2", begins, "{serving} serve");
+    }
+}
+
+#[test]
+fn a_smaller_wish_ends_the_wait_for_more_pods() {
+    let mut world = grown_while_it_waits(&json!({}));
+    world.command(command::PROMOTE, revision("v2"));
+    world.reconcile();
+    assert_eq!(world.active(), "v1");
+    world.edit(|spec| spec.replicas = 3);
+    world.reconcile();
+    assert_eq!(world.active(), "v2");
+}
+
+#[test]
+fn a_hook_before_the_switch_waits_for_the_size_and_has_time_of_its_own() {
+    let hook = json!({"name": "check", "jobTemplate": {"spec": {"template": {"spec": {"containers": [{"name": "check", "image": "check"}]}}}}});
+    let mut world = grown_while_it_waits(&json!({"progressDeadlineSeconds": 60}));
+    world.edit(|spec| spec.hooks = serde_json::from_value(json!({"beforeSwitch": [hook]})).unwrap());
+    world.jobs.seconds = 1000.0;
+    world.command(command::PROMOTE, revision("v2"));
+    world.reconcile();
+    assert_eq!((world.phase(), world.status().hooks.len()), (PhaseName::BringUp, 0));
+    ready(&mut world, "v2", 8);
+    world.settle();
+    assert_eq!((world.phase(), world.status().hooks.len()), (PhaseName::Switch, 1));
+    // One pod is lost while the Job runs, long after the pods came.
+    world.run(100);
+    assert_eq!((world.active(), world.phase()), ("v1", PhaseName::Switch));
+    ready(&mut world, "v2", 7);
+    world.settle();
+    assert_eq!((world.phase(), condition(world.status(), ConditionType::Stalled).0), (PhaseName::BringUp, False));
+    world.run(61);
+    assert_eq!(condition(world.status(), ConditionType::Stalled).0, True);
+}
+
+#[test]
+fn a_template_that_goes_back_waits_for_nothing_new() {
+    let mut world = World::installed("v1", &json!({"drain": {"keepWarmSeconds": 600}}));
+    world.apply_version("v2");
+    world.until("v1 is kept warm", |world| world.phase() == PhaseName::Complete);
+    world.apply_version("v1");
+    world.reconcile();
+    assert_eq!(world.active(), "v1");
 }

@@ -300,7 +300,7 @@ fn pods_needed_are_frozen_when_the_probes_passed() {
     world.apply_version("v2");
     world.settle();
     assert_eq!(world.set("v2").proof.as_ref().unwrap().needed, 2);
-    // Growing is scaling, and no new gate.
+    // Growing is scaling, and no new test; what serves is as small as it was.
     world.broken.insert(revision("v2"));
     world.idle = true;
     world.edit(|spec| spec.replicas = 5);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bluegreen::api::{BlueGreenDeploymentStatus, ConditionStatus, ConditionType, PhaseName};
+use bluegreen::api::{BlueGreenDeploymentStatus, ConditionStatus, ConditionType, PhaseName, ProbeResult};
 use kube::ResourceExt;
 use serde_json::json;
 use tokio::time::Instant;
@@ -12,6 +12,7 @@ use crate::claim;
 use crate::failure::{Failure, Result};
 use crate::manifest::{Manifest, shop};
 use crate::stage::{Stage, because, revision};
+use crate::traffic::Load;
 use crate::wait::{stays, wait_for, when};
 
 /// A version that must bear the traffic for so many seconds, by a probe of its gRPC health.
@@ -74,6 +75,8 @@ pub async fn bake_passes_and_keeps_warm(stage: Arc<Stage>) -> Result {
     };
     let took = baked.duration_since(moved).as_secs_f64();
     claim!((6.0..60.0).contains(&took), "it baked for {took:.1} s");
+    let rows = &status.bake_probes;
+    claim!(rows.len() == 2 && rows.iter().all(|row| row.result == ProbeResult::Passed), "of the bake's probes status tells {rows:?}");
     claim!(because(&status, ConditionType::Ready, ConditionStatus::True, "Serving"), "Ready: {status:?}");
     claim!(uids(&stage, &first).await? == before, "the old pods did not stay");
     let begun = Instant::now();
@@ -125,7 +128,25 @@ pub async fn restart_and_finish_the_drain(stage: Arc<Stage>) -> Result {
     users.stop_clean().map(drop)
 }
 
-/// `promotion.afterSeconds`: a tested revision waits that long, or for a person's word.
+/// A person gives a revision up while it waits for its time: nobody is moved, then or later.
+async fn aborted_within_its_time(stage: &Stage, users: &Load) -> Result {
+    let before = stage.selected("shop").await?;
+    stage.apply(&shop("v4").spec("/promotion/afterSeconds", 15).spec("/onFailure/keepSeconds", 0)).await?;
+    let waits = |status: &BlueGreenDeploymentStatus| status.phase == Some(PhaseName::AwaitPromotion);
+    let given_up = revision(&stage.until("it waits", 60, waits).await?)?;
+    stage.command("bluegreen.dev/abort", &given_up).await?;
+    let status = stage.until("it is given up", 12, |status| is_rejected(status, "Aborted")).await?;
+    claim!(status.switch.as_ref().is_some_and(|switch| switch.to == before), "traffic moved: {:?}", status.switch);
+    stage.gone(&given_up, 30).await?;
+    stays("its time comes and it gets no traffic", 16, || async {
+        let selected = stage.selected("shop").await?;
+        Ok(when(selected == before, || selected))
+    })
+    .await?;
+    users.only("v3", 15).await
+}
+
+/// `promotion.afterSeconds`: a tested revision waits that long, or for a person's word, which may also be that it is given up.
 pub async fn promoted_after_a_while(stage: Arc<Stage>) -> Result {
     let first = stage.installed(&shop("v1")).await?;
     let users = stage.users().await?;
@@ -145,5 +166,9 @@ pub async fn promoted_after_a_while(stage: Arc<Stage>) -> Result {
     stage.command("bluegreen.dev/promote", &third).await?;
     stage.serves(&third, 20).await?;
     users.only("v3", 15).await?;
-    users.stop_clean().map(drop)
+    stage.complete(60).await?;
+    aborted_within_its_time(&stage, &users).await?;
+    let summary = users.stop_clean()?;
+    claim!(!summary.versions.contains_key("v4"), "users saw {:?}", summary.versions.keys());
+    Ok(())
 }

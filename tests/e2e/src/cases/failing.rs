@@ -136,11 +136,17 @@ pub async fn paused(stage: Arc<Stage>) -> Result {
         Ok(when(selected == "nowhere", || format!("the Service selects {selected}")))
     })
     .await?;
+    // It is put back when the pause ends; from then on users are there until the release is complete.
+    stage.apply(&shop("v1").spec("/paused", false)).await?;
+    stage.serves(&first, 20).await?;
+    let users = stage.users().await?;
+    stage.apply(&shop("v2").spec("/paused", true)).await?;
+    stage.until("the phase is Paused again", 20, |status| status.phase == Some(PhaseName::Paused)).await?;
     stage.apply(&shop("v2").spec("/paused", false)).await?;
     let status = stage.complete(60).await?;
     claim!(revision(&status)? == second && second != first, "the release did not go on");
-    stage.users().await?.stop_clean()?;
-    Ok(())
+    users.only("v2", 15).await?;
+    users.stop_clean().map(drop)
 }
 
 /// Only so many earlier revisions are kept.

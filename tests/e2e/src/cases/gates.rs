@@ -78,6 +78,29 @@ pub async fn preview_replicas(stage: Arc<Stage>) -> Result {
     users.stop_clean().map(drop)
 }
 
+/// While a release waits for a person the revision that serves grows, as by an autoscaler: nobody is moved to the smaller one before it has grown, too.
+pub async fn grows_while_it_waits(stage: Arc<Stage>) -> Result {
+    let first = stage.installed(&shop("v1")).await?;
+    let users = stage.users().await?;
+    stage.apply(&shop("v2").env("APP_READY_AFTER", "15").spec("/promotion/mode", "Manual")).await?;
+    let status = stage.until("it waits for a person", 90, |status| status.phase == Some(PhaseName::AwaitPromotion)).await?;
+    let second = revision(&status)?;
+    stage.world.kubectl(&["scale", "bgd/shop", "--replicas=4", "-n", &stage.namespace])?;
+    let grown = |status: &BlueGreenDeploymentStatus| status.active.as_ref().is_some_and(|active| active.ready_replicas == 4);
+    let status = stage.until("v1 has grown", 30, grown).await?;
+    claim!(status.inactive.as_ref().is_some_and(|inactive| inactive.ready_replicas < 4), "v2 has grown already: {:?}", status.inactive);
+    stage.command("bluegreen.dev/promote", &second).await?;
+    stage.told(&format!("of 4 pods are ready, and 4 of revision {first} serve now"), 10).await?;
+    claim!(stage.selected("shop").await? == first, "traffic moved to fewer pods than serve");
+    let begun = |status: &BlueGreenDeploymentStatus| status.switch.as_ref().is_some_and(|switch| switch.to == second);
+    let status = stage.until("the switch", 60, begun).await?;
+    let ready = status.active.as_ref().map_or(0, |active| active.ready_replicas);
+    claim!(ready == 4, "{ready} pods of v2 were ready when the traffic moved");
+    stage.complete(60).await?;
+    users.only("v2", 15).await?;
+    users.stop_clean().map(drop)
+}
+
 /// A window that opens at a full minute, far enough away that the tests are over by then.
 fn window(now: Timestamp) -> Result<(Timestamp, Manifest)> {
     let clock = |error: jiff::Error| Failure::Claim(format!("the clock: {error}"));

@@ -96,3 +96,52 @@ pub async fn group_switches_together(stage: Arc<Stage>) -> Result {
     stage.notes.say(format!("the Services moved {apart:.2} s and {again:.2} s apart; {requests} requests, 0 failed"));
     Ok(())
 }
+
+/// A member whose bake fails takes the other one back, too, to the very pods that served before, and no user of either is refused.
+pub async fn group_goes_back_together(stage: Arc<Stage>) -> Result {
+    for service in ["shop", "cart"] {
+        stage.service(service).await?;
+    }
+    let bakes = |manifest: Manifest, release: &str| {
+        let probe = json!({"name": "health", "grpc": {"port": "grpc", "service": "app"}, "successThreshold": 1, "failureThreshold": 2});
+        member(manifest, release).spec("/bake", json!({"seconds": 120, "probes": [probe]}))
+    };
+    stage.apply(&member(shop("v1"), "1")).await?;
+    stage.apply(&member(cart("v1"), "1")).await?;
+    both(&stage, 90).await?;
+    let old = (stage.selected("cart").await?, stage.selected("shop").await?);
+    let users =
+        [stage.users_of("shop", &["--rate", "15", "--keepalive", "0"]).await?, stage.users_of("cart", &["--rate", "15", "--keepalive", "0"]).await?];
+
+    stage.apply(&bakes(shop("v2"), "2")).await?;
+    stage.apply(&bakes(cart("v2"), "2")).await?;
+    for name in ["cart", "shop"] {
+        wait_for(format!("{name} bakes"), 90, || async {
+            let status = status(&stage, name).await?;
+            Ok(when(status.phase == Some(PhaseName::Bake), || format!("{:?}: {:?}", status.phase, status.group)))
+        })
+        .await?;
+    }
+    for users in &users {
+        users.only("v2", 30).await?;
+    }
+    // The second by name gets ill, in a way that users don't notice.
+    let ill = stage.pods(&stage.selected("shop").await?).await?;
+    stage.tell(ill.first().ok_or_else(|| Failure::Claim("v2 has no pods".into()))?, "/fail?what=grpc&on=true")?;
+    for (name, reason) in [("shop", "BakeFailed"), ("cart", "GroupWentBack")] {
+        wait_for(format!("{name} is back"), 60, || async {
+            let status = status(&stage, name).await?;
+            let back = status.rejected.as_ref().is_some_and(|rejected| rejected.reason == reason);
+            Ok(when(back && status.phase == Some(PhaseName::Rejected), || format!("{:?}: {:?}", status.phase, status.rejected)))
+        })
+        .await?;
+    }
+    claim!((stage.selected("cart").await?, stage.selected("shop").await?) == old, "a member did not go back");
+    let mut requests = 0;
+    for users in users {
+        users.only("v1", 15).await?;
+        requests += users.stop_clean()?.ok;
+    }
+    stage.notes.say(format!("{requests} requests there and back, 0 failed"));
+    Ok(())
+}

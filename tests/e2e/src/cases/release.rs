@@ -266,6 +266,26 @@ pub async fn scale_during_release(stage: Arc<Stage>) -> Result {
     Ok(())
 }
 
+/// Scaling without a release, up and down, as of a Deployment: pods come and go one by one, and their app's own pause before the end spares users.
+pub async fn scale_only(stage: Arc<Stage>) -> Result {
+    let pause = serde_json::json!({"preStop": {"sleep": {"seconds": 3}}});
+    let first = stage.installed(&shop("v1").container("/lifecycle", pause)).await?;
+    let before = stage.shop().await?.status.and_then(|status| status.switch);
+    let users = stage.users().await?;
+    for replicas in [4, 1, 2] {
+        stage.world.kubectl(&["scale", "bgd/shop", &format!("--replicas={replicas}"), "-n", &stage.namespace])?;
+        let wanted = format!("{replicas}/{replicas}");
+        stage.until("it has that size", 40, |status| status.ready_desired == wanted && status.replicas == replicas).await?;
+        users.more(50).await?;
+    }
+    let status = stage.complete(30).await?;
+    claim!(stage.selected("shop").await? == first && status.switch == before, "traffic moved: {:?}", status.switch);
+    claim!(stage.sets().await?.len() == 1, "it was taken for a release");
+    let summary = users.stop_clean()?;
+    stage.notes.say(format!("{} requests, 0 failed", summary.ok));
+    Ok(())
+}
+
 /// A BlueGreenDeployment that rests costs no request, and a release a bounded number of them.
 pub async fn work_grows_with_change(stage: Arc<Stage>) -> Result {
     let audit = Audit::now(&stage.world)?;

@@ -198,6 +198,7 @@ pub async fn preview_follows(stage: Arc<Stage>) -> Result {
     stage.command("bluegreen.dev/promote", &first).await?;
     stage.complete(60).await?;
     claim!(stage.selected("shop-preview").await? == first, "the preview does not show the active revision");
+    let users = stage.users().await?;
     stage.apply(&previewed("v2")).await?;
     let second = revision(&stage.until("v2 waits", 60, waits).await?)?;
     claim!(stage.selected("shop-preview").await? == second && stage.selected("shop").await? == first, "the preview does not show v2");
@@ -215,5 +216,9 @@ pub async fn preview_follows(stage: Arc<Stage>) -> Result {
     })
     .await?;
     claim!(stage.selected("shop").await? == first, "the traffic was touched");
+    stage.gone(&second, 30).await?;
+    users.more(20).await?;
+    let summary = users.stop_clean()?;
+    claim!(summary.versions.keys().all(|version| version == "v1"), "users saw {:?}", summary.versions.keys());
     Ok(())
 }
