@@ -75,6 +75,12 @@ impl<'a> Facts<'a> {
         self.sets.iter().find(|set| set.revision == revision)
     }
 
+    /// Whether a tested revision waits for a person's word, or for a time that such a word goes before.
+    fn waits(&self) -> bool {
+        let promotion = &self.object.spec.promotion;
+        promotion.mode == PromotionMode::Manual || promotion.after_seconds > 0 || !promotion.windows.is_empty()
+    }
+
     /// What is to be added where the release is held.
     fn held(&self) -> String {
         if self.object.spec.paused { format!(", once kubectl bluegreen resume {} lets it go on", self.name) } else { String::new() }
@@ -99,10 +105,13 @@ pub fn promote(object: &BlueGreenDeployment, sets: &[Set]) -> Choice {
     if facts.active() == Some(revision) {
         return refuse(format!("revision {revision} is active already; there is nothing to promote"));
     }
-    if object.spec.promotion.mode == PromotionMode::Automatic {
-        return refuse(format!(
-            "spec.promotion.mode is Automatic: revision {revision} takes the traffic by itself as soon as its smoke probes have passed"
-        ));
+    if !facts.waits() {
+        let group = if object.spec.promotion.group.is_some() {
+            "its group is ready as well, which promote can't hasten"
+        } else {
+            "its smoke probes have passed"
+        };
+        return refuse(format!("spec.promotion waits for nobody's word: revision {revision} takes the traffic by itself as soon as {group}"));
     }
     let when = if facts.status.phase == Some(PhaseName::AwaitPromotion) { "now" } else { "as soon as its smoke probes have passed" };
     let group = if object.spec.promotion.group.is_some() { ", together with its group" } else { "" };

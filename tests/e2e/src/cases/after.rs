@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::plugin::says;
 use crate::claim;
 use crate::failure::{Failure, Result};
 use crate::manifest::{Manifest, shop};
@@ -125,7 +126,7 @@ pub async fn restart_and_finish_the_drain(stage: Arc<Stage>) -> Result {
     users.stop_clean().map(drop)
 }
 
-/// `promotion.afterSeconds`: a tested revision waits that long, or for a person's word.
+/// `promotion.afterSeconds`: a tested revision waits that long, or for a person's word, which kubectl bluegreen gives.
 pub async fn promoted_after_a_while(stage: Arc<Stage>) -> Result {
     let first = stage.installed(&shop("v1")).await?;
     let users = stage.users().await?;
@@ -142,7 +143,7 @@ pub async fn promoted_after_a_while(stage: Arc<Stage>) -> Result {
     stage.apply(&shop("v3").spec("/promotion/afterSeconds", 600)).await?;
     let status = stage.until("it waits", 60, |status| status.phase == Some(PhaseName::AwaitPromotion)).await?;
     let third = revision(&status)?;
-    stage.command("bluegreen.dev/promote", &third).await?;
+    says(&stage, &["promote", "shop"], &format!("shop: revision {third} takes the traffic now."))?;
     stage.serves(&third, 20).await?;
     users.only("v3", 15).await?;
     users.stop_clean().map(drop)
