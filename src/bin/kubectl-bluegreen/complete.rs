@@ -34,7 +34,7 @@ pub fn asked(words: &[OsString]) -> Option<Vec<String>> {
 
 /// Answers. Whatever goes wrong, nothing is said about it: the person is in the middle of a line.
 pub async fn answer(words: &[String]) -> Result {
-    let terminal = Terminal::new(true);
+    let terminal = Terminal::new(true, None);
     let (mut found, mut directive) = (vec![], NO_FILES);
     match next(words) {
         Next::These(these) => found = these,

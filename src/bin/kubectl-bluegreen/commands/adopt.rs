@@ -14,7 +14,8 @@ use tokio::time::Instant;
 
 use crate::adopt::{self, Heir};
 use crate::aim::Aim;
-use crate::args::Goal;
+use crate::answer::Answer;
+use crate::args::{Format, Goal};
 use crate::check::{self, Seen};
 use crate::cluster::{Changed, Cluster, Refusal, failed, read};
 use crate::dry;
@@ -35,7 +36,8 @@ pub async fn run(cluster: &Cluster, terminal: Terminal, name: &str, dry_run: boo
     let deadline = Instant::now() + timeout;
     if dry_run {
         let Some(deployment) = cluster.find(&deployments(), name).await? else { return Err(missing(cluster, name)) };
-        return terminal.write(&super::yaml(&look(cluster, &deployment).await?)?);
+        let manifest = look(cluster, &deployment).await?;
+        return if terminal.output.is_some() { terminal.answer(&manifest) } else { terminal.write(&Format::Yaml.text(&manifest)?) };
     }
     leave(cluster, terminal, name, deadline).await?;
     let object = cluster.raw(name).await?;
@@ -47,7 +49,17 @@ pub async fn run(cluster: &Cluster, terminal: Terminal, name: &str, dry_run: boo
         return Err(Failure::Contended(name.into()));
     }
     let left = deadline.saturating_duration_since(Instant::now());
-    wait::until(cluster, terminal, name, &Aim::Is(Goal::Ready), None, left).await
+    let outcome = wait::until(cluster, terminal, name, &Aim::Is(Goal::Ready), None, left).await?;
+    terminal.answer(&Answer {
+        name: name.into(),
+        namespace: cluster.namespace.clone(),
+        command: "adopt",
+        revision: Some(heir.revision),
+        changed: true,
+        images: vec![],
+        message: format!("Deployment {name} is a BlueGreenDeployment now, with its pods as they are"),
+        outcome: Some(outcome),
+    })
 }
 
 fn missing(cluster: &Cluster, name: &str) -> Failure {

@@ -11,7 +11,6 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::args::Format;
 use crate::cluster::{Cluster, read};
 use crate::failure::Result;
 use crate::follow::{Follow, Seen};
@@ -24,13 +23,13 @@ use crate::text;
 const TICK: Duration = Duration::from_secs(1);
 
 /// Prints it once.
-pub async fn once(cluster: &Cluster, terminal: Terminal, name: &str, output: Option<Format>) -> Result {
+pub async fn once(cluster: &Cluster, terminal: Terminal, name: &str) -> Result {
     let (object, all) = tokio::join!(cluster.object(name), replica_sets(cluster, name));
     let report = report(cluster, &object?, &all?).await?;
-    match output {
-        Some(format) => super::print(terminal, &report, format),
-        None => terminal.print(&text::status::page(&report, Timestamp::now(), terminal.columns())),
+    if terminal.output.is_some() {
+        return terminal.answer(&report);
     }
+    terminal.print(&text::status::page(&report, Timestamp::now(), terminal.columns()))
 }
 
 /// Shows it until it is interrupted, or the object is deleted.

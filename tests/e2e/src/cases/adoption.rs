@@ -230,8 +230,11 @@ pub async fn adopted_leaves_one_by_one(stage: Arc<Stage>) -> Result {
     stage.complete(60).await?;
     says(&stage, &["restart", "shop", "--wait", "--timeout", "60s"], "serves everyone")?;
     says(&stage, &["wait", "shop", "--for", "drained", "--timeout", "90s"], "no old pods are left")?;
-    says(&stage, &["eject", "shop"], "with the pods as they were")?;
-    says(&stage, &["adopt", "shop"], "serves everyone")?;
+    let out = says(&stage, &["eject", "shop", "-o", "json"], "with the pods as they were")?;
+    let told: Value = serde_json::from_str(&out)?;
+    claim!(told.get("command") == Some(&json!("eject")), "the answer for programs: {told}");
+    let told: Value = serde_json::from_str(&says(&stage, &["adopt", "shop", "-o", "json"], "serves everyone")?)?;
+    claim!(told.pointer("/outcome/active") == told.get("revision"), "the answer for programs: {told}");
     says(&stage, &["eject", "shop"], "with the pods as they were")?;
     ejected(&stage).await?;
     // It makes others of a template that has the labels of those before; and they leave one by one, too.
