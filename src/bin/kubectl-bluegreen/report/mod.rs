@@ -1,5 +1,6 @@
 //! Where a release stands, as plain data: what is shown to people and, as JSON or YAML, to programs.
 
+mod limits;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use bluegreen::release::{Peer, Set, overlap};
 use jiff::Timestamp;
 use serde::Serialize;
 
+pub use limits::{Limit, Limited};
 pub use steps::{State, Step};
 
 /// Where a release stands.
@@ -50,6 +52,8 @@ pub struct Report {
     pub hooks: Vec<HookStatus>,
     /// Revisions that are being left.
     pub draining: Vec<DrainingStatus>,
+    /// What time limits, as far as it can be told.
+    pub limits: Vec<Limit>,
     /// Members of its group, itself among them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub group: Vec<Member>,
@@ -163,6 +167,7 @@ impl Report {
             probes: status.smoke_probes.clone(),
             hooks: status.hooks.clone(),
             draining: status.draining.clone(),
+            limits: limits::of(object, status, sets),
             group: vec![],
             commands: pending(object),
         }

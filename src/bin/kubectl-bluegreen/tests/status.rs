@@ -33,6 +33,8 @@ shop in shops  revision new is tested
   · drain
   · done
 
+  new has 9m30s more to become available; after that the release is stalled
+
   REVISION  COLOR  STATE     READY  SINCE  IMAGES
   old       blue   active    2/2    30s    registry.example.com/shop:v2
   new       green  incoming  1/2    30s    registry.example.com/shop:v2
@@ -124,6 +126,8 @@ shop in shops  revision new was given up (SmokeFailed); old serves
   · converge
   · drain
   · done
+
+  the pods of new stay for a look for 4m00s more
 
   REVISION  COLOR  STATE     READY  SINCE  IMAGES
   old       blue   active    2/2    30s    registry.example.com/shop:v2
