@@ -136,6 +136,10 @@ fn services(page: &mut Page, report: &Report) {
 }
 
 fn group(page: &mut Page, report: &Report) {
+    if let Some(why) = &report.group_unknown {
+        page.blank();
+        page.wrapped(vec![plain("  ")], Ink::Yellow, &format!("what the other members of its group do is not known: {why}"));
+    }
     if report.group.is_empty() {
         return;
     }
