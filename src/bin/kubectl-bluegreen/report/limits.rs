@@ -43,7 +43,8 @@ pub fn of(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus, sets
     if !current(object) {
         return vec![];
     }
-    let all = [progress(object, status), promotion(object, status), overlapping(object, status), bake(object, status), kept(object, status, sets)];
+    let all =
+        [progress(object, status, sets), promotion(object, status), overlapping(object, status), bake(object, status), kept(object, status, sets)];
     all.into_iter().flatten().collect()
 }
 
@@ -52,10 +53,11 @@ fn limit(what: Limited, revision: &str, since: Timestamp, seconds: i32) -> Optio
     Some(Limit { what, revision: revision.into(), at })
 }
 
-fn progress(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus) -> Option<Limit> {
+fn progress(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus, sets: &[Set]) -> Option<Limit> {
     let goal = status.rejected.as_ref().map_or(status.revision.as_ref(), |rejected| rejected.return_to.as_ref());
-    // Without a colour it has no ReplicaSet, and its time has not begun.
-    let coming = status.inactive.as_ref().filter(|set| Some(&set.revision) == goal && !set.color.is_empty())?;
+    let coming = status.inactive.as_ref().filter(|set| Some(&set.revision) == goal)?;
+    // While it waits to begin, such as for a hook, it has no pods, and is not called late.
+    sets.iter().find(|set| set.revision == coming.revision && set.desired > 0)?;
     let counts = matches!(status.phase, Some(PhaseName::BringUp | PhaseName::Smoke)) && !object.spec.paused;
     let jobs = || status.hooks.iter().filter(|row| row.revision == coming.revision && row.point == HookPoint::SmokeProbes);
     // A Job has a deadline of its own, and the time begins anew when it has ended.

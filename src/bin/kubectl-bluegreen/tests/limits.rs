@@ -19,17 +19,19 @@ fn hooked(mut object: BlueGreenDeployment, rows: Value) -> BlueGreenDeployment {
 #[test]
 fn pods_that_start_have_so_much_time() {
     let starting = coming(r#"{"progressDeadlineSeconds": 120}"#, "BringUp", "");
-    assert_eq!(told(&starting, &[]), "new has 1m30s more to become available; after that the release is stalled");
-    assert_eq!(told(&stale(starting.clone()), &[]), "");
+    let (pods, none) = (sets(&[("new", "", 2)]), sets(&[("new", "", 0)]));
+    assert_eq!(told(&starting, &none), "");
+    assert_eq!(told(&starting, &pods), "new has 1m30s more to become available; after that the release is stalled");
+    assert_eq!(told(&stale(starting.clone()), &pods), "");
     for (spec, phase) in [(r#"{"paused": true}"#, "BringUp"), ("{}", "AwaitPromotion"), (r#"{"progressDeadlineSeconds": 30}"#, "BringUp")] {
-        assert_eq!(told(&coming(spec, phase, ""), &[]), "", "{spec} {phase}");
+        assert_eq!(told(&coming(spec, phase, ""), &pods), "", "{spec} {phase}");
     }
     let job = |result: &str, finished: Option<&str>| {
         json!([{"point": "SmokeProbes", "name": "it", "revision": "new", "attempt": 2, "job": "shop-it", "result": result, "message": "",
             "startedAt": "2026-01-01T00:09:40Z", "finishedAt": finished}])
     };
-    assert_eq!(told(&hooked(starting.clone(), job("Running", None)), &[]), "");
-    let after = told(&hooked(starting, job("Succeeded", Some("2026-01-01T00:09:50Z"))), &[]);
+    assert_eq!(told(&hooked(starting.clone(), job("Running", None)), &pods), "");
+    let after = told(&hooked(starting, job("Succeeded", Some("2026-01-01T00:09:50Z"))), &pods);
     assert!(after.starts_with("new has 1m50s more"), "{after}");
 }
 
