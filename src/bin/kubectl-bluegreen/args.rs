@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use serde::Serialize;
 
 use crate::image::Change;
 
@@ -93,6 +94,9 @@ pub enum Command {
         from: Option<String>,
         /// The new revision; by default what spec.template says
         to: Option<String>,
+        /// For programs
+        #[arg(short, long, value_enum)]
+        output: Option<Format>,
     },
     /// Let the tested revision take the traffic
     Promote(Said),
@@ -127,12 +131,18 @@ pub enum Command {
         /// Name of the BlueGreenDeployment
         #[arg(value_parser = name)]
         name: String,
+        /// For programs
+        #[arg(short, long, value_enum)]
+        output: Option<Format>,
     },
     /// Go on after a pause
     Resume {
         /// Name of the BlueGreenDeployment
         #[arg(value_parser = name)]
         name: String,
+        /// For programs
+        #[arg(short, long, value_enum)]
+        output: Option<Format>,
     },
     /// Change images of the pod template, which begins a release
     SetImage {
@@ -142,6 +152,9 @@ pub enum Command {
         /// A container and its image; * for all of them
         #[arg(required = true, value_name = "CONTAINER=IMAGE")]
         images: Vec<Change>,
+        /// For programs
+        #[arg(short, long, value_enum)]
+        output: Option<Format>,
     },
     /// Wait until a release has got somewhere
     Wait {
@@ -154,6 +167,9 @@ pub enum Command {
         /// How long, such as 90s or 1h30m
         #[arg(long, value_parser = duration, default_value = "10m")]
         timeout: Duration,
+        /// For programs
+        #[arg(short, long, value_enum)]
+        output: Option<Format>,
     },
     /// Take a running Deployment over, with its pods as they are
     Adopt {
@@ -166,6 +182,9 @@ pub enum Command {
         /// How long, such as 90s or 1h30m
         #[arg(long, value_parser = duration, default_value = "5m")]
         timeout: Duration,
+        /// For programs
+        #[arg(short, long, value_enum)]
+        output: Option<Format>,
     },
     /// Go back to a plain Deployment, with the pods as they are
     Eject {
@@ -175,6 +194,9 @@ pub enum Command {
         /// How long, such as 90s or 1h30m
         #[arg(long, value_parser = duration, default_value = "5m")]
         timeout: Duration,
+        /// For programs
+        #[arg(short, long, value_enum)]
+        output: Option<Format>,
     },
     /// Logs of one revision's pods, by kubectl logs
     Logs {
@@ -205,6 +227,9 @@ pub enum Command {
         /// The manifest; - for the standard input
         #[arg(short, long, value_name = "FILE")]
         file: PathBuf,
+        /// For programs
+        #[arg(short, long, value_enum)]
+        output: Option<Format>,
     },
     /// The script that completes commands in a shell
     Completion {
@@ -212,6 +237,20 @@ pub enum Command {
         #[arg(value_enum)]
         shell: Shell,
     },
+}
+
+impl Command {
+    /// The form in which it is to answer.
+    pub fn output(&self) -> Option<Format> {
+        match self {
+            Self::Promote(said) | Self::Abort(said) | Self::Retry(said) | Self::Restart(said) => said.output,
+            Self::Rollback { said, .. } | Self::Drain { said, .. } => said.output,
+            Self::Status { output, .. } | Self::List { output, .. } | Self::History { output, .. } | Self::Diff { output, .. } => *output,
+            Self::Pause { output, .. } | Self::Resume { output, .. } | Self::SetImage { output, .. } => *output,
+            Self::Wait { output, .. } | Self::Adopt { output, .. } | Self::Eject { output, .. } | Self::Check { output, .. } => *output,
+            Self::Logs { .. } | Self::Open { .. } | Self::Completion { .. } => None,
+        }
+    }
 }
 
 /// What every command takes that says something to the operator.
@@ -226,6 +265,9 @@ pub struct Said {
     /// How long, such as 90s or 1h30m
     #[arg(long, requires = "wait", value_parser = duration, default_value = "10m")]
     pub timeout: Duration,
+    /// For programs
+    #[arg(short, long, value_enum)]
+    pub output: Option<Format>,
 }
 
 /// Whose logs.
@@ -244,7 +286,8 @@ pub struct Whose {
 }
 
 /// What to wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "camelCase")]
 pub enum Goal {
     /// The template asked for serves everyone.
     Ready,

@@ -15,6 +15,8 @@ pub struct Word {
     pub key: &'static str,
     /// Its value.
     pub value: String,
+    /// The revision that it is about.
+    pub revision: String,
     /// What is going to happen.
     pub then: String,
     /// When it is carried out.
@@ -75,6 +77,12 @@ impl<'a> Facts<'a> {
         self.sets.iter().find(|set| set.revision == revision)
     }
 
+    /// Whether a tested revision waits for a person's word, or for a time that such a word goes before.
+    fn waits(&self) -> bool {
+        let promotion = &self.object.spec.promotion;
+        promotion.mode == PromotionMode::Manual || promotion.after_seconds > 0 || !promotion.windows.is_empty()
+    }
+
     /// What is to be added where the release is held.
     fn held(&self) -> String {
         if self.object.spec.paused { format!(", once kubectl bluegreen resume {} lets it go on", self.name) } else { String::new() }
@@ -99,15 +107,18 @@ pub fn promote(object: &BlueGreenDeployment, sets: &[Set]) -> Choice {
     if facts.active() == Some(revision) {
         return refuse(format!("revision {revision} is active already; there is nothing to promote"));
     }
-    if object.spec.promotion.mode == PromotionMode::Automatic {
-        return refuse(format!(
-            "spec.promotion.mode is Automatic: revision {revision} takes the traffic by itself as soon as its smoke probes have passed"
-        ));
+    if !facts.waits() {
+        let group = if object.spec.promotion.group.is_some() {
+            "its group is ready as well, which promote can't hasten"
+        } else {
+            "its smoke probes have passed"
+        };
+        return refuse(format!("spec.promotion waits for nobody's word: revision {revision} takes the traffic by itself as soon as {group}"));
     }
     let when = if facts.status.phase == Some(PhaseName::AwaitPromotion) { "now" } else { "as soon as its smoke probes have passed" };
     let group = if object.spec.promotion.group.is_some() { ", together with its group" } else { "" };
     let then = format!("revision {revision} takes the traffic {when}{group}{}", facts.held());
-    Ok(Word { key: command::PROMOTE, value: revision.into(), then, aim: Aim::Serves(revision.into()) })
+    Ok(Word { key: command::PROMOTE, value: revision.into(), revision: revision.into(), then, aim: Aim::Serves(revision.into()) })
 }
 
 /// Give the revision of the spec up.
@@ -117,7 +128,13 @@ pub fn abort(object: &BlueGreenDeployment, sets: &[Set]) -> Choice {
     if let Some(rejected) = facts.rejected() {
         return refuse(format!("revision {revision} was given up already ({})", rejected.reason));
     }
-    let word = |then: String, aim| Word { key: command::ABORT, value: revision.into(), then: format!("{then}{}", facts.held()), aim };
+    let word = |then: String, aim| Word {
+        key: command::ABORT,
+        value: revision.into(),
+        revision: revision.into(),
+        then: format!("{then}{}", facts.held()),
+        aim,
+    };
     if facts.active() != Some(revision) {
         let keep = object.spec.on_failure.keep_seconds;
         let then = format!("revision {revision} is given up; traffic is not touched, and its pods stay {keep} s for a look");
@@ -141,7 +158,7 @@ pub fn retry(object: &BlueGreenDeployment, sets: &[Set]) -> Choice {
     };
     let revision = rejected.revision.as_str();
     let then = format!("revision {revision} is tried again: {}{}", facts.way_back(revision), facts.held());
-    Ok(Word { key: command::RETRY, value: revision.into(), then, aim: Aim::TriedAgain(revision.into()) })
+    Ok(Word { key: command::RETRY, value: revision.into(), revision: revision.into(), then, aim: Aim::TriedAgain(revision.into()) })
 }
 
 /// Leave the active revision for an earlier one.
@@ -156,7 +173,7 @@ pub fn rollback(object: &BlueGreenDeployment, sets: &[Set], to: Option<&str>) ->
         None => earlier(&facts, active)?,
     };
     let then = format!("traffic goes back from {active} to {to}: {}{}", facts.way_back(to), facts.held());
-    Ok(Word { key: command::ROLLBACK, value: format!("{active}-{to}"), then, aim: Aim::Serves(to.into()) })
+    Ok(Word { key: command::ROLLBACK, value: format!("{active}-{to}"), revision: to.into(), then, aim: Aim::Serves(to.into()) })
 }
 
 /// Revisions that have served, the latest first, without the active one.
@@ -216,7 +233,7 @@ pub fn restart(object: &BlueGreenDeployment, sets: &[Set]) -> Choice {
         ));
     }
     let then = format!("the pods of {active} are replaced by new ones, as a release of its own{}", facts.held());
-    Ok(Word { key: command::RESTART, value: active.into(), then, aim: Aim::Restarted(active.into()) })
+    Ok(Word { key: command::RESTART, value: active.into(), revision: active.into(), then, aim: Aim::Restarted(active.into()) })
 }
 
 /// End a drain.
@@ -246,7 +263,13 @@ pub fn finish_drain(object: &BlueGreenDeployment, revision: Option<&str>) -> Cho
     };
     let held = if object.spec.paused { ", once spec.paused is false" } else { "" };
     let then = format!("the pods of {} end now: {open}{held}", found.revision);
-    Ok(Word { key: command::FINISH_DRAIN, value: found.revision.clone(), then, aim: Aim::DrainOver(found.revision.clone()) })
+    Ok(Word {
+        key: command::FINISH_DRAIN,
+        value: found.revision.clone(),
+        revision: found.revision.clone(),
+        then,
+        aim: Aim::DrainOver(found.revision.clone()),
+    })
 }
 
 /// Whose logs to show.

@@ -1,15 +1,19 @@
 //! What could come next on a command line, for `kubectl bluegreen <TAB>`: kubectl asks a program named `kubectl_complete-bluegreen`,
 //! which is this one under another name.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
+use bluegreen::api::keys;
 use bluegreen::controller::api::Resource;
+use bluegreen::controller::trim;
 use clap::{Arg, CommandFactory};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::api::ApiResource;
 use serde::Deserialize;
+use serde_json::Value;
 
 use crate::args::{Cli, Globals};
 use crate::cluster::Cluster;
@@ -34,20 +38,23 @@ pub fn asked(words: &[OsString]) -> Option<Vec<String>> {
 
 /// Answers. Whatever goes wrong, nothing is said about it: the person is in the middle of a line.
 pub async fn answer(words: &[String]) -> Result {
-    let terminal = Terminal::new(true);
+    let terminal = Terminal::new(true, None);
     let (mut found, mut directive) = (vec![], NO_FILES);
     match next(words) {
         Next::These(these) => found = these,
         Next::Files => directive = FILES,
-        Next::Names(kind) => {
-            if let Ok(Ok(names)) = tokio::time::timeout(PATIENCE, names(&globals(words), kind)).await {
-                let last = words.last().map(String::as_str).unwrap_or_default();
-                found = names.into_iter().filter(|name| name.starts_with(last)).collect();
-            }
-        }
+        Next::Names(kind) => found = starting(words, names(&globals(words), kind)).await,
+        Next::Revisions(name) => found = starting(words, revisions(&globals(words), &name)).await,
     }
     found.iter().try_for_each(|line| terminal.say(line))?;
     terminal.say(directive)
+}
+
+/// Those that begin as the last word does; none where they can't be known in time.
+async fn starting(words: &[String], all: impl Future<Output = Result<Vec<String>>>) -> Vec<String> {
+    let last = words.last().map(String::as_str).unwrap_or_default();
+    let Ok(Ok(all)) = tokio::time::timeout(PATIENCE, all).await else { return vec![] };
+    all.into_iter().filter(|name| name.starts_with(last)).collect()
 }
 
 /// What could come next.
@@ -57,6 +64,8 @@ enum Next {
     These(Vec<String>),
     /// A name of an object.
     Names(Kind),
+    /// A revision of the BlueGreenDeployment of this name.
+    Revisions(String),
     /// A file.
     Files,
 }
@@ -75,7 +84,7 @@ fn next(words: &[String]) -> Next {
     root.build();
     let (last, before) = words.split_last().map_or(("", &[][..]), |(last, before)| (last.as_str(), before));
     let mut command = &root;
-    let mut positional = 0;
+    let mut positional: Vec<&str> = vec![];
     let mut expects: Option<&Arg> = None;
     for word in before {
         if expects.take().is_some() {
@@ -87,12 +96,18 @@ fn next(words: &[String]) -> Next {
         } else if let Some(sub) = command.find_subcommand(word) {
             command = sub;
         } else {
-            positional += 1;
+            positional.push(word);
         }
     }
+    // A name may have its kind before it.
+    let name = positional.first().and_then(|name| name.rsplit('/').next()).unwrap_or_default();
+    let of_revision = |arg: &Arg| ["from", "to", "revision"].contains(&arg.get_id().as_str()) && !name.is_empty();
     let starting = |all: Vec<String>| Next::These(all.into_iter().filter(|word| word.starts_with(last)).collect());
     if let Some(arg) = expects {
         let values = values(arg);
+        if of_revision(arg) {
+            return Next::Revisions(name.to_owned());
+        }
         let file = ["file", "kubeconfig"].contains(&arg.get_id().as_str());
         return if file { Next::Files } else { starting(values) };
     }
@@ -103,7 +118,8 @@ fn next(words: &[String]) -> Next {
     if command.has_subcommands() {
         return starting(command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect());
     }
-    match command.get_positionals().nth(positional) {
+    match command.get_positionals().nth(positional.len()) {
+        Some(arg) if of_revision(arg) => Next::Revisions(name.to_owned()),
         Some(arg) if arg.get_id() == "name" => Next::Names(Kind::Ours),
         Some(arg) if arg.get_id() == "deployment" => Next::Names(Kind::Theirs),
         Some(arg) => starting(values(arg)),
@@ -156,6 +172,13 @@ async fn names(globals: &Globals, kind: Kind) -> Result<Vec<String>> {
     Ok(found.into_iter().map(|found| found.metadata.name).collect())
 }
 
+async fn revisions(globals: &Globals, name: &str) -> Result<Vec<String>> {
+    let cluster = Cluster::connect(globals).await?;
+    let sets: Vec<Value> = cluster.list(Resource::ReplicaSet, Some(&cluster.namespace), Some(&format!("{}={name}", keys::NAME))).await?;
+    let all: BTreeSet<String> = sets.iter().filter_map(trim::set).map(|set| set.revision).collect();
+    Ok(all.into_iter().collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,6 +210,13 @@ mod tests {
         assert_eq!(next_of("wait --for ready "), Next::Names(Kind::Ours));
         assert_eq!(next_of("completion b"), these(&["bash"]));
         assert_eq!(next_of("check -f "), Next::Files);
+        assert_eq!(next_of("promote shop -o "), these(&["json", "yaml"]));
+        let revisions = || Next::Revisions("shop".into());
+        for line in ["diff shop ", "diff bgd/shop a", "diff shop a b", "rollback shop --to ", "drain shop --finish "] {
+            assert_eq!(next_of(line), revisions(), "{line}");
+        }
+        // Of which object is not known yet.
+        assert_eq!(next_of("rollback --to "), these(&[]));
         assert!(matches!(next(&[]), Next::These(all) if all.contains(&"promote".to_owned())));
     }
 

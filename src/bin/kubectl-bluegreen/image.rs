@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::failure::{Failure, Result};
@@ -29,9 +30,10 @@ impl FromStr for Change {
 }
 
 /// An image that is to be replaced.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Replaced {
     /// Where it stands, as a JSON pointer into the object.
+    #[serde(skip)]
     pub pointer: String,
     /// Name of the container.
     pub container: String,

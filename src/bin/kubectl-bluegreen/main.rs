@@ -5,7 +5,9 @@
 
 mod adopt;
 mod aim;
+mod answer;
 mod args;
+mod changes;
 mod check;
 mod choose;
 mod cluster;
@@ -15,6 +17,7 @@ mod config;
 mod dry;
 mod eject;
 mod failure;
+mod finding;
 #[cfg(test)]
 #[path = "tests/fixtures.rs"]
 mod fixtures;

@@ -2,6 +2,9 @@
 
 use std::io::{IsTerminal, Write};
 
+use serde::Serialize;
+
+use crate::args::Format;
 use crate::failure::Result;
 use crate::text::Page;
 
@@ -17,16 +20,18 @@ pub struct Terminal {
     pub live: bool,
     /// Whether it gets colours.
     pub colour: bool,
+    /// The form of the answer to a program. It alone goes to the standard output then, and what is for people to the standard error.
+    pub output: Option<Format>,
 }
 
 impl Terminal {
     /// Standard output.
-    pub fn new(no_color: bool) -> Self {
-        let live = std::io::stdout().is_terminal();
+    pub fn new(no_color: bool, output: Option<Format>) -> Self {
+        let live = output.is_none() && std::io::stdout().is_terminal();
         // By the convention of no-color.org an empty value does not count.
         let refused = no_color || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Self { live: live && !dumb, colour: live && !dumb && !refused }
+        Self { live: live && !dumb, colour: live && !dumb && !refused, output }
     }
 
     /// Columns and, on a terminal, rows.
@@ -56,9 +61,15 @@ impl Terminal {
     /// # Errors
     /// If it can't be written.
     pub fn write(self, text: &str) -> Result {
-        let mut out = std::io::stdout().lock();
-        out.write_all(text.as_bytes())?;
-        Ok(out.flush()?)
+        if self.output.is_some() { put(std::io::stderr().lock(), text) } else { put(std::io::stdout().lock(), text) }
+    }
+
+    /// Prints the answer to a program, where one asks.
+    ///
+    /// # Errors
+    /// If it can't be written.
+    pub fn answer<T: Serialize>(self, what: &T) -> Result {
+        self.output.map_or(Ok(()), |format| put(std::io::stdout().lock(), &format.text(what)?))
     }
 
     /// Prints a line.
@@ -68,6 +79,11 @@ impl Terminal {
     pub fn say(self, line: &str) -> Result {
         self.write(&format!("{line}\n"))
     }
+}
+
+fn put(mut out: impl Write, text: &str) -> Result {
+    out.write_all(text.as_bytes())?;
+    Ok(out.flush()?)
 }
 
 /// A page that is drawn again and again in the same place.

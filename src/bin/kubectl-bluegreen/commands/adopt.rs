@@ -6,6 +6,7 @@ use std::time::Duration;
 use bluegreen::api::keys;
 use bluegreen::controller::api::Resource;
 use bluegreen::controller::trim;
+use bluegreen::release::budget::hints;
 use bluegreen::release::revision::template_identity;
 use jiff::Timestamp;
 use kube::api::Patch;
@@ -14,7 +15,8 @@ use tokio::time::Instant;
 
 use crate::adopt::{self, Heir};
 use crate::aim::Aim;
-use crate::args::Goal;
+use crate::answer::Answer;
+use crate::args::{Format, Goal};
 use crate::check::{self, Seen};
 use crate::cluster::{Changed, Cluster, Refusal, failed, read};
 use crate::dry;
@@ -35,7 +37,9 @@ pub async fn run(cluster: &Cluster, terminal: Terminal, name: &str, dry_run: boo
     let deadline = Instant::now() + timeout;
     if dry_run {
         let Some(deployment) = cluster.find(&deployments(), name).await? else { return Err(missing(cluster, name)) };
-        return terminal.write(&super::yaml(&look(cluster, &deployment).await?)?);
+        let Found { manifest, notes } = look(cluster, &deployment).await?;
+        note(&notes);
+        return if terminal.output.is_some() { terminal.answer(&manifest) } else { terminal.write(&Format::Yaml.text(&manifest)?) };
     }
     leave(cluster, terminal, name, deadline).await?;
     let object = cluster.raw(name).await?;
@@ -47,7 +51,17 @@ pub async fn run(cluster: &Cluster, terminal: Terminal, name: &str, dry_run: boo
         return Err(Failure::Contended(name.into()));
     }
     let left = deadline.saturating_duration_since(Instant::now());
-    wait::until(cluster, terminal, name, &Aim::Is(Goal::Ready), None, left).await
+    let outcome = wait::until(cluster, terminal, name, &Aim::Is(Goal::Ready), None, left).await?;
+    terminal.answer(&Answer {
+        name: name.into(),
+        namespace: cluster.namespace.clone(),
+        command: "adopt",
+        revision: Some(heir.revision),
+        changed: true,
+        images: vec![],
+        message: format!("Deployment {name} is a BlueGreenDeployment now, with its pods as they are"),
+        outcome: Some(outcome),
+    })
 }
 
 fn missing(cluster: &Cluster, name: &str) -> Failure {
@@ -88,7 +102,11 @@ async fn leave(cluster: &Cluster, terminal: Terminal, name: &str, deadline: Inst
             return hand::gone(cluster, &theirs, name, uid.as_deref(), deadline).await;
         }
         let held = match look(cluster, &deployment).await {
-            Ok(manifest) => adopt::held(manifest, uid.as_deref().unwrap_or_default()),
+            Ok(Found { manifest, notes }) => {
+                // Once: what was made is looked at again.
+                note(if object.is_none() { &notes } else { &[] });
+                adopt::held(manifest, uid.as_deref().unwrap_or_default())
+            }
             // It was at rest a moment ago: somebody scales it, or rolls something out.
             Err(Failure::Refused(_)) if begun && adopt::moving(&deployment) && Instant::now() < deadline => {
                 tokio::time::sleep(hand::AGAIN).await;
@@ -145,19 +163,33 @@ async fn awake(cluster: &Cluster, name: &str, deadline: Instant) -> Result {
     })
 }
 
+/// What a look at a Deployment has found.
+struct Found {
+    /// The BlueGreenDeployment that it is to become.
+    manifest: Value,
+    /// What is to be known, though nothing is wrong.
+    notes: Vec<String>,
+}
+
+/// What the standard output holds may be a manifest.
+fn note(notes: &[String]) {
+    notes.iter().for_each(|note| eprintln!("{note}."));
+}
+
 /// Everything that could be wrong with it, found before anything is written; and the BlueGreenDeployment that it is to become.
-async fn look(cluster: &Cluster, deployment: &Value) -> Result<Value> {
+async fn look(cluster: &Cluster, deployment: &Value) -> Result<Found> {
     let name = trim::text(deployment, "/metadata/name").unwrap_or_default();
     let refused = |why: String| Failure::Refused(format!("Deployment {name} can't be taken over: {why}"));
     if let Some(why) = adopt::held_up(deployment) {
         return Err(refused(why));
     }
     let theirs = deployments();
-    let (sets, pods, services, slices, others) = tokio::join!(
+    let (sets, pods, services, slices, budgets, others) = tokio::join!(
         all(cluster, Resource::ReplicaSet),
         all(cluster, Resource::Pod),
         all(cluster, Resource::Service),
         all(cluster, Resource::EndpointSlice),
+        all(cluster, Resource::PodDisruptionBudget),
         cluster.list_kind::<Value>(&theirs, Some(&cluster.namespace), None)
     );
     let (sets, pods, services, slices, rivals) = (sets?, pods?, services?, slices?, others?);
@@ -196,11 +228,13 @@ async fn look(cluster: &Cluster, deployment: &Value) -> Result<Value> {
     let tagged = |resource: Resource, objects: Vec<Value>| objects.into_iter().map(move |object| (resource, object));
     let seen = tagged(Resource::ReplicaSet, vec![set]).chain(tagged(Resource::Pod, pods)).chain(tagged(Resource::Pod, others));
     let seen = seen.chain(tagged(Resource::Service, services)).chain(tagged(Resource::EndpointSlice, slices));
+    // Who may not read them is told nothing of them.
+    let seen = seen.chain(tagged(Resource::PodDisruptionBudget, budgets.unwrap_or_default()));
     // What the operator would find wrong once everything is its own.
     let snapshot = check::snapshot(&Seen { object: stored, others: seen.collect() }, Timestamp::now());
-    match snapshot.and_then(|snapshot| bluegreen::release::preflight::problems(&snapshot).next()) {
+    match snapshot.as_ref().and_then(|snapshot| bluegreen::release::preflight::problems(snapshot).next()) {
         Some(block) => Err(refused(adopt::words(&block))),
-        None => Ok(manifest),
+        None => Ok(Found { manifest, notes: snapshot.as_ref().map(hints).unwrap_or_default() }),
     }
 }
 

@@ -15,6 +15,7 @@ use crate::cluster::{Cluster, FIELD_MANAGER, Refusal, read, timed, value};
 use crate::config;
 use crate::dry;
 use crate::failure::{Failure, Result};
+use crate::finding::{Checked, Finding};
 use crate::history;
 use crate::manifest::{self, Manifest};
 use crate::terminal::Terminal;
@@ -32,7 +33,7 @@ struct Findings {
 /// Looks at a manifest, and says what is wrong with it.
 pub async fn run(cluster: &Cluster, terminal: Terminal, file: &Path) -> Result {
     let manifest = manifest::parse(&manifest::read(file)?, file)?;
-    let mut number = 0;
+    let (mut number, mut checked) = (0, vec![]);
     for object in &manifest.deployments {
         let key = manifest::key(object, cluster)?;
         let place = Cluster { namespace: key.namespace.clone(), ..cluster.clone() };
@@ -41,7 +42,14 @@ pub async fn run(cluster: &Cluster, terminal: Terminal, file: &Path) -> Result {
         // One line for each where no person reads it.
         let columns = if terminal.live { terminal.columns() } else { usize::MAX };
         terminal.print(&page(&key, &findings, columns))?;
+        checked.push(Checked {
+            name: key.name,
+            namespace: key.namespace,
+            mistakes: findings.mistakes.iter().map(Finding::from).collect(),
+            notes: findings.notes.iter().map(Finding::from).collect(),
+        });
     }
+    terminal.answer(&checked)?;
     if number > 0 { Err(Failure::Mistakes(number)) } else { Ok(()) }
 }
 

@@ -3,8 +3,11 @@
 use bluegreen::api::BlueGreenDeployment;
 use bluegreen::controller::trim;
 use bluegreen::release::revision::bare;
+use serde::Serialize;
 use serde_json::Value;
 
+use crate::args::Format;
+use crate::changes::{self, Change};
 use crate::cluster::Cluster;
 use crate::config;
 use crate::dry;
@@ -27,7 +30,11 @@ pub async fn run(cluster: &Cluster, terminal: Terminal, name: &str, from: Option
         Some(revision) => kept(&object, &all, revision)?,
         None => wanted(cluster, &object, &all).await?,
     };
-    let (old_text, new_text) = (super::yaml(&old.template)?, super::yaml(&new.template)?);
+    if terminal.output.is_some() {
+        let changes = changes::between(&old.template, &new.template);
+        return terminal.answer(&Difference { name, namespace: &cluster.namespace, old: old.named(), new: new.named(), changes });
+    }
+    let (old_text, new_text) = (Format::Yaml.text(&old.template)?, Format::Yaml.text(&new.template)?);
     let page = text::diff::page((&old.title, &old_text), (&new.title, &new_text));
     if page.len() == 0 {
         return terminal.say(&format!("{} and {} are the same.", old.title, new.title));
@@ -39,7 +46,33 @@ pub async fn run(cluster: &Cluster, terminal: Terminal, name: &str, from: Option
 #[derive(Debug, PartialEq)]
 struct Side {
     title: String,
+    revision: Option<String>,
     template: Value,
+}
+
+impl Side {
+    fn named(&self) -> Named<'_> {
+        Named { title: &self.title, revision: self.revision.as_deref() }
+    }
+}
+
+/// The difference for programs.
+#[derive(Serialize)]
+struct Difference<'a> {
+    name: &'a str,
+    namespace: &'a str,
+    old: Named<'a>,
+    new: Named<'a>,
+    /// In the pod template; none where both are the same.
+    changes: Vec<Change>,
+}
+
+#[derive(Serialize)]
+struct Named<'a> {
+    title: &'a str,
+    /// Absent where no ReplicaSet has the template yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<&'a str>,
 }
 
 /// The template of a revision that has a ReplicaSet.
@@ -49,7 +82,7 @@ fn kept(object: &BlueGreenDeployment, all: &[Value], revision: &str) -> Result<S
     let known: Vec<(String, &Value)> =
         all.iter().filter(mine).filter_map(|set| Some((trim::set(set)?.revision, set.pointer("/spec/template")?))).collect();
     match known.iter().find(|(name, _)| name == revision) {
-        Some((name, template)) => Ok(Side { title: format!("revision {name}"), template: bare((*template).clone()) }),
+        Some((name, template)) => Ok(Side { title: format!("revision {name}"), revision: Some(name.clone()), template: bare((*template).clone()) }),
         None => {
             let names: Vec<&str> = known.iter().map(|(name, _)| name.as_str()).collect();
             let there = if names.is_empty() { "there are none yet".to_owned() } else { format!("there are {}", names.join(", ")) };
@@ -75,10 +108,12 @@ async fn wanted(cluster: &Cluster, object: &BlueGreenDeployment, all: &[Value]) 
     let config::Found { object, wrong, unread } = config::effective(cluster, object.clone()).await;
     wrong.into_iter().chain(unread).for_each(|line| eprintln!("{line}"));
     match dry::replica_set(cluster, &object).await {
-        Ok(set) => Ok(Side { title: "spec.template".into(), template: bare(set.pointer("/spec/template").cloned().unwrap_or_default()) }),
+        Ok(set) => {
+            Ok(Side { title: "spec.template".into(), revision: None, template: bare(set.pointer("/spec/template").cloned().unwrap_or_default()) })
+        }
         Err(refusal) => {
             eprintln!("spec.template is shown as it is written, without defaults: {}", refusal.words());
-            Ok(Side { title: "spec.template".into(), template: bare(object.spec.template.clone()) })
+            Ok(Side { title: "spec.template".into(), revision: None, template: bare(object.spec.template.clone()) })
         }
     }
 }

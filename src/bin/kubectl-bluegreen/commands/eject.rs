@@ -10,6 +10,7 @@ use kube::api::Patch;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::answer::Answer;
 use crate::check;
 use crate::choose::No;
 use crate::cluster::{Changed, Cluster, Refusal, failed, read};
@@ -47,7 +48,10 @@ pub async fn run(cluster: &Cluster, terminal: Terminal, name: &str, timeout: Dur
     hand::write(cluster, &deployments(), name, |now| unless(held(now), over.clone())).await?;
     // To its controller an annotation is a change as well.
     goes_on(cluster, "the Deployment has seen that it is finished", name, deadline).await?;
-    terminal.say(&format!("Deployment {name} serves, with the pods as they were."))
+    let message = format!("Deployment {name} serves, with the pods as they were");
+    terminal.say(&format!("{message}."))?;
+    let namespace = cluster.namespace.clone();
+    terminal.answer(&Answer { name: name.into(), namespace, command: "eject", revision: None, changed: true, images: vec![], message, outcome: None })
 }
 
 async fn goes_on(cluster: &Cluster, what: &str, name: &str, deadline: Instant) -> Result {

@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 
-use crate::args::Format;
 use crate::cluster::Cluster;
 use crate::failure::Result;
 use crate::history::{entries, sets};
@@ -12,12 +11,12 @@ use crate::text;
 use super::status::replica_sets;
 
 /// Prints them.
-pub async fn run(cluster: &Cluster, terminal: Terminal, name: &str, output: Option<Format>) -> Result {
+pub async fn run(cluster: &Cluster, terminal: Terminal, name: &str) -> Result {
     let (object, all) = tokio::join!(cluster.object(name), replica_sets(cluster, name));
     let object = object?;
     let entries = entries(&object, &sets(&object, &all?));
-    match output {
-        Some(format) => super::print(terminal, &entries, format),
-        None => terminal.print(&text::history::page(&entries, Timestamp::now(), terminal.columns())),
+    if terminal.output.is_some() {
+        return terminal.answer(&entries);
     }
+    terminal.print(&text::history::page(&entries, Timestamp::now(), terminal.columns()))
 }

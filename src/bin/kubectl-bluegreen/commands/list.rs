@@ -6,7 +6,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::args::Format;
 use crate::cluster::Cluster;
 use crate::failure::Result;
 use crate::report::Why;
@@ -100,12 +99,12 @@ fn stalled(condition: Condition) -> Option<Why> {
 }
 
 /// Prints all of them.
-pub async fn run(cluster: &Cluster, terminal: Terminal, all: bool, output: Option<Format>) -> Result {
+pub async fn run(cluster: &Cluster, terminal: Terminal, all: bool) -> Result {
     let namespace = (!all).then_some(cluster.namespace.as_str());
     let found: Vec<Lean> = cluster.list(Resource::BlueGreenDeployment, namespace, None).await?;
     let items: Vec<Item> = found.into_iter().map(Item::from).collect();
-    if let Some(format) = output {
-        return super::print(terminal, &items, format);
+    if terminal.output.is_some() {
+        return terminal.answer(&items);
     }
     if items.is_empty() {
         let place = namespace.map_or_else(|| "in any namespace".to_owned(), |namespace| format!("in namespace {namespace}"));

@@ -7,6 +7,7 @@ use bluegreen::release::Set;
 use kube::api::Patch;
 use serde_json::json;
 
+use crate::answer::Answer;
 use crate::args::Said;
 use crate::choose::{No, Word};
 use crate::cluster::{Changed, Cluster};
@@ -28,16 +29,24 @@ pub const TRIES: usize = 20;
 pub async fn run(
     cluster: &Cluster,
     terminal: Terminal,
+    command: &'static str,
     said: &Said,
     choose: impl Fn(&BlueGreenDeployment, &[Set]) -> std::result::Result<Word, No>,
 ) -> Result {
     let name = &said.name;
     let word = write(cluster, name, choose).await?;
     terminal.say(&format!("{name}: {}.", word.then))?;
-    if !said.wait {
-        return Ok(());
-    }
-    wait::until(cluster, terminal, name, &word.aim, Some(word.key), said.timeout).await
+    let outcome = if said.wait { Some(wait::until(cluster, terminal, name, &word.aim, Some(word.key), said.timeout).await?) } else { None };
+    terminal.answer(&Answer {
+        name: name.clone(),
+        namespace: cluster.namespace.clone(),
+        command,
+        revision: Some(word.revision),
+        changed: true,
+        images: vec![],
+        message: word.then,
+        outcome,
+    })
 }
 
 async fn write(cluster: &Cluster, name: &str, choose: impl Fn(&BlueGreenDeployment, &[Set]) -> std::result::Result<Word, No>) -> Result<Word> {

@@ -11,12 +11,11 @@ use futures::future::join_all;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::args::Format;
 use crate::cluster::{Cluster, read};
 use crate::failure::Result;
 use crate::follow::{Follow, Seen};
 use crate::history;
-use crate::report::{self, Report, Selections};
+use crate::report::{Report, Selections};
 use crate::terminal::{Live, Terminal};
 use crate::text;
 
@@ -24,13 +23,13 @@ use crate::text;
 const TICK: Duration = Duration::from_secs(1);
 
 /// Prints it once.
-pub async fn once(cluster: &Cluster, terminal: Terminal, name: &str, output: Option<Format>) -> Result {
+pub async fn once(cluster: &Cluster, terminal: Terminal, name: &str) -> Result {
     let (object, all) = tokio::join!(cluster.object(name), replica_sets(cluster, name));
     let report = report(cluster, &object?, &all?).await?;
-    match output {
-        Some(format) => super::print(terminal, &report, format),
-        None => terminal.print(&text::status::page(&report, Timestamp::now(), terminal.columns())),
+    if terminal.output.is_some() {
+        return terminal.answer(&report);
     }
+    terminal.print(&text::status::page(&report, Timestamp::now(), terminal.columns()))
 }
 
 /// Shows it until it is interrupted, or the object is deleted.
@@ -84,13 +83,13 @@ async fn report(cluster: &Cluster, object: &BlueGreenDeployment, all: &[Value]) 
     let selections = traffic.services.iter().chain(&traffic.preview_services).map(|service| selection(cluster, service));
     let selections: Result<Vec<_>> = join_all(selections).await.into_iter().collect();
     let selections: Selections = selections?.into_iter().flatten().collect();
-    let mut members = vec![];
-    if object.spec.promotion.group.is_some() {
-        // One that can't be read is told of where it is asked about.
-        let all = cluster.list(Resource::BlueGreenDeployment, Some(&cluster.namespace), None).await?;
-        members = report::members(object, &all.into_iter().filter_map(|found| read(found).ok()).collect::<Vec<_>>());
+    let report = Report::of(object, &sets, &selections);
+    if object.spec.promotion.group.is_none() {
+        return Ok(report);
     }
-    Ok(Report { group: members, ..Report::of(object, &sets, &selections) })
+    let all = cluster.list(Resource::BlueGreenDeployment, Some(&cluster.namespace), None).await;
+    // One that can't be read is told of where it is asked about.
+    Ok(report.grouped(object, all.map(|all| all.into_iter().filter_map(|found| read(found).ok()).collect())))
 }
 
 /// The selector of a Service; `None` where it does not exist.

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use crate::aim::{Aim, Progress, progress};
+use crate::answer::{Outcome, Waited};
 use crate::args::Goal;
 use crate::cluster::{Cluster, read};
 use crate::failure::{Failure, Result};
@@ -20,11 +21,12 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// Waits for a release.
 pub async fn run(cluster: &Cluster, terminal: Terminal, name: &str, goal: Goal, timeout: Duration) -> Result {
-    until(cluster, terminal, name, &Aim::Is(goal), None, timeout).await
+    let outcome = until(cluster, terminal, name, &Aim::Is(goal), None, timeout).await?;
+    terminal.answer(&Waited { name: name.into(), namespace: cluster.namespace.clone(), goal, outcome })
 }
 
 /// Waits until something is so, and tells of the way there.
-pub async fn until(cluster: &Cluster, terminal: Terminal, name: &str, aim: &Aim, key: Option<&str>, timeout: Duration) -> Result {
+pub async fn until(cluster: &Cluster, terminal: Terminal, name: &str, aim: &Aim, key: Option<&str>, timeout: Duration) -> Result<Outcome> {
     let begun = Timestamp::now();
     let deadline = Instant::now() + timeout;
     let mut object = cluster.object(name).await?;
@@ -33,7 +35,10 @@ pub async fn until(cluster: &Cluster, terminal: Terminal, name: &str, aim: &Aim,
     let mut blocked: Option<Instant> = None;
     loop {
         let until = match progress(aim, key, &object) {
-            Progress::There(what) => return terminal.say(&format!("{name}: {what}.")),
+            Progress::There(what) => {
+                terminal.say(&format!("{name}: {what}."))?;
+                return Ok(Outcome::of(&object, what));
+            }
             Progress::Never(why) => return Err(Failure::Stuck(format!("{name}: {why}"))),
             Progress::Blocked(why) => {
                 let since = *blocked.get_or_insert_with(Instant::now);

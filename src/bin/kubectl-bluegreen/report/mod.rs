@@ -1,5 +1,6 @@
 //! Where a release stands, as plain data: what is shown to people and, as JSON or YAML, to programs.
 
+mod limits;
 mod steps;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,9 @@ use bluegreen::release::{Peer, Set, overlap};
 use jiff::Timestamp;
 use serde::Serialize;
 
+use crate::failure::Result;
+
+pub use limits::{Limit, Limited};
 pub use steps::{State, Step};
 
 /// Where a release stands.
@@ -50,9 +54,14 @@ pub struct Report {
     pub hooks: Vec<HookStatus>,
     /// Revisions that are being left.
     pub draining: Vec<DrainingStatus>,
+    /// What time limits, as far as it can be told.
+    pub limits: Vec<Limit>,
     /// Members of its group, itself among them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub group: Vec<Member>,
+    /// Why its group is not known, where it has one that could not be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group_unknown: Option<String>,
     /// Commands that are not carried out yet: annotation and value.
     pub commands: Vec<(String, String)>,
 }
@@ -118,7 +127,7 @@ pub struct Member {
 }
 
 /// The members of an object's group, by name; none where it has no group.
-pub fn members(object: &BlueGreenDeployment, all: &[BlueGreenDeployment]) -> Vec<Member> {
+fn members(object: &BlueGreenDeployment, all: &[BlueGreenDeployment]) -> Vec<Member> {
     let Some(group) = &object.spec.promotion.group else { return vec![] };
     let peers = all.iter().filter_map(Peer::of).filter(|peer| peer.member(&group.name));
     let mut members: Vec<Member> = peers
@@ -137,6 +146,15 @@ pub fn members(object: &BlueGreenDeployment, all: &[BlueGreenDeployment]) -> Vec
 pub type Selections = BTreeMap<String, BTreeMap<String, String>>;
 
 impl Report {
+    /// The same with the members of its group, out of all objects of the namespace. Who may not list them is told everything else.
+    pub fn grouped(mut self, object: &BlueGreenDeployment, all: Result<Vec<BlueGreenDeployment>>) -> Self {
+        match all {
+            Ok(all) => self.group = members(object, &all),
+            Err(failure) => self.group_unknown = Some(failure.to_string()),
+        }
+        self
+    }
+
     /// Puts it together from the object, its ReplicaSets and what its Services select.
     pub fn of(object: &BlueGreenDeployment, sets: &[Set], selected: &Selections) -> Self {
         let none = BlueGreenDeploymentStatus::default();
@@ -163,7 +181,9 @@ impl Report {
             probes: status.smoke_probes.clone(),
             hooks: status.hooks.clone(),
             draining: status.draining.clone(),
+            limits: limits::of(object, status, sets),
             group: vec![],
+            group_unknown: None,
             commands: pending(object),
         }
     }

@@ -189,14 +189,14 @@ pub fn waits_for_group(status: &BlueGreenDeploymentStatus) -> bool {
 }
 
 /// When the switch comes without a person's word, in the operator's own words.
-fn due(status: &BlueGreenDeploymentStatus) -> Option<String> {
+pub fn due(status: &BlueGreenDeploymentStatus) -> Option<String> {
     let said = because(status, ConditionType::Reconciling)?.message;
     let (_, rest) = said.split_once(" takes the traffic at ")?;
     rest.split(';').next().map(str::to_owned)
 }
 
 /// Whether the word that it waits for was given.
-fn promoted(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus) -> bool {
+pub fn promoted(object: &BlueGreenDeployment, status: &BlueGreenDeploymentStatus) -> bool {
     let named = object.metadata.annotations.as_ref().and_then(|annotations| annotations.get(keys::command::PROMOTE));
     named.is_some() && named == status.revision.as_ref()
 }

@@ -257,3 +257,20 @@ fn a_service_of_an_earlier_object_is_refused() {
     let service = json!({"metadata": {"name": "shop", "uid": "s", "resourceVersion": "1", "annotations": {keys::OWNER: "shop/gone"}}, "spec": {}});
     assert!(applied(&service).unwrap().contains("kubectl annotate service shop bluegreen.dev/owner- bluegreen.dev/selected-"));
 }
+
+/// A Deployment's own budget goes by labels that the pods of every revision have.
+#[test]
+fn a_budget_of_the_deployment_is_worth_a_word() {
+    use crate::check::{Seen, snapshot};
+    use bluegreen::controller::api::Resource;
+    let object = merged(&manifest(&deployment(), &[]), &json!({"metadata": {"namespace": "shops", "uid": "b"}}));
+    let notes = |labels: Value| {
+        let metadata = json!({"name": "shop-pdb", "namespace": "shops", "uid": "p", "resourceVersion": "1"});
+        let budget = json!({"metadata": metadata, "spec": {"minAvailable": 1, "selector": {"matchLabels": labels}}});
+        let seen = Seen { object: object.clone(), others: vec![(Resource::PodDisruptionBudget, budget)] };
+        bluegreen::release::budget::hints(&snapshot(&seen, crate::fixtures::now()).unwrap())
+    };
+    let told = notes(json!({"app": "shop"}));
+    assert!(told.len() == 1 && told[0].starts_with("PodDisruptionBudget shop-pdb counts pods that are being left"), "{told:?}");
+    assert!(notes(json!({"app": "cart"})).is_empty());
+}

@@ -28,7 +28,7 @@ fn flags_of_every_command_stand_anywhere() {
 #[test]
 fn a_name_may_have_its_kind() {
     for line in ["pause shop", "pause bgd/shop", "pause bluegreendeployments.bluegreen.dev/shop"] {
-        assert!(matches!(parse(line).unwrap().command, Command::Pause { name } if name == "shop"), "{line}");
+        assert!(matches!(parse(line).unwrap().command, Command::Pause { name, .. } if name == "shop"), "{line}");
     }
     assert!(parse("pause deployment/shop").unwrap_err().to_string().contains("deployment is another kind"));
     assert_eq!(error("pause Shop"), ErrorKind::ValueValidation);
@@ -73,6 +73,20 @@ fn a_rollback_and_a_drain_take_revisions() {
     assert_eq!((to.as_deref(), said.wait, said.timeout.as_secs()), (Some("abc"), true, 300));
     let Command::Drain { revision, said, .. } = parse("drain shop --finish abc").unwrap().command else { panic!() };
     assert_eq!((revision.as_deref(), said.wait), (Some("abc"), false));
+}
+
+#[test]
+fn whatever_answers_something_answers_programs_too() {
+    let all = "status shop,list,history shop,diff shop,promote shop,abort shop,retry shop,rollback shop,restart shop,drain shop --finish,pause shop,\
+        resume shop,set-image shop a=b,wait shop,adopt shop,eject shop,check -f shop.yaml";
+    for line in all.split(',') {
+        assert_eq!(parse(&format!("{line} -o json")).unwrap().command.output(), Some(Format::Json), "{line}");
+        assert_eq!(parse(&format!("{line} --output yaml")).unwrap().command.output(), Some(Format::Yaml), "{line}");
+        assert_eq!(parse(line).unwrap().command.output(), None, "{line}");
+    }
+    for line in ["logs shop", "open shop", "completion bash"] {
+        assert_eq!(error(&format!("{line} -o json")), ErrorKind::UnknownArgument, "{line}");
+    }
 }
 
 #[test]

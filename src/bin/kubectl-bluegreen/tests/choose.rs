@@ -35,9 +35,23 @@ fn promote_names_the_revision_that_waits() {
 }
 
 #[test]
+fn promote_goes_before_a_time_that_the_release_waits_for() {
+    let window = r#"{"schedule": "0 9 * * 1-5", "timeZone": "UTC", "durationSeconds": 60}"#;
+    for promotion in [r#"{"afterSeconds": 600}"#.to_owned(), format!(r#"{{"windows": [{window}]}}"#)] {
+        let waits = coming(&format!(r#"{{"promotion": {promotion}}}"#), "AwaitPromotion", "waits");
+        assert_eq!(said(promote(&waits, &two())), pair("bluegreen.dev/promote=new", "revision new takes the traffic now"), "{promotion}");
+    }
+    let grouped = coming(r#"{"promotion": {"afterSeconds": 600, "group": {"name": "shop"}}}"#, "AwaitPromotion", "waits");
+    assert_eq!(said(promote(&grouped, &two())).1, "revision new takes the traffic now, together with its group");
+}
+
+#[test]
 fn promote_is_refused_where_there_is_nothing_to_promote() {
     assert_eq!(refused(promote(&released(), &two())), "revision new is active already; there is nothing to promote");
-    assert!(refused(promote(&coming("{}", "Smoke", ""), &two())).starts_with("spec.promotion.mode is Automatic: revision new takes"));
+    let why = refused(promote(&coming("{}", "Smoke", ""), &two()));
+    assert_eq!(why, "spec.promotion waits for nobody's word: revision new takes the traffic by itself as soon as its smoke probes have passed");
+    let why = refused(promote(&coming(r#"{"promotion": {"group": {"name": "shop"}}}"#, "AwaitPromotion", ""), &two()));
+    assert!(why.ends_with("as soon as its group is ready as well, which promote can't hasten"), "{why}");
     let why = refused(promote(&rejected("SmokeFailed", None), &two()));
     assert_eq!(why, "revision new was given up (SmokeFailed); kubectl bluegreen retry shop tries it again");
     let no_revision = with("{}", r#"{"phase": "Blocked"}"#, &[("Stalled", "TemplateRefused", "the API server refuses spec.template: no")]);

@@ -16,6 +16,7 @@ fn programs_get_all_of_it_under_names_that_stay() {
             "draining",
             "goal",
             "hooks",
+            "limits",
             "name",
             "namespace",
             "paused",

@@ -33,6 +33,8 @@ shop in shops  revision new is tested
   · drain
   · done
 
+  new has 9m30s more to become available; after that the release is stalled
+
   REVISION  COLOR  STATE     READY  SINCE  IMAGES
   old       blue   active    2/2    30s    registry.example.com/shop:v2
   new       green  incoming  1/2    30s    registry.example.com/shop:v2
@@ -124,6 +126,8 @@ shop in shops  revision new was given up (SmokeFailed); old serves
   · converge
   · drain
   · done
+
+  the pods of new stay for a look for 4m00s more
 
   REVISION  COLOR  STATE     READY  SINCE  IMAGES
   old       blue   active    2/2    30s    registry.example.com/shop:v2
@@ -268,9 +272,12 @@ fn members_of_a_group_stand_side_by_side() {
     let mut cart = coming(promotion, "Smoke", "");
     (cart.metadata.name, cart.metadata.uid) = (Some("cart".into()), Some("uid-cart".into()));
     cart.status.as_mut().unwrap().group = serde_json::from_value(json!({"name": "storefront", "state": "Preparing"})).unwrap();
-    let mut report = Report::of(&shop, &sets(&[("old", "serving@1", 2)]), &Selections::new());
-    report.group = crate::report::members(&shop, &[shop.clone(), cart]);
-    let page = page(&report, now(), 80).text(false);
+    let report = || Report::of(&shop, &sets(&[("old", "serving@1", 2)]), &Selections::new());
+    let forbidden = crate::cluster::failed("the bluegreendeployments could not be listed", "forbidden");
+    let unread = page(&report().grouped(&shop, Err(forbidden)), now(), 80).text(false);
+    let why = "\n  what the other members of its group do is not known: the bluegreendeployments\n  could not be listed: forbidden\n";
+    assert!(unread.contains(why) && unread.contains("waits for its group"), "{unread}");
+    let page = page(&report().grouped(&shop, Ok(vec![shop.clone(), cart])), now(), 80).text(false);
     assert!(page.starts_with("shop in shops  revision new is tested and waits for its group\n"), "{page}");
     assert!(page.contains("‖ promotion  revision new passed; waits for cart (smoke probes are running)"), "{page}");
     assert!(

@@ -3,6 +3,7 @@
 mod ago;
 pub mod diff;
 pub mod history;
+mod limits;
 pub mod list;
 mod page;
 pub mod status;
@@ -10,6 +11,7 @@ pub mod table;
 mod wrap;
 
 pub use ago::{ago, left, short};
+pub use limits::lines as limits;
 pub use page::{Ink, Page, Span, bold, faint, ink, plain};
 pub use wrap::fit;
 

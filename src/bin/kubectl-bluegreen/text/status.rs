@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::report::{Report, Revision, State};
 
 use super::table::table;
-use super::{Ink, Page, Span, ago, bold, faint, fit, ink, left, of_color, plain};
+use super::{Ink, Page, Span, ago, bold, faint, fit, ink, left, limits, of_color, plain};
 
 /// Rows of probes that are shown; status has failures first.
 const PROBES: usize = 10;
@@ -18,6 +18,7 @@ pub fn page(report: &Report, now: Timestamp, columns: usize) -> Page {
     page.wrapped(vec![bold(&report.name), faint(format!(" in {}", report.namespace)), plain("  ")], paint, &headline);
     page.blank();
     steps(&mut page, report);
+    limits(&mut page, &report.limits, now);
     if !report.revisions.is_empty() {
         page.blank();
         revisions(&mut page, report, now);
@@ -135,6 +136,10 @@ fn services(page: &mut Page, report: &Report) {
 }
 
 fn group(page: &mut Page, report: &Report) {
+    if let Some(why) = &report.group_unknown {
+        page.blank();
+        page.wrapped(vec![plain("  ")], Ink::Yellow, &format!("what the other members of its group do is not known: {why}"));
+    }
     if report.group.is_empty() {
         return;
     }

@@ -7,6 +7,7 @@ use bluegreen::api::BlueGreenDeployment;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::config::Kubeconfig;
@@ -133,7 +134,11 @@ pub async fn adopted_and_ejected(stage: Arc<Stage>) -> Result {
     let held = stage.long(2, &["echo", "--target", "tcp://{echo}", "--duration", "40s"]).await?;
     held.open()?;
 
-    let dry = says(&stage, &["adopt", "deployment/shop", "--dry-run"], "kind: BlueGreenDeployment")?;
+    stage.create::<PodDisruptionBudget>(super::budgets::plain()).await?;
+    let said = ends(&stage, 0, &["adopt", "deployment/shop", "--dry-run"])?;
+    claim!(said.err.contains("PodDisruptionBudget plain counts pods that are being left"), "nothing of the budget: {}", said.err);
+    let dry = said.out;
+    claim!(dry.contains("kind: BlueGreenDeployment"), "the manifest is {dry}");
     claim!(!dry.contains("paused") && dry.contains("- shop") && !dry.contains("pod-template-hash"), "the manifest is {dry}");
     claim!(stage.api::<BlueGreenDeployment>().get_opt("shop").await?.is_none(), "a dry run made something");
     let said = says(&stage, &["adopt", "deployment/shop"], "serves everyone")?;
@@ -230,8 +235,11 @@ pub async fn adopted_leaves_one_by_one(stage: Arc<Stage>) -> Result {
     stage.complete(60).await?;
     says(&stage, &["restart", "shop", "--wait", "--timeout", "60s"], "serves everyone")?;
     says(&stage, &["wait", "shop", "--for", "drained", "--timeout", "90s"], "no old pods are left")?;
-    says(&stage, &["eject", "shop"], "with the pods as they were")?;
-    says(&stage, &["adopt", "shop"], "serves everyone")?;
+    let out = says(&stage, &["eject", "shop", "-o", "json"], "with the pods as they were")?;
+    let told: Value = serde_json::from_str(&out)?;
+    claim!(told.get("command") == Some(&json!("eject")), "the answer for programs: {told}");
+    let told: Value = serde_json::from_str(&says(&stage, &["adopt", "shop", "-o", "json"], "serves everyone")?)?;
+    claim!(told.pointer("/outcome/active") == told.get("revision"), "the answer for programs: {told}");
     says(&stage, &["eject", "shop"], "with the pods as they were")?;
     ejected(&stage).await?;
     // It makes others of a template that has the labels of those before; and they leave one by one, too.

@@ -8,6 +8,7 @@ use kube::ResourceExt;
 use serde_json::json;
 use tokio::time::Instant;
 
+use super::plugin::says;
 use crate::claim;
 use crate::failure::{Failure, Result};
 use crate::manifest::{Manifest, shop};
@@ -146,7 +147,7 @@ async fn aborted_within_its_time(stage: &Stage, users: &Load) -> Result {
     users.only("v3", 15).await
 }
 
-/// `promotion.afterSeconds`: a tested revision waits that long, or for a person's word, which may also be that it is given up.
+/// `promotion.afterSeconds`: a tested revision waits that long, or for a person's word, which kubectl bluegreen gives: also that it is given up.
 pub async fn promoted_after_a_while(stage: Arc<Stage>) -> Result {
     let first = stage.installed(&shop("v1")).await?;
     let users = stage.users().await?;
@@ -163,7 +164,8 @@ pub async fn promoted_after_a_while(stage: Arc<Stage>) -> Result {
     stage.apply(&shop("v3").spec("/promotion/afterSeconds", 600)).await?;
     let status = stage.until("it waits", 60, |status| status.phase == Some(PhaseName::AwaitPromotion)).await?;
     let third = revision(&status)?;
-    stage.command("bluegreen.dev/promote", &third).await?;
+    says(&stage, &["status", "shop"], &format!("{third} takes the traffic by itself in 9m"))?;
+    says(&stage, &["promote", "shop"], &format!("shop: revision {third} takes the traffic now."))?;
     stage.serves(&third, 20).await?;
     users.only("v3", 15).await?;
     stage.complete(60).await?;

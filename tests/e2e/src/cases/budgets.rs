@@ -60,7 +60,7 @@ async fn covered(stage: &Stage) -> Result<String> {
     Ok(labels.get(keys::REVISION).cloned().unwrap_or_default())
 }
 
-fn plain() -> Value {
+pub fn plain() -> Value {
     json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "plain"},
         "spec": {"minAvailable": 3, "selector": {"matchLabels": {"app": "shop"}}}})
 }

@@ -109,13 +109,15 @@ pub async fn plugin_promotes(stage: Arc<Stage>) -> Result {
     stage.apply(&manual("v2")).await?;
     // The command waits until the operator knows the revision, and then for its tests.
     let second = {
-        let out = says(&stage, &["promote", "bgd/shop", "--wait", "--timeout", "60s"], "has the traffic")?;
+        let told = json(&stage, &["promote", "bgd/shop", "--wait", "--timeout", "60s", "-o", "json"])?;
         let status = stage.shop().await?.status.unwrap_or_default();
         let second = revision(&status)?;
-        claim!(out.contains(&second) && second != first, "another revision was promoted: {out}");
+        claim!(second != first && text(&told, "/revision") == second, "another revision was promoted: {told}");
+        claim!(text(&told, "/command") == "promote" && text(&told, "/outcome/active") == second, "the outcome: {told}");
         second
     };
-    says(&stage, &["wait", "shop", "--for", "drained", "--timeout", "90s"], "no old pods are left")?;
+    let waited = json(&stage, &["wait", "shop", "--for", "drained", "--timeout", "90s", "-o", "json"])?;
+    claim!(text(&waited, "/for") == "drained" && text(&waited, "/outcome/phase") == "Complete", "what was waited for: {waited}");
     users.only("v2", 15).await?;
     let shown = says(&stage, &["status", "shop"], &format!("revision {second} serves everyone"))?;
     claim!(shown.contains(&format!("Service  shop         → green {second}")), "status does not say where the Service leads: {shown}");
@@ -128,6 +130,10 @@ pub async fn plugin_promotes(stage: Arc<Stage>) -> Result {
     says(&stage, &["history", "shop"], &first)?;
     let diff = says(&stage, &["diff", "shop", &first, &second], "-      value: v1")?;
     claim!(diff.contains("+      value: v2") && diff.lines().count() < 15, "the difference is more than the version: {diff}");
+    let diff = json(&stage, &["diff", "shop", &first, &second, "-o", "json"])?;
+    let changes = diff.pointer("/changes").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let version = changes.iter().any(|change| text(change, "/old") == "v1" && text(change, "/new") == "v2");
+    claim!(version && text(&diff, "/old/revision") == first && text(&diff, "/new/revision") == second, "the difference for programs: {diff}");
     says(&stage, &["diff", "shop"], "are the same")?;
     says(&stage, &["list"], "shop  Complete")?;
     let all = json(&stage, &["list", "-A", "-o", "json"])?;
@@ -175,9 +181,11 @@ pub async fn plugin_changes_the_spec(stage: Arc<Stage>) -> Result {
     let first = installed(&stage).await?;
     let users = stage.users().await?;
     says(&stage, &["pause", "shop"], "is paused")?;
-    says(&stage, &["pause", "shop"], "nothing was changed")?;
+    let again = json(&stage, &["pause", "shop", "-o", "json"])?;
+    claim!(again.pointer("/changed") == Some(&Value::Bool(false)), "a second pause: {again}");
     refuses(&stage, &["set-image", "shop", "shpo=localhost/app:none"], "the template has app")?;
-    says(&stage, &["set-image", "shop", "*=localhost/app:none"], "container app gets localhost/app:none")?;
+    let images = json(&stage, &["set-image", "shop", "*=localhost/app:none", "-o", "json"])?;
+    claim!(text(&images, "/images/0/container") == "app" && text(&images, "/images/0/new") == "localhost/app:none", "the images: {images}");
     says(&stage, &["set-image", "shop", "app=localhost/app:none"], "nothing was changed")?;
     stage.until("the release is held", 20, |status| status.phase == Some(PhaseName::Paused)).await?;
     says(&stage, &["status", "shop"], "held by spec.paused")?;
@@ -220,15 +228,18 @@ async fn deleted_while_watched(stage: &Stage) -> Result<String> {
 }
 
 fn check(stage: &Stage, manifest: &str, code: i32) -> Result<String> {
-    let words = ["check", "-f", "-"];
-    let mut command = plugin(stage, &words)?;
+    checked(stage, manifest, code, &["check", "-f", "-"])
+}
+
+fn checked(stage: &Stage, manifest: &str, code: i32, words: &[&str]) -> Result<String> {
+    let mut command = plugin(stage, words)?;
     command.stdin(Stdio::piped());
     let output = block_in_place(|| {
         let mut child = command.spawn()?;
         child.stdin.take().map_or(Ok(()), |mut stdin| stdin.write_all(manifest.as_bytes()))?;
         child.wait_with_output()
     });
-    let said = said(&words, output.map_err(io("starting the plugin"))?)?;
+    let said = said(words, output.map_err(io("starting the plugin"))?)?;
     claim!(said.code == code, "check ended with {} and not {code}: {}{}", said.code, said.out, said.err);
     Ok(said.out)
 }
@@ -242,6 +253,8 @@ pub async fn plugin_checks(stage: Arc<Stage>) -> Result {
     claim!(stage.sets().await?.is_empty() && run(&stage, &["status", "shop"])?.code == 1, "something was made");
     let missing = check(&stage, &shop("v1").0.to_string(), 1)?;
     claim!(missing.contains("✗ spec.traffic.services[0]: Service \"shop\" does not exist"), "a Service that is missing: {missing}");
+    let told: Value = serde_json::from_str(&checked(&stage, &shop("v1").0.to_string(), 1, &["check", "-f", "-", "-o", "json"])?)?;
+    claim!(text(&told, "/0/mistakes/0/field") == "spec.traffic.services[0]", "a mistake for programs: {told}");
     let rules = check(&stage, &whole(&shop("v1").spec("/replicas", -1).spec("/drain/deadlineSeconds", 0)), 1)?;
     for field in ["✗ spec.replicas: ", "✗ spec.drain.deadlineSeconds: "] {
         claim!(rules.lines().any(|line| line.trim_start().starts_with(field)), "no line for {field}: {rules}");
