@@ -161,7 +161,7 @@ pub async fn promoted_after_a_while(stage: Arc<Stage>) -> Result {
     stage.notes.say(format!("the switch came {waited:.1} s after status said that it waits, afterSeconds 8"));
     claim!(waited > 6.0, "it came after {waited:.1} s");
     stage.complete(60).await?;
-    stage.apply(&shop("v3").spec("/promotion/afterSeconds", 600)).await?;
+    stage.apply(&shop("v3").spec("/promotion/afterSeconds", 590)).await?;
     let status = stage.until("it waits", 60, |status| status.phase == Some(PhaseName::AwaitPromotion)).await?;
     let third = revision(&status)?;
     says(&stage, &["status", "shop"], &format!("{third} takes the traffic by itself in "))?;
