@@ -122,3 +122,23 @@ pub async fn hook_fails(stage: Arc<Stage>) -> Result {
     users.only("v2", 15).await?;
     users.stop_clean().map(drop)
 }
+
+/// A hook that does not come to its end by the deadline of its Job fails, says so and what to do, and users stay where they are.
+pub async fn hook_runs_out_of_time(stage: Arc<Stage>) -> Result {
+    let first = stage.installed(&shop("v1")).await?;
+    let users = stage.users().await?;
+    // A server never ends by itself.
+    let mut endless = hook("migrate", true);
+    if let Some(spec) = endless.pointer_mut("/jobTemplate/spec") {
+        let container = json!({"name": "it", "image": APP_IMAGE, "imagePullPolicy": "Never"});
+        *spec = json!({"activeDeadlineSeconds": 4, "template": {"spec": {"terminationGracePeriodSeconds": 1, "containers": [container]}}});
+    }
+    stage.apply(&shop("v2").spec("/hooks/beforeBringUp", json!([endless]))).await?;
+    let status = stage.until("it is rejected", 60, |status| status.phase == Some(PhaseName::Rejected)).await?;
+    let rejected = status.rejected.ok_or_else(|| Failure::Claim("nothing is rejected".into()))?;
+    let said = &rejected.message;
+    claim!(said.contains("hook \"migrate\" of beforeBringUp failed: DeadlineExceeded") && said.contains("bluegreen.dev/retry"), "it says {said:?}");
+    claim!(stage.selected("shop").await? == first && stage.pods(&rejected.revision).await?.is_empty(), "traffic was touched, or pods were started");
+    users.only("v1", 15).await?;
+    users.stop_clean().map(drop)
+}

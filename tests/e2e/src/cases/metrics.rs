@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use bluegreen::api::{BlueGreenDeploymentStatus, ConditionStatus, ConditionType, DrainSource, PhaseName};
+use bluegreen::api::{BlueGreenDeploymentStatus, ConditionStatus, ConditionType, DrainSource, HookPoint, HookResult, PhaseName};
 use serde_json::{Value, json};
 
+use super::hooks::hook;
 use super::plugin::says;
 use crate::claim;
 use crate::failure::Result;
@@ -94,7 +95,8 @@ pub async fn workers_drain_by_metric(stage: Arc<Stage>) -> Result {
     let first = revision(&stage.complete(60).await?)?;
     have(&stage, &first, 3).await?;
     let old = stage.pods(&first).await?;
-    stage.apply(&workers("v2").spec("/promotion/mode", "Manual")).await?;
+    let hooks = json!({"beforeSwitch": [hook("check", true)], "afterDrain": [hook("clean", true)]});
+    stage.apply(&workers("v2").spec("/promotion/mode", "Manual").spec("/hooks", hooks)).await?;
     let status = stage.until("v2 waits", 60, |status| status.phase == Some(PhaseName::AwaitPromotion)).await?;
     let second = revision(&status)?;
     claim!(stage.pods(&second).await?.len() == 2 && stage.pods(&first).await?.len() == 2, "both are not at full size");
@@ -105,6 +107,9 @@ pub async fn workers_drain_by_metric(stage: Arc<Stage>) -> Result {
     have(&stage, &first, 0).await?;
     stage.gone(&first, 30).await?;
     stage.complete(30).await?;
+    let ran = |status: &BlueGreenDeploymentStatus, point| status.hooks.iter().any(|row| row.point == point && row.result == HookResult::Succeeded);
+    let both = |status: &BlueGreenDeploymentStatus| ran(status, HookPoint::BeforeSwitch) && ran(status, HookPoint::AfterDrain);
+    stage.until("both hooks have run", 60, both).await?;
     claim!(old.len() == 2, "there were {} old workers", old.len());
     Ok(())
 }

@@ -33,6 +33,7 @@ mod roles;
 mod services;
 mod smoke;
 mod superseding;
+mod terminal;
 pub mod through;
 mod warm_up;
 pub mod webhooks;
@@ -92,6 +93,7 @@ pub fn all() -> Vec<Case> {
         shared!(overlap::overlap_for_load_balancers, 300),
         shared!(hooks::hooks_in_order, 240),
         shared!(hooks::hook_fails, 240),
+        shared!(hooks::hook_runs_out_of_time, 120),
         shared!(adoption::adopted_and_ejected, 300),
         shared!(adoption::adopted_leaves_one_by_one, 300),
         shared!(adoption::adoption_refused, 200),
@@ -165,6 +167,7 @@ pub fn all() -> Vec<Case> {
         shared!(plugin::plugin_changes_the_spec, 200),
         shared!(plugin::plugin_checks, 120),
         shared!(plugin::plugin_passes_on, 120),
+        shared!(terminal::plugin_on_a_terminal, 120),
         shared!(crd::crd_is_generated_and_small, 60),
         shared!(crd::crd_refuses_typos, 60),
         shared!(crd::crd_explains, 60),
