@@ -23,7 +23,8 @@
 //! the command line is wrong.
 //!
 //! Nothing is tried again in secret. The one case where a client library would, a kept connection that the server closed at
-//! the moment of the next request, is a failure too, of its own kind ([`report::Kind::KeptClosed`]).
+//! the moment of the next request, is a failure too, of its own kind ([`report::Kind::KeptClosed`]). Only a gRPC call that never left
+//! this side is made anew, as gRPC's own libraries do, and is counted.
 //!
 //! In Rust: [`child::Child`] starts the program and reads its lines; [`execute`] does the same within a process.
 
