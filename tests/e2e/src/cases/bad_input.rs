@@ -133,6 +133,10 @@ async fn prepare(stage: &Stage, around: Around) -> Result {
             })
             .await?;
         }
+        Around::Addressed => {
+            let annotation = "service.beta.kubernetes.io/aws-load-balancer-nlb-target-type=ip";
+            stage.world.kubectl(&["annotate", "-n", &stage.namespace, "service/shop", annotation])?;
+        }
         Around::Quota => {
             stage.create::<ResourceQuota>(json!({"metadata": {"name": "sets"}, "spec": {"hard": {"count/replicasets.apps": "1"}}})).await?;
             wait_for("the quota is counted", 30, || async {

@@ -24,6 +24,8 @@ pub enum Around {
     Applied,
     /// A Service `web` with a pod of something else behind it.
     Serving,
+    /// An annotation of the Service by which a load balancer addresses pods.
+    Addressed,
     /// A quota that one ReplicaSet fills.
     Quota,
 }
@@ -220,6 +222,15 @@ pub const MISTAKES: &[Mistake] = &[
         kind: ConditionType::Reconciling,
         reason: "BringUp",
         message: "revision <revision> is brought up: 0 of 2 pods are available; pod <pod>: container app: ImagePullBackOff: Back-off pulling image \"localhost/app:missing\"…",
+    },
+    Mistake {
+        name: "bad_load_balancer",
+        title: "A load balancer that addresses pods, and a move in one write",
+        around: Around::Addressed,
+        edit: unchanged,
+        kind: ConditionType::Stalled,
+        reason: "PodsAddressed",
+        message: "spec.traffic.services[0]: by its annotation service.beta.kubernetes.io/aws-load-balancer-nlb-target-type a load balancer sends the traffic of Service \"shop\" to pods themselves, and has no healthy one for some seconds when all of them change at once; set spec.traffic.cutover to Overlap, or to Atomic if that is accepted",
     },
     Mistake {
         name: "bad_node_selector",
