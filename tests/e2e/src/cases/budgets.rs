@@ -10,12 +10,13 @@ use kube::api::{DeleteParams, EvictParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config, ResourceExt};
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::audit::Audit;
 use crate::claim;
 use crate::failure::{Failure, Result};
 use crate::manifest::{Manifest, shop};
-use crate::stage::{Stage, because};
+use crate::stage::{Stage, because, revision};
 use crate::wait::{wait_for, when};
 
 fn kept(version: &str) -> Manifest {
@@ -113,6 +114,32 @@ pub async fn disruption_budget_follows(stage: Arc<Stage>) -> Result {
     answers(&stage, "it has followed on the way back", &first, 429).await?;
     claim!(covered(&stage).await? == first, "the budget has not followed");
     users.only("v1", 15).await?;
+    let summary = users.stop_clean()?;
+    stage.notes.say(format!("{} requests, 0 failed", summary.ok));
+    Ok(())
+}
+
+/// `kubectl drain` of a node under load: the pods that serve there go one by one as the budget allows, and a release goes on while the node is closed.
+pub async fn node_drained(stage: Arc<Stage>) -> Result {
+    let kept = |version| {
+        let pause = json!({"preStop": {"sleep": {"seconds": 3}}});
+        shop(version).spec("/replicas", 3).spec("/disruptionBudget", json!({"minAvailable": 2})).container("/lifecycle", pause)
+    };
+    let first = stage.installed(&kept("v1")).await?;
+    let node = stage.world.cluster.node_name(2);
+    let on_node = |pods: &[Pod]| pods.iter().filter(|pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_ref()) == Some(&node)).count();
+    let gone = on_node(&stage.pods(&first).await?);
+    claim!(gone > 0, "no pod is on the node that is to be drained");
+    let users = stage.users().await?;
+    let begun = Instant::now();
+    stage.world.kubectl(&["drain", &node, "--ignore-daemonsets", "--pod-selector=app=shop", "--timeout=90s"])?;
+    stage.notes.say(format!("{gone} of 3 pods left the node in {:.1} s", begun.elapsed().as_secs_f64()));
+    stage.until("all are ready elsewhere", 40, |status| status.ready_desired == "3/3").await?;
+    stage.apply(&kept("v2")).await?;
+    let second = revision(&stage.complete(90).await?)?;
+    claim!(on_node(&stage.pods(&second).await?) == 0, "a closed node got pods");
+    stage.world.kubectl(&["uncordon", &node])?;
+    users.only("v2", 15).await?;
     let summary = users.stop_clean()?;
     stage.notes.say(format!("{} requests, 0 failed", summary.ok));
     Ok(())

@@ -182,6 +182,7 @@ pub fn all() -> Vec<Case> {
         own!(agents::agent_not_wanted, 180, &["agent.nodeSelector.drain=here"]),
         own!(agents::agent_silent, 180, &[]),
         own!(config::nothing_is_copied_without_leave, 120, &[]),
+        own!(budgets::node_drained, 240, &["nodeSelector.kubernetes\\.io/hostname=e2e-node-drained-n1"]),
         // The controller stays where no node is lost.
         own!(faults::node_lost, 240, &["nodeSelector.kubernetes\\.io/hostname=e2e-node-lost-n1"]),
         own!(faults::leader_change, 180, &["replicas=2"]),
