@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bluegreen::api::{BlueGreenDeploymentStatus, ConditionStatus, ConditionType, PhaseName, ProbeResult};
+use bluegreen::api::{BlueGreenDeploymentStatus, ConditionStatus, ConditionType, PhaseName, keys};
 use kube::ResourceExt;
 
 use crate::claim;
@@ -107,11 +107,13 @@ pub async fn rollback_cold(stage: Arc<Stage>) -> Result {
     claim!(stage.desired(&first).await? == 0, "the old set is still there");
     stage.command("bluegreen.dev/rollback", &format!("{second}-{first}")).await?;
     stage.serves(&first, 40).await?;
-    let status = stage.until("it says that it was rolled back", 20, |status| rejected(status, "RolledBack")).await?;
+    stage.until("it says that it was rolled back", 20, |status| rejected(status, "RolledBack")).await?;
     // Its pods are new ones, and had to pass like any others.
-    let tested = |name: &String| status.smoke_probes.iter().any(|row| row.target == *name && row.result == ProbeResult::Passed);
-    let pods: Vec<String> = stage.pods(&first).await?.iter().map(ResourceExt::name_any).collect();
-    claim!(!pods.is_empty() && pods.iter().all(tested), "{pods:?} serve, and these probes passed: {:?}", status.smoke_probes);
+    let pods: Vec<String> = stage.pods(&first).await?.iter().filter_map(ResourceExt::uid).collect();
+    let sets = stage.sets().await?;
+    let proofs = sets.iter().filter(|set| set.labels().get(keys::REVISION) == Some(&first)).filter_map(|set| set.annotations().get(keys::PROOF));
+    let passed: Vec<&String> = proofs.collect();
+    claim!(pods.len() == 2 && pods.iter().all(|pod| passed.iter().any(|proof| proof.contains(pod))), "{pods:?} serve, and passed have {passed:?}");
     stage.gone(&second, 40).await?;
     stage.command("bluegreen.dev/retry", &second).await?;
     stage.serves(&second, 40).await?;
