@@ -202,6 +202,11 @@ fn a_pause_a_return_and_a_finished_release_have_their_own_words() {
     back.status.as_mut().unwrap().phase = Some(PhaseName::BringUp);
     let text = shown(&back, &[], &selected("new"));
     assert!(text.starts_with("shop in shops  revision new was given up (RolledBack); on the way back to old\n"), "{text}");
+    // Given up a moment ago: the phase is still that before.
+    let mut failed = rejected("SmokeFailed", None);
+    failed.status.as_mut().unwrap().phase = Some(PhaseName::Smoke);
+    let given_up = shown(&failed, &sets(&[("old", "serving@1", 2), ("new", "", 2)]), &selected("old"));
+    assert!(given_up.starts_with("shop in shops  revision new was given up (SmokeFailed); old serves\n"), "{given_up}");
     assert!(text.contains("  ▶ bring up"), "a return is not stalled because of what it returns from: {text}");
     let text = shown(&released(), &[], &selected("new"));
     assert!(text.contains("  ✓ done      revision new serves everyone\n") && !text.contains("PROBE"), "{text}");

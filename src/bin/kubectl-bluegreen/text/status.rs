@@ -51,7 +51,8 @@ fn headline(report: &Report) -> (Ink, String) {
     let or_stalled = |paint, text: String| if stalled { (Ink::Red, format!("{text}; it is stalled")) } else { (paint, text) };
     if let Some(rejected) = &report.rejected {
         let gave_up = report.revision.as_deref().unwrap_or("of the template");
-        let end = if phase == PhaseName::Rejected { serves() } else { format!("on the way back to {revision}") };
+        // The phase may tell of the moment before it was given up.
+        let end = report.goal.as_ref().filter(|_| phase != PhaseName::Rejected).map_or_else(serves, |goal| format!("on the way back to {goal}"));
         return (Ink::Red, format!("revision {gave_up} was given up ({}); {end}", rejected.reason));
     }
     match phase {
